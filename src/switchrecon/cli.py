@@ -1,0 +1,268 @@
+"""The command line. Each command imports what it needs when it runs, so that ``--help`` is quick."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from switchrecon.errors import SwitchreconError
+
+app = typer.Typer(
+    name="switchrecon",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Learn to reconstruct accelerated MRI from a few dozen scans that do not match: some fully sampled, some "
+    "undersampled. Research software, not a medical device.\n\nStart with 'switchrecon demo'. Exit codes: 0 done, "
+    "2 bad input or settings, 3 some scans of several failed.",
+    epilog="Add --debug to any command to see the traceback of an error.",
+)
+
+SPILLED = {"allow_extra_args": True, "ignore_unknown_options": False}
+FullOption = Annotated[
+    list[str],
+    typer.Option(
+        "--full",
+        metavar="PATH",
+        help="Fully sampled scans (domain Y): a file, a folder or a quoted pattern. May be repeated.",
+    ),
+]
+SubOption = Annotated[
+    list[str],
+    typer.Option(
+        "--sub",
+        metavar="PATH",
+        help="Undersampled scans (domain X) of other subjects. Fully sampled ones are undersampled retrospectively. "
+        "May be repeated.",
+    ),
+]
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for what is written.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings in YAML.")]
+SetOption = Annotated[
+    list[str],
+    typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as mask.acceleration=6. May be repeated."),
+]
+
+
+def _refuse_spilled(context: typer.Context) -> None:
+    if context.args:
+        raise SwitchreconError(
+            f"unexpected argument '{context.args[0]}'; if you gave a pattern, quote it so that the shell does not "
+            "expand it: --full 'scans/*.nii.gz'"
+        )
+
+
+@app.callback(invoke_without_command=True)
+def _root(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+) -> None:
+    if version:
+        import switchrecon
+
+        typer.echo(switchrecon.__version__)
+        raise typer.Exit
+
+
+@app.command()
+def demo(
+    out: OutOption = Path("runs/demo"),
+    steps: Annotated[int | None, typer.Option(help="Fewer or more training steps than the demo's own.")] = None,
+) -> None:
+    """Train on synthetic heads, evaluate on held-out ones, reconstruct a real slice, and write a report.
+
+    Takes about ten minutes on two cores. The report is DIR/report.html.
+    """
+    from switchrecon.demo import run_demo
+
+    typer.echo(f"report: {run_demo(out, steps)}")
+
+
+@app.command(context_settings=SPILLED)
+def train(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run folder.")],
+    full: FullOption,
+    sub: SubOption = [],  # noqa: B006
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help="cyclegan, iscl, iscl-sampling, switchable, supervised, simulated, …, or your own FILE.py:NAME "
+            "(which is run). Default: switchable.",
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    settings: SetOption = [],  # noqa: B006
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in RUN; start at zero where there is none.")
+    ] = False,
+) -> None:
+    """Train a reconstructor from fully sampled and undersampled scans that do not match.
+
+    Example: switchrecon train --full scans/full --sub scans/fast --out runs/first --set matrix=128 --set epochs=50
+    """
+    _refuse_spilled(context)
+    from switchrecon.config import load_config
+    from switchrecon.train import train as run_training
+
+    chosen = {} if method is None else {"method": method}
+    folder = run_training(load_config(config, settings, **chosen), full, sub, out, resume)
+    typer.echo(f"run: {folder}")
+
+
+@app.command()
+def reconstruct(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    scans: Annotated[
+        list[str], typer.Argument(metavar="SCAN…", help="Undersampled scans: files, folders or patterns.")
+    ],
+    out: OutOption,
+    estimate: Annotated[str | None, typer.Option(help="generator or ensemble. Default: the run's.")] = None,
+    data_consistency: Annotated[str | None, typer.Option(help="none or hard. Default: the run's.")] = None,
+    undersample: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW",
+            help="Undersample fully sampled scans or images first: 'run' for the run's masks, or "
+            "KIND:ACCELERATION:CENTER_FRACTION.",
+        ),
+    ] = None,
+    resize: Annotated[
+        bool,
+        typer.Option("--resize", help="Allow another matrix than the run's, by resizing in k-space and back."),
+    ] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace images that exist.")] = False,
+) -> None:
+    """Reconstruct scans into their own format, matrix, units and geometry.
+
+    Example: switchrecon reconstruct runs/first scan.h5 --out images
+    """
+    from switchrecon.reconstruct import Reconstructor
+    from switchrecon.reconstruct_scans import Outcome, reconstruct_files
+
+    def report(outcome: Outcome) -> None:
+        if outcome.error is not None:
+            typer.echo(f"failed: {outcome.error}", err=True)
+        else:
+            note = " (synthetic k-space, computed from magnitude images)" if outcome.synthetic else ""
+            typer.echo(f"{outcome.scan} -> {outcome.written}{note}")
+
+    loaded = Reconstructor.load(run, estimate, data_consistency, resize)
+    outcomes = reconstruct_files(loaded, scans, out, undersample, overwrite, report)
+    failed = [o for o in outcomes if o.error is not None]
+    if failed:
+        typer.echo(f"{len(outcomes) - len(failed)} of {len(outcomes)} scans reconstructed", err=True)
+        raise typer.Exit(2 if len(failed) == len(outcomes) else 3)
+
+
+@app.command()
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Run folders with equal matrix and masks.")],
+    reference: Annotated[
+        list[str],
+        typer.Option("--reference", metavar="PATH", help="Fully sampled scans of unseen subjects. May be repeated."),
+    ],
+    out: OutOption,
+    convention: Annotated[
+        str | None,
+        typer.Option(help="volume (fastMRI) or slice: whose maximum the metrics use. Default: the run's."),
+    ] = None,
+) -> None:
+    """Undersample references with the run's masks, reconstruct them, and measure against the truth.
+
+    Writes metrics.json, metrics.csv (a row a slice) and report.html. Every estimate of a run is shown.
+    """
+    from switchrecon.evaluate import evaluate as run_evaluation
+    from switchrecon.report import write_report
+
+    for run in runs:
+        if run.is_file():
+            raise SwitchreconError(
+                f"{run}: is a file, expected a run folder; if you gave --reference a pattern, quote it"
+            )
+    metrics = run_evaluation(runs, reference, out, convention)
+    _print_table(metrics)
+    typer.echo(f"report: {write_report(out)}")
+
+
+def _print_table(metrics: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{metrics['slices']} slices of {metrics['volumes']} scans, {metrics['convention']} maximum")
+    table.add_column("method")
+    for name in ("PSNR (dB)", "SSIM", "NMSE"):
+        table.add_column(name, justify="right")
+    for method, values in metrics["methods"].items():
+        cells = [(values[n]["mean"], values[n]["std"], d) for n, d in (("psnr", 2), ("ssim", 3), ("nmse", 4))]
+        table.add_row(method, *(f"{mean:.{d}f} ± {std:.{d}f}" for mean, std, d in cells))
+    Console().print(table)
+
+
+@app.command()
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="An evaluation or a run folder.")],
+) -> None:
+    """Write report.html from what an evaluation or a run has stored."""
+    from switchrecon.report import write_report
+
+    typer.echo(f"report: {write_report(folder)}")
+
+
+@app.command()
+def masks(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="The picture.")] = Path("masks.png"),
+    matrix: Annotated[int, typer.Option(help="Side of the mask.")] = 256,
+    count: Annotated[int, typer.Option(min=1, max=16, help="How many slices' masks.")] = 4,
+    settings: SetOption = [],  # noqa: B006
+) -> None:
+    """Draw sampling masks and print their measured beside their nominal acceleration.
+
+    Example: switchrecon masks --set mask.kind=random-1d --set mask.acceleration=6
+    """
+    from switchrecon.config import load_config
+    from switchrecon.look import picture_of_masks
+
+    for line in picture_of_masks(load_config(None, settings).mask, (matrix, matrix), count, out):
+        typer.echo(line)
+    typer.echo(f"picture: {out}")
+
+
+@app.command()
+def phantom(
+    out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="The picture.")] = Path("phantom.png"),
+    subject: Annotated[int, typer.Option(min=0, help="Number of the synthetic subject.")] = 0,
+    matrix: Annotated[int, typer.Option(help="Side of the image.")] = 256,
+    slices: Annotated[int, typer.Option(min=1, help="Number of slices.")] = 4,
+    lesions: Annotated[int, typer.Option(min=0, help="Number of lesions.")] = 0,
+    save: Annotated[
+        Path | None,
+        typer.Option("--save", metavar="DIR", help="Also write the k-space of each contrast as .npy."),
+    ] = None,
+) -> None:
+    """Draw a synthetic head in T1w, T2w, PD and FLAIR contrast; with --save, write its k-space."""
+    from switchrecon.look import picture_of_phantom
+
+    for line in picture_of_phantom(subject, matrix, slices, lesions, out, save):
+        typer.echo(line)
+    typer.echo(f"picture: {out}")
+
+
+def main() -> None:
+    """Run the command line; an error is one sentence on standard error and exit code 2."""
+    arguments = [a for a in sys.argv[1:] if a != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    try:
+        app(args=arguments)
+    except SwitchreconError as error:
+        if debug:
+            raise
+        typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        typer.echo("interrupted; continue a training with --resume", err=True)
+        sys.exit(130)

@@ -1,0 +1,191 @@
+"""Every setting of a run, with its default and its reason; read from YAML and ``--set a.b=c``."""
+
+import json
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+
+from switchrecon.errors import ConfigError, nearest
+
+MaskKind = Literal[
+    "random-2d",
+    "random-1d",
+    "equispaced-1d",
+    "equispaced-fraction-1d",
+    "variable-density-1d",
+    "variable-density-2d",
+]
+Estimate = Literal["generator", "ensemble"]
+DataConsistency = Literal["none", "hard"]
+Convention = Literal["volume", "slice"]
+
+
+def _matrix(value: Any) -> Any:
+    return (value, value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Matrix = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], BeforeValidator(_matrix)]
+
+
+class Settings(BaseModel):
+    """Base of all settings: unknown keys are refused and values are immutable."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class MaskConfig(Settings):
+    """How k-space is sampled where sampling is simulated."""
+
+    kind: MaskKind = "random-2d"  # the paper's IXI setting; random-1d is its fastMRI setting
+    acceleration: float = Field(4.0, ge=1)  # R: k-space samples over measured samples
+    center_fraction: float = Field(0.08, ge=0, le=1)  # of each masked side; fully sampled
+    per: Literal["slice", "volume", "dataset"] = "slice"  # whose mask it is; volume is fastMRI's habit
+    seed: int = Field(0, ge=0)  # a property of the data, so not the seed of the run
+
+
+class Config(Settings):
+    """All settings of a training run. The defaults are the paper's."""
+
+    method: str = "switchable"  # a name of `switchrecon.methods.METHODS`, or FILE.py:NAME
+    # Data
+    matrix: Matrix | None = None  # side or (H, W); None keeps the scans' own, which must then agree
+    representation: Literal["complex", "magnitude"] = "complex"  # magnitude is the paper's, see README
+    phase: Literal["none", "smooth"] = "none"  # phase given to magnitude-only scans; none is the paper's
+    mask: MaskConfig = MaskConfig()
+    slice_axis: Literal["axial", "coronal", "sagittal"] = "axial"  # of image volumes
+    empty_below: float = Field(0.05, ge=0, lt=1)  # drop slices under this part of their volume's mean
+    headroom: float = Field(3.0, gt=0)  # a slice's scale over the maximum of its low-resolution image
+    augment: Literal["none", "flips", "dihedral", "auto"] = "auto"  # auto: quarter turns for 2-D masks
+    # Networks
+    width: int = Field(32, ge=1)  # c, channels of the first convolution
+    residual_blocks: int = Field(3, ge=0)  # of G
+    extractor_depth: int = Field(20, ge=2)  # convolutions of H
+    code_size: int = Field(64, ge=1)  # length of z
+    # Objectives
+    adversarial: Literal["lsgan", "hinge"] = "lsgan"  # lsgan is the paper's, hinge the ISCL code's
+    sampling_consistency_mask: Literal["slice", "fresh", "dataset"] = "slice"  # R for y in Eq. (1)
+    code_noise: float = Field(0.1, ge=0)  # standard deviation of the noise on z
+    code_renewed: Literal["epoch", "step"] = "epoch"  # when that noise is drawn anew; epoch is the paper's
+    # Training
+    epochs: int | None = Field(None, ge=1)  # passes over the smaller pile; 50 unless steps are given
+    steps: int | None = Field(None, ge=1)  # instead of epochs
+    batch_size: int = Field(1, ge=1)
+    learning_rate: float = Field(1e-4, gt=0)
+    final_learning_rate: float = Field(1e-7, ge=0)  # reached linearly on the last step
+    average_from: float = Field(0.6, ge=0, le=1)  # part of the steps after which SWA averages G
+    lookahead_steps: int = Field(6, ge=1)  # of D and H
+    lookahead_rate: float = Field(0.5, gt=0, le=1)
+    seed: int = Field(0, ge=0)  # of weights, order, augmentation and z; not of masks
+    checkpoint_every: int = Field(500, ge=1)  # steps
+    picture_every: int = Field(500, ge=1)  # steps between example pictures for TensorBoard
+    # Reconstruction and evaluation
+    estimate: Estimate = "generator"  # ensemble: ½ G(x) + ½ (x − H(x)), the estimate of the ISCL code
+    data_consistency: DataConsistency = "none"  # hard: measured k-space is put back afterwards
+    convention: Convention = "volume"  # of the metrics; volume is fastMRI's, slice uses each slice's maximum
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "Config":
+        if self.steps is not None and self.epochs is not None:
+            raise ValueError("steps and epochs are both set: give one of them")
+        return self
+
+    @property
+    def channels(self) -> int:
+        """Channels of an image: 2 (real, imaginary) or 1 (magnitude)."""
+        return 2 if self.representation == "complex" else 1
+
+    def to_yaml(self) -> str:
+        """The settings as YAML text that :func:`load_config` reads back."""
+        return yaml.safe_dump(json.loads(self.model_dump_json()), sort_keys=False)
+
+
+def _explain(error: ValidationError, source: str) -> str:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        model: type[BaseModel] = MaskConfig if path[:-1] == ["mask"] else Config
+        prefix = "".join(f"{part}." for part in path[:-1])
+        valid = [prefix + name for name in model.model_fields]
+        return f"{source}: unknown setting '{'.'.join(path)}'; {nearest('.'.join(path), valid)}"
+    names = [part for part in path if not part.startswith("function-")]
+    where = f"setting '{'.'.join(names)}' " if names else ""
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{source}: {where}has a wrong value {first['input']!r}: {message}" if names else f"{source}: {message}"
+
+
+def parse_config(values: dict[str, Any], source: str = "settings") -> Config:
+    """Validate settings.
+
+    Parameters
+    ----------
+    values
+        Nested settings.
+    source
+        Named in errors, a file name for instance.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown key (naming the closest valid one) or a value of the wrong type or range.
+    """
+    try:
+        return Config.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, source)) from error
+
+
+def _read_yaml(file: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{file}: not a readable YAML file ({reason})") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: expected settings as 'name: value', found {type(values).__name__}")
+    return values
+
+
+def _assign(values: dict[str, Any], assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {assignment!r}: expected NAME=VALUE, such as mask.acceleration=4")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        inner = values.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {assignment!r}: '{parent}' is a single setting and has no '{last}'")
+        values = inner
+    try:
+        values[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        values[last] = text
+
+
+def load_config(file: Path | None = None, assignments: list[str] | None = None, **overrides: Any) -> Config:
+    """Read settings from a YAML file, then apply ``NAME=VALUE`` assignments, then overrides.
+
+    Parameters
+    ----------
+    file
+        YAML; None starts from the defaults.
+    assignments
+        Such as ``["steps=3000", "mask.kind=random-1d"]``; the value is read as YAML.
+    **overrides
+        Settings that win over both.
+
+    Raises
+    ------
+    ConfigError
+        For a file that cannot be read, an unknown key, or a wrong value.
+    """
+    values = _read_yaml(file) if file is not None else {}
+    for assignment in assignments or []:
+        _assign(values, assignment)
+    values.update(overrides)
+    return parse_config(values, str(file) if file is not None else "settings")

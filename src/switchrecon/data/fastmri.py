@@ -1,0 +1,85 @@
+"""fastMRI HDF5 files: one volume of k-space a file."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from switchrecon.config import Config
+from switchrecon.data.scan import Scan, check_finite, check_not_empty, inferred_masks
+from switchrecon.data.write import atomic_file
+from switchrecon.errors import DataError
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _mask(path: Path, stored: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    slices, height, width = shape
+    mask = np.asarray(stored)
+    if mask.shape not in ((width,), (1, width), (height, width), (slices, 1, width), shape):
+        raise DataError(
+            f"{path}: dataset 'mask' has shape {mask.shape}, expected ({width},) to fit k-space of shape {shape}"
+        )
+    mask = np.broadcast_to(mask != 0, shape)
+    if not mask.any():
+        raise DataError(f"{path}: dataset 'mask' is all zero; expected at least one measured sample")
+    return mask
+
+
+def read_fastmri(path: Path, config: Config) -> Scan:
+    """Read single-coil k-space, with its ``mask`` where the file has one.
+
+    Without a ``mask``, undersampled k-space is recognised by the zeros between its samples. The subject is the
+    attribute ``patient_id``, or the file's name.
+
+    Raises
+    ------
+    DataError
+        For a damaged file, a missing ``kspace``, multi-coil data, a mask that does not fit, NaN, infinity or
+        only zeros.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            if "kspace" not in file:
+                found = ", ".join(sorted(file)) or "nothing"
+                raise DataError(f"{path}: no dataset 'kspace'; found {found}")
+            kspace, stored = file["kspace"][()], file["mask"][()] if "mask" in file else None
+            subject = _text(file.attrs["patient_id"]) if "patient_id" in file.attrs else path.stem
+    except DataError:
+        raise
+    except Exception as error:  # h5py raises several kinds for damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: not a readable HDF5 file ({reason})") from error
+    if not np.iscomplexobj(kspace):
+        raise DataError(f"{path}: dataset 'kspace' has type {kspace.dtype}, expected complex numbers")
+    if kspace.ndim == 4:
+        raise DataError(
+            f"{path}: dataset 'kspace' has shape {kspace.shape} with {kspace.shape[1]} coils; expected single-coil "
+            "k-space of shape (slices, H, W)"
+        )
+    if kspace.ndim != 3:
+        raise DataError(f"{path}: dataset 'kspace' has shape {kspace.shape}, expected (slices, H, W)")
+    kspace = kspace.astype(np.complex64)
+    check_not_empty(path, kspace)
+    check_finite(path, "dataset 'kspace'", kspace)
+    if stored is None:
+        return Scan(path, subject, kspace, inferred_masks(kspace))
+    mask = _mask(path, stored, kspace.shape)
+    return Scan(path, subject, np.where(mask, kspace, 0), None if mask.all() else mask)
+
+
+def write_fastmri(scan: Scan, images: np.ndarray, out: Path) -> Path:
+    """Write magnitudes as dataset ``reconstruction``, float32 (slices, H, W), in the scan's units."""
+    target = out / scan.name
+    with atomic_file(target) as temporary, h5py.File(temporary, "w") as file:
+        file.create_dataset(
+            "reconstruction",
+            data=np.abs(images).astype(np.float32),
+            chunks=(1, *images.shape[1:]),
+            fletcher32=True,
+        )
+        file.attrs["note"] = "switchrecon: research use only, not for diagnosis"
+    return target

@@ -1,0 +1,100 @@
+"""Find scans by path, folder or pattern, and read and write each by what the file is."""
+
+import glob
+import gzip
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from switchrecon.config import Config
+from switchrecon.data.fastmri import read_fastmri, write_fastmri
+from switchrecon.data.nifti import read_nifti, write_nifti
+from switchrecon.data.numpy_files import read_numpy, write_numpy
+from switchrecon.data.scan import Scan
+from switchrecon.errors import DataError
+
+SUFFIXES = (".h5", ".hdf5", ".nii", ".nii.gz", ".npy")
+
+
+@dataclass(frozen=True)
+class Format:
+    """How files of one kind are read and how images are written back in that kind."""
+
+    name: str
+    read: Callable[[Path, Config], Scan]
+    write: Callable[[Scan, np.ndarray, Path], Path]
+
+
+HDF5 = Format("fastMRI HDF5", read_fastmri, write_fastmri)
+NIFTI = Format("NIfTI", read_nifti, write_nifti)
+NUMPY = Format("NumPy", read_numpy, write_numpy)
+
+
+def recognise(path: Path) -> Format:
+    """Return the format of a file from its first bytes; its suffix plays no part.
+
+    Raises
+    ------
+    DataError
+        If the file is missing, empty, or of no known kind.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(352)
+        if start[:2] == b"\x1f\x8b":
+            with gzip.open(path) as file:
+                start = file.read(352)
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, EOFError) as error:
+        raise DataError(f"{path}: cannot be read ({error})") from error
+    if start[:8] == b"\x89HDF\r\n\x1a\n":
+        return HDF5
+    if start[:6] == b"\x93NUMPY":
+        return NUMPY
+    if start[344:347] in (b"n+1", b"ni1") or start[4:7] in (b"n+2", b"ni2"):
+        return NIFTI
+    what = "an empty file" if not start else "an unknown kind of file"
+    raise DataError(f"{path}: {what}; expected fastMRI HDF5, NIfTI or .npy")
+
+
+def find_files(paths: Sequence[str | Path]) -> list[Path]:
+    """Expand files, folders and glob patterns into a sorted list of files without repeats.
+
+    A folder gives the files in it whose names end as scans' names do; a pattern gives what it matches.
+
+    Raises
+    ------
+    DataError
+        If a path does not exist, a pattern matches nothing, or a folder holds no scan.
+    """
+    found: set[Path] = set()
+    for text in map(str, paths):
+        path = Path(text)
+        if path.is_dir():
+            inside = [p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES) and p.is_file()]
+            if not inside:
+                raise DataError(f"{path}: the folder holds no scan; expected files ending in {', '.join(SUFFIXES)}")
+            found.update(inside)
+        elif path.exists():
+            found.add(path)
+        elif any(character in text for character in "*?["):
+            matches = [Path(name) for name in glob.glob(text, recursive=True) if Path(name).is_file()]
+            if not matches:
+                raise DataError(f"{text}: the pattern matches no file")
+            found.update(matches)
+        else:
+            raise DataError(f"{path}: no such file or folder")
+    return sorted(found)
+
+
+def read_scan(path: Path, config: Config) -> Scan:
+    """Read one file, whatever its kind, at its own matrix."""
+    return recognise(path).read(path, config)
+
+
+def write_scan(scan: Scan, images: np.ndarray, out: Path) -> Path:
+    """Write images (slices, H, W) in the format, matrix and geometry of the scan's own file."""
+    return recognise(scan.path).write(scan, images, out)

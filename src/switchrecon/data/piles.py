@@ -1,0 +1,229 @@
+"""The two piles of slices that a method learns from, made from files."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from switchrecon.config import Config
+from switchrecon.data.files import find_files, read_scan
+from switchrecon.data.scan import Scan
+from switchrecon.errors import DataError
+from switchrecon.fourier import inverse_fourier
+from switchrecon.masks import draw_mask, measured_acceleration
+from switchrecon.methods import Pairing
+from switchrecon.scaling import intensity_scale
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice at the run's matrix.
+
+    Attributes
+    ----------
+    image
+        complex64 (H, W), divided by ``scale``: the image of fully sampled k-space, or the zero-filled one.
+    mask
+        Boolean (H, W): the slice's own sampling. For a fully sampled slice, the mask it would have.
+    scale
+        In the units of the file's image.
+    volume, index
+        File name and slice number.
+    """
+
+    image: Tensor
+    mask: Tensor
+    scale: float
+    volume: str
+    index: int
+
+
+@dataclass
+class Pile:
+    """Slices of one domain, and what they came from."""
+
+    slices: list[Slice] = field(default_factory=list)
+    subjects: dict[str, Path] = field(default_factory=dict)  # each with one of its files
+    scans: int = 0
+    dropped: int = 0  # near-empty slices
+    synthetic: int = 0  # scans whose k-space was computed from magnitudes
+    retrospective: int = 0  # fully sampled scans that were undersampled here
+
+    def acceleration(self) -> float:
+        """Mean measured acceleration of the slices' own masks."""
+        values = [measured_acceleration(s.mask.numpy()) for s in self.slices]
+        return sum(values) / max(len(values), 1)
+
+
+Undersampling = Callable[[Scan, int], Tensor]
+
+
+def own_mask(scan: Scan, index: int, config: Config) -> Tensor:
+    """A slice's sampling mask: the measured one, or the one drawn for it. Boolean (H, W)."""
+    if scan.mask is not None:
+        return torch.from_numpy(scan.mask[index].copy())
+    return torch.from_numpy(draw_mask(config.mask, scan.matrix, volume=scan.name, index=index))
+
+
+def usable_slices(scan: Scan, config: Config) -> list[int]:
+    """Numbers of the slices whose mean magnitude is at least ``empty_below`` of the brightest slice's."""
+    means = inverse_fourier(torch.from_numpy(scan.kspace)).abs().mean((-2, -1))
+    return [i for i, mean in enumerate(means.tolist()) if mean > 0 and mean >= config.empty_below * means.max()]
+
+
+def slices_of(scan: Scan, config: Config, undersample: bool) -> list[Slice]:
+    """The usable slices of a scan.
+
+    Parameters
+    ----------
+    scan
+        At the run's matrix.
+    config
+        Masks, scale and what counts as empty.
+    undersample
+        Whether the image is the zero-filled one (domain X) or the fully sampled one (domain Y).
+    """
+    slices = []
+    for index in usable_slices(scan, config):
+        kspace = torch.from_numpy(scan.kspace[index])
+        mask = own_mask(scan, index, config)
+        if undersample:
+            kspace = kspace * mask
+        scale = intensity_scale(
+            kspace, config.mask.center_fraction, config.headroom, mask if undersample else None
+        ).item()
+        slices.append(Slice(inverse_fourier(kspace) / scale, mask, scale, scan.name, index))
+    return slices
+
+
+class MatrixCheck:
+    """Refuses scans of different sizes where no matrix is set."""
+
+    def __init__(self) -> None:
+        self.first: Scan | None = None
+
+    def __call__(self, scan: Scan) -> None:
+        """Compare with the first scan.
+
+        Raises
+        ------
+        DataError
+            Naming both files and sizes.
+        """
+        self.first = self.first or scan
+        if scan.matrix != self.first.matrix:
+            (h, w), (h0, w0) = scan.matrix, self.first.matrix
+            raise DataError(
+                f"{scan.path}: matrix {h}x{w} differs from {h0}x{w0} of {self.first.path}; "
+                "set 'matrix' to resize all scans in k-space"
+            )
+
+
+def read_pile(
+    files: Iterable[Path], config: Config, check: MatrixCheck, *, undersample: bool, full_only: bool = False
+) -> Pile:
+    """Read scans into a pile.
+
+    Parameters
+    ----------
+    files
+        Scans.
+    config
+        The run's settings.
+    check
+        Shared by the piles of a run.
+    undersample
+        True for domain X: fully sampled scans are undersampled retrospectively, others used as they are.
+    full_only
+        Refuse truly undersampled scans (domain Y, and paired methods).
+
+    Raises
+    ------
+    DataError
+        For a file that cannot be used, mixed matrix sizes, or no usable slice at all.
+    """
+    pile, names = Pile(), []
+    for path in files:
+        scan = read_scan(path, config).resized(config.matrix)
+        check(scan)
+        if full_only and scan.mask is not None:
+            found = measured_acceleration(scan.mask)
+            raise DataError(f"{path}: undersampled k-space (acceleration {found:.1f}); expected a fully sampled scan")
+        slices = slices_of(scan, config, undersample)
+        pile.slices += slices
+        pile.subjects.setdefault(scan.subject, path)
+        pile.scans += 1
+        pile.dropped += len(scan.kspace) - len(slices)
+        pile.synthetic += scan.synthetic
+        pile.retrospective += undersample and scan.mask is None
+        names.append(str(path))
+    if not pile.slices:
+        raise DataError(f"no usable slice in {', '.join(names) or 'an empty list of files'}")
+    return pile
+
+
+def check_disjoint(first: dict[str, Path], second: dict[str, Path], what: str) -> None:
+    """Refuse a subject that stands on both sides.
+
+    Raises
+    ------
+    DataError
+        Naming the subject and a file of each side.
+    """
+    for subject in sorted(first.keys() & second.keys()):
+        raise DataError(
+            f"subject '{subject}' is in both {what}: {first[subject]} and {second[subject]}; "
+            "subjects must not be shared"
+        )
+
+
+@dataclass
+class TrainingData:
+    """What a run learns from: ``full`` (Y) and ``sub`` (X); paired and simulated methods have only ``full``."""
+
+    full: Pile
+    sub: Pile | None
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """(H, W)."""
+        height, width = self.full.slices[0].image.shape
+        return height, width
+
+
+def read_training_data(
+    full: Sequence[str | Path], sub: Sequence[str | Path], config: Config, pairing: Pairing
+) -> TrainingData:
+    """Read the piles that a method needs.
+
+    Parameters
+    ----------
+    full, sub
+        Paths of fully sampled and of undersampled scans: files, folders or patterns.
+    config
+        The run's settings.
+    pairing
+        ``unpaired`` needs both; ``paired`` takes each fully sampled scan of both with its own undersampled
+        version; ``simulated`` uses ``full`` alone.
+
+    Raises
+    ------
+    DataError
+        If a pile is missing or unusable, or a subject is in both.
+    """
+    check = MatrixCheck()
+    if not full:
+        raise DataError("no fully sampled scans: give --full PATH")
+    if pairing == "simulated":
+        return TrainingData(read_pile(find_files(full), config, check, undersample=False, full_only=True), None)
+    if pairing == "paired":
+        files = sorted({*find_files(full), *(find_files(sub) if sub else [])})
+        return TrainingData(read_pile(files, config, check, undersample=False, full_only=True), None)
+    if not sub:
+        raise DataError(f"no undersampled scans: method '{config.method}' needs --sub PATH")
+    full_pile = read_pile(find_files(full), config, check, undersample=False, full_only=True)
+    sub_pile = read_pile(find_files(sub), config, check, undersample=True)
+    check_disjoint(full_pile.subjects, sub_pile.subjects, "--full and --sub")
+    return TrainingData(full_pile, sub_pile)

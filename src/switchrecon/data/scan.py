@@ -1,0 +1,149 @@
+"""A scan: the slices of one file, as k-space."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from switchrecon.config import Config
+from switchrecon.errors import DataError
+from switchrecon.fourier import fourier, resize_kspace
+from switchrecon.masks import infer_mask
+from switchrecon.seeds import numpy_random
+
+
+@dataclass
+class Scan:
+    """The slices of one file.
+
+    Attributes
+    ----------
+    path
+        The file.
+    subject
+        Who was scanned: from the file's own fields or its name. Never written to any output.
+    kspace
+        complex64 (slices, H, W), centred, in the file's units.
+    mask
+        Boolean (slices, H, W), True where measured; None for a fully sampled scan.
+    synthetic
+        Whether the k-space was computed from magnitude images.
+    image
+        Whether the file holds images and not k-space.
+    geometry
+        What a writer needs to give images the geometry of this file.
+    """
+
+    path: Path
+    subject: str
+    kspace: np.ndarray
+    mask: np.ndarray | None = None
+    synthetic: bool = False
+    image: bool = False
+    geometry: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """The file's name without its folder; masks are seeded by it."""
+        return self.path.name
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.kspace.shape[-2], self.kspace.shape[-1]
+
+    def resized(self, matrix: tuple[int, int] | None) -> "Scan":
+        """The scan at another matrix and the same field of view; k-space is cropped or zero-padded."""
+        if matrix is None or tuple(matrix) == self.matrix:
+            return self
+        kspace = resize_kspace(torch.from_numpy(self.kspace), matrix).numpy()
+        mask = self.mask
+        if mask is not None:
+            mask = resize_kspace(torch.from_numpy(mask).float(), matrix).numpy() > 0
+        return Scan(self.path, self.subject, kspace, mask, self.synthetic, self.image, self.geometry)
+
+
+def check_finite(path: Path, what: str, array: np.ndarray) -> None:
+    """Refuse NaN and infinity.
+
+    Raises
+    ------
+    DataError
+        Naming the file and the first slice that holds one.
+    """
+    bad = ~np.isfinite(array)
+    if bad.any():
+        where = int(np.argwhere(bad)[0][0])
+        raise DataError(f"{path}: {what} of slice {where} holds NaN or infinity; expected finite numbers")
+
+
+def check_not_empty(path: Path, array: np.ndarray) -> None:
+    """Refuse a scan without any non-zero sample, or without any sample.
+
+    Raises
+    ------
+    DataError
+        Naming the file.
+    """
+    if array.size == 0:
+        raise DataError(f"{path}: found an empty array of shape {array.shape}; expected at least one slice")
+    if not array.any():
+        raise DataError(f"{path}: all {len(array)} slices are zero; expected at least one non-zero slice")
+
+
+def inferred_masks(kspace: np.ndarray) -> np.ndarray | None:
+    """Find each slice's mask from the zeros of (slices, H, W); None if no slice is undersampled."""
+    masks = [infer_mask(own) if own.any() else None for own in kspace]
+    if all(own is None for own in masks):
+        return None
+    full = np.ones(kspace.shape[-2:], dtype=bool)
+    return np.stack([full if own is None else own for own in masks])
+
+
+def smooth_phase(matrix: tuple[int, int], name: str, index: int) -> np.ndarray:
+    """Random smooth phase of one slice, seeded by the file's name and the slice's number.
+
+    A random linear and quadratic polynomial plus a few low-frequency waves: about ±π over the field of view.
+
+    Returns
+    -------
+    np.ndarray
+        Float32 (H, W), radians.
+    """
+    random = numpy_random("smooth phase", name, index)
+    rows, columns = np.meshgrid(*(np.linspace(-1, 1, n) for n in matrix), indexing="ij")
+    phase = random.uniform(-np.pi, np.pi) * np.ones(matrix)
+    for term in (rows, columns, rows * columns, rows**2, columns**2):
+        phase += random.normal(scale=0.8) * term
+    for _ in range(4):
+        frequency = random.uniform(-1.5, 1.5, size=2)
+        wave = np.pi * (frequency[0] * rows + frequency[1] * columns) + random.uniform(0, 2 * np.pi)
+        phase += random.normal(scale=0.4) * np.sin(wave)
+    return phase.astype(np.float32)
+
+
+def synthetic_kspace(images: np.ndarray, config: Config, name: str) -> np.ndarray:
+    """K-space of magnitude images, by the Fourier transform.
+
+    Parameters
+    ----------
+    images
+        Real (slices, H, W).
+    config
+        Its ``phase`` says whether the images get a smooth phase first. Without it their k-space is conjugate
+        symmetric, which helps a reconstruction in a way that no scanner offers.
+    name
+        The file's name, which seeds the phase.
+
+    Returns
+    -------
+    np.ndarray
+        complex64 (slices, H, W).
+    """
+    complex_images = images.astype(np.complex64)
+    if config.phase == "smooth":
+        for index, image in enumerate(complex_images):
+            image *= np.exp(1j * smooth_phase(image.shape, name, index))
+    return fourier(torch.from_numpy(complex_images)).numpy()

@@ -1,0 +1,309 @@
+"""Evaluation: trained runs against fully sampled references, with stated masks and metrics."""
+
+import csv
+import datetime
+import io
+import json
+import os
+import platform
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from switchrecon.baselines import zero_filled
+from switchrecon.config import Config
+from switchrecon.data.files import find_files, read_scan
+from switchrecon.data.piles import own_mask, usable_slices
+from switchrecon.data.scan import Scan
+from switchrecon.data.write import atomic_file, write_text
+from switchrecon.errors import DataError, RunError
+from switchrecon.fourier import inverse_fourier
+from switchrecon.log import read_log
+from switchrecon.masks import measured_acceleration
+from switchrecon.metrics import CONVENTIONS, psnr, slice_metrics, ssim, summarise, volume_metrics
+from switchrecon.reconstruct import DATA_CONSISTENCIES, ESTIMATES, Reconstructor
+from switchrecon.runs import subject_hash, versions
+
+ZERO_FILLED = "zero-filled"
+EXAMPLES = 3
+CURVE_POINTS = 400
+SHARED_SETTINGS = ("phase", "mask", "slice_axis", "empty_below")  # must agree between runs
+
+
+@dataclass
+class Volume:
+    """The evaluated slices of one scan, all (slices, H, W)."""
+
+    scan: str
+    numbers: list[int]
+    reference: np.ndarray
+    masks: np.ndarray
+    images: dict[str, np.ndarray] = field(default_factory=dict)
+
+
+def variants(folder: Path, name: str, resize: bool = False) -> dict[str, Reconstructor]:
+    """Every estimate of a run: under ``name`` the run's own setting, under ``name/…`` the others."""
+    own = Reconstructor.load(folder, resize=resize)
+    found = {name: own}
+    for consistency in DATA_CONSISTENCIES:
+        for estimate in ESTIMATES if own.extractor is not None else ESTIMATES[:1]:
+            changed = [estimate] if estimate != own.config.estimate else []
+            changed += [consistency] if consistency != own.config.data_consistency else []
+            if changed:
+                found[f"{name}/{'-'.join(changed)}"] = Reconstructor.load(folder, estimate, consistency, resize)
+    return found
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder and what its model file says of itself."""
+
+    folder: Path
+    card: dict[str, Any]
+
+
+def load_runs(folders: Sequence[Path]) -> dict[str, Run]:
+    """Name each run: by its method, or by its folder where two runs share a method.
+
+    Raises
+    ------
+    RunError
+        If a run is missing, or the runs differ in matrix, masks or phase.
+    """
+    runs = [Run(Path(folder), Reconstructor.load(folder).card) for folder in folders]
+    methods = [run.card["config"]["method"] for run in runs]
+    first = runs[0]
+    names: dict[str, Run] = {}
+    for run, method in zip(runs, methods, strict=True):
+        compared = {n: (run.card["config"][n], first.card["config"][n]) for n in SHARED_SETTINGS}
+        compared["matrix"] = (run.card["matrix"], first.card["matrix"])
+        for setting, (ours, theirs) in compared.items():
+            if ours != theirs:
+                raise RunError(
+                    f"{run.folder} and {first.folder} differ in {setting}: {ours} and {theirs}; evaluate them apart"
+                )
+        name = method if methods.count(method) == 1 else run.folder.resolve().name
+        if name in names:
+            raise RunError(f"{run.folder} and {names[name].folder} would both be called '{name}'; rename one")
+        names[name] = run
+    return names
+
+
+def _check_unseen(scan: Scan, runs: dict[str, Run]) -> None:
+    for run in runs.values():
+        if subject_hash(run.card["salt"], scan.subject) in run.card["subjects"]:
+            raise DataError(
+                f"{scan.path}: subject '{scan.subject}' was used to train {run.folder}; choose other references"
+            )
+
+
+def evaluate_scan(scan: Scan, config: Config, methods: dict[str, Reconstructor], name: str) -> Volume:
+    """Undersample a fully sampled scan and reconstruct it with every method.
+
+    Parameters
+    ----------
+    scan
+        At the matrix of the runs.
+    config
+        Masks, and what counts as an empty slice.
+    methods
+        By name.
+    name
+        The scan's name in the results.
+    """
+    numbers = usable_slices(scan, config)
+    kspace = torch.from_numpy(scan.kspace[numbers])
+    masks = torch.stack([own_mask(scan, i, config) for i in numbers])
+    volume = Volume(name, numbers, inverse_fourier(kspace).abs().numpy(), masks.numpy())
+    volume.images[ZERO_FILLED] = zero_filled(kspace, masks).abs().numpy()
+    for method, reconstructor in methods.items():
+        volume.images[method] = np.abs(reconstructor(kspace.numpy(), masks.numpy()))
+    return volume
+
+
+def evaluate(
+    folders: Sequence[Path],
+    references: Sequence[str | Path],
+    out: Path,
+    convention: str | None = None,
+    title: str = "Evaluation",
+    summary: Sequence[str] = (),
+    reduced: Sequence[str] = (),
+    pictures: Sequence[tuple[str, str]] = (),
+) -> dict[str, Any]:
+    """Evaluate runs on fully sampled references, undersampled with the runs' own mask settings.
+
+    Parameters
+    ----------
+    folders
+        Run folders with equal matrix, masks and phase.
+    references
+        Fully sampled scans of subjects that no run was trained on.
+    out
+        Gets ``metrics.json``, ``metrics.csv`` (a row a slice), ``evaluation.json`` and ``examples.npz``.
+    convention
+        ``volume`` or ``slice``; None takes the first run's.
+    title, summary, reduced, pictures
+        For the report: sentences, and (file, caption) of pictures in ``out``.
+
+    Returns
+    -------
+    dict
+        What ``metrics.json`` holds.
+
+    Raises
+    ------
+    SwitchreconError
+        For runs or references that cannot be used, before anything is written.
+    """
+    runs = load_runs(folders)
+    methods = {n: r for name, run in runs.items() for n, r in variants(run.folder, name).items()}
+    first = next(iter(methods.values()))
+    config = first.config
+    convention = convention or config.convention
+    volumes, data = [], []
+    for number, path in enumerate(find_files(references), 1):
+        scan = read_scan(path, config).resized(tuple(first.card["matrix"]))
+        if scan.mask is not None:
+            raise DataError(f"{path}: undersampled k-space; a reference must be fully sampled")
+        _check_unseen(scan, runs)
+        name = f"scan-{number:03d}"
+        volumes.append(evaluate_scan(scan, config, methods, name))
+        kind = "k-space computed from magnitude images (synthetic)" if scan.synthetic else "k-space from the file"
+        data.append(f"{name}: {len(volumes[-1].numbers)} of {len(scan.kspace)} slices, {kind}.")
+    metrics = score(volumes, convention)
+    out.mkdir(parents=True, exist_ok=True)
+    examples = choose_examples(volumes)
+    write_text(out / "metrics.csv", slice_table(volumes, convention))
+    _write_examples(out / "examples.npz", volumes, examples)
+    picked = [{"file": file, "caption": caption} for file, caption in pictures]
+    description = {
+        "title": title,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "summary": list(summary),
+        "reduced": list(reduced),
+        "data": data_statement(config, runs) + data,
+        "sampling": {
+            **config.mask.model_dump(),
+            "measured_acceleration": float(np.mean([measured_acceleration(m) for v in volumes for m in v.masks])),
+        },
+        "matrix": first.card["matrix"],
+        "versions": versions(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, no GPU used",
+        "runs": [describe_run(name, run) for name, run in runs.items()],
+        "examples": [_example(volumes[v], s, convention) for v, s in examples],
+        "example_methods": list(volumes[0].images),
+        "pictures": picked,
+    }
+    write_text(out / "evaluation.json", json.dumps(description, indent=1))
+    write_text(out / "metrics.json", json.dumps(metrics, indent=1))
+    return metrics
+
+
+def score(volumes: Sequence[Volume], convention: str) -> dict[str, Any]:
+    """The content of ``metrics.json``: mean and standard deviation of each metric by method."""
+    methods = {
+        name: summarise([m for v in volumes for m in volume_metrics(v.reference, v.images[name], convention)])
+        for name in volumes[0].images
+    }
+    return {
+        "convention": convention,
+        "convention_text": CONVENTIONS[convention],
+        "volumes": len(volumes),
+        "slices": sum(len(v.numbers) for v in volumes),
+        "methods": methods,
+    }
+
+
+def slice_table(volumes: Sequence[Volume], convention: str) -> str:
+    """CSV text, a row a method and slice."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["method", "scan", "slice", "acceleration", "psnr", "ssim", "nmse"])
+    for volume in volumes:
+        for method, images in volume.images.items():
+            values = slice_metrics(volume.reference, images, convention)
+            for number, mask, v in zip(volume.numbers, volume.masks, values, strict=True):
+                row = [
+                    f"{measured_acceleration(mask):.4f}",
+                    *(f"{v[n]:.6g}" for n in ("psnr", "ssim", "nmse")),
+                ]
+                writer.writerow([method, volume.scan, number, *row])
+    return text.getvalue()
+
+
+def choose_examples(volumes: Sequence[Volume]) -> list[tuple[int, int]]:
+    """Pick slices at even places over all volumes, whatever their scores: (volume, position)."""
+    places = [(v, s) for v, volume in enumerate(volumes) for s in range(len(volume.numbers))]
+    count = min(EXAMPLES, len(places))
+    return [places[round((i + 0.5) * len(places) / count - 0.5)] for i in range(count)]
+
+
+def _example(volume: Volume, position: int, convention: str) -> dict[str, Any]:
+    one = slice(position, position + 1)
+    maximum = float(volume.reference.max()) if convention == "volume" else None
+    reference = volume.reference[one][0]
+    return {
+        "scan": volume.scan,
+        "slice": volume.numbers[position],
+        "methods": {
+            name: {
+                "psnr": psnr(reference, u[position], maximum),
+                "ssim": ssim(reference, u[position], maximum),
+            }
+            for name, u in volume.images.items()
+        },
+    }
+
+
+def _write_examples(target: Path, volumes: Sequence[Volume], examples: Sequence[tuple[int, int]]) -> None:
+    names = list(volumes[0].images)
+    images = [[volumes[v].images[name][s] for v, s in examples] for name in names]
+    with atomic_file(target, suffix=".npz") as temporary:
+        np.savez_compressed(
+            temporary,
+            reference=np.stack([volumes[v].reference[s] for v, s in examples]).astype(np.float32),
+            mask=np.stack([volumes[v].masks[s] for v, s in examples]),
+            images=np.asarray(images, dtype=np.float32),
+        )
+
+
+def data_statement(config: Config, runs: dict[str, Run]) -> list[str]:
+    """Sentences that say what the runs learned from."""
+    sentences = []
+    for name, run in runs.items():
+        for domain, pile in run.card["data"].items():
+            what = "fully sampled" if domain == "full" else "undersampled"
+            synthetic = f", {pile['synthetic']} of them with synthetic k-space" if pile["synthetic"] else ""
+            sentences.append(
+                f"{name}: {pile['slices']} {what} slices of {pile['subjects']} subjects ({pile['scans']} scans"
+                f"{synthetic}), {pile['dropped']} near-empty slices dropped."
+            )
+    sentences.append("No reference subject was used for training.")
+    if config.phase == "none" and any(run.card["data"]["full"]["synthetic"] for run in runs.values()):
+        sentences.append(
+            "Synthetic k-space without phase is conjugate symmetric, which no scanner offers: figures are optimistic."
+        )
+    return sentences
+
+
+def describe_run(name: str, run: Run) -> dict[str, Any]:
+    """A run for the report: settings, sizes, time, and loss curves thinned to a few hundred points."""
+    card = run.card
+    log = read_log(run.folder)
+    log = log[:: max(1, len(log) // CURVE_POINTS)]
+    objectives = list(log[-1]["losses"]) if log else []
+    losses = {"step": [e["step"] for e in log]} | {o: [e["losses"][o] for e in log] for o in objectives}
+    return {
+        "name": name,
+        "config": card["config"],
+        "parameters": card["parameters"],
+        "steps": card["step"],
+        "seconds": card["seconds"],
+        "losses": losses,
+        "learning_rate": [e["learning_rate"] for e in log],
+    }

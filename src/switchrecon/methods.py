@@ -1,0 +1,175 @@
+"""Methods are data: who plays, what each update moves, and which objectives it adds up.
+
+``METHODS`` maps the names of the command line to methods. A method of your own needs one file::
+
+    from switchrecon.methods import ISCL, GENERATOR
+    from switchrecon.objectives import l1
+
+    def background(step):
+        return l1(step.full_of_x * (step.x.abs() < 0.01))
+
+    MINE = ISCL.adding(GENERATOR, {background: 0.1})
+
+and runs with ``switchrecon train --method mine.py:MINE``.
+"""
+
+import runpy
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Literal
+
+from switchrecon.config import Config
+from switchrecon.errors import ConfigError, nearest
+from switchrecon.objectives import (
+    Objective,
+    boosting,
+    bypass,
+    cycle,
+    hinge_boosting,
+    hinge_discriminator,
+    hinge_generator,
+    lsgan_discriminator,
+    lsgan_generator,
+    noise_consistency,
+    pseudo_noise,
+    sampling_consistency,
+    supervised,
+)
+from switchrecon.players import (
+    CYCLE,
+    DISCRIMINATOR,
+    EXTRACTOR,
+    GENERATOR,
+    SINGLE,
+    SWITCHABLE,
+    TWO_WAY,
+    Cast,
+    SwitchableDiscriminator,
+    SwitchableGenerator,
+)
+
+Pairing = Literal["unpaired", "paired", "simulated"]
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One update: the group that moves and the weights of the objectives that it minimises."""
+
+    group: str
+    objectives: Mapping[Objective, float]
+
+
+@dataclass(frozen=True)
+class Method:
+    """Players and the phases of a step, in order.
+
+    Attributes
+    ----------
+    cast
+        Who plays.
+    phases
+        The updates of one step.
+    pairing
+        ``unpaired``: x and y of different subjects; ``paired``: y is x's own reference, x sampled once;
+        ``simulated``: x is made from y with a mask redrawn in every step, and only Y is used.
+    """
+
+    cast: Cast
+    phases: tuple[Phase, ...]
+    pairing: Pairing = "unpaired"
+
+    def adding(self, group: str, objectives: Mapping[Objective, float]) -> "Method":
+        """The same method with objectives added to the phase of a group."""
+        return replace(
+            self,
+            phases=tuple(
+                Phase(p.group, {**p.objectives, **objectives}) if p.group == group else p for p in self.phases
+            ),
+        )
+
+    def using(self, cast: Cast) -> "Method":
+        """The same objectives with another cast."""
+        return replace(self, cast=cast)
+
+    def exchanging(self, exchange: Mapping[Objective, Objective]) -> "Method":
+        """The same method with some objectives replaced by others, at the same weights."""
+        return replace(
+            self,
+            phases=tuple(Phase(p.group, {exchange.get(f, f): w for f, w in p.objectives.items()}) for p in self.phases),
+        )
+
+
+CYCLEGAN = Method(
+    CYCLE,
+    (
+        Phase(DISCRIMINATOR, {lsgan_discriminator: 1}),
+        Phase(GENERATOR, {lsgan_generator: 1, cycle: 30}),
+    ),
+)
+ISCL = Method(
+    TWO_WAY,
+    (
+        Phase(DISCRIMINATOR, {lsgan_discriminator: 1, boosting: 1}),
+        Phase(GENERATOR, {lsgan_generator: 1, cycle: 30, bypass: 30}),
+        Phase(EXTRACTOR, {pseudo_noise: 1, noise_consistency: 1}),
+    ),
+)
+ISCL_SAMPLING = ISCL.adding(GENERATOR, {sampling_consistency: 1})
+ISCL_SAMPLING_ADAIN = ISCL_SAMPLING.using(TWO_WAY.using(generator=SwitchableGenerator))
+ISCL_SAMPLING_AFFINE = ISCL_SAMPLING.using(TWO_WAY.using(discriminator=SwitchableDiscriminator))
+SWITCHABLE_ISCL = ISCL_SAMPLING.using(SWITCHABLE)
+SUPERVISED = Method(SINGLE, (Phase(GENERATOR, {supervised: 1}),), pairing="paired")
+SIMULATED = replace(SUPERVISED, pairing="simulated")
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "cyclegan": CYCLEGAN,
+        "iscl": ISCL,
+        "iscl-sampling": ISCL_SAMPLING,
+        "iscl-sampling-adain": ISCL_SAMPLING_ADAIN,
+        "iscl-sampling-affine": ISCL_SAMPLING_AFFINE,
+        "switchable": SWITCHABLE_ISCL,
+        "supervised": SUPERVISED,
+        "simulated": SIMULATED,
+    }
+)
+
+HINGE: Mapping[Objective, Objective] = {
+    lsgan_generator: hinge_generator,
+    lsgan_discriminator: hinge_discriminator,
+    boosting: hinge_boosting,
+}
+
+
+def _from_file(name: str) -> Method:
+    file, _, attribute = name.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise ConfigError(f"method '{name}': no such file {path}; expected FILE.py:NAME")
+    names = runpy.run_path(str(path))
+    found = names.get(attribute)
+    if not isinstance(found, Method):
+        own = [key for key, value in names.items() if isinstance(value, Method)]
+        raise ConfigError(f"method '{name}': {path} has no Method named '{attribute}'; {nearest(attribute, own)}")
+    return found
+
+
+def find_method(config: Config) -> Method:
+    """Return the method that the settings name.
+
+    A name of :data:`METHODS`, or ``FILE.py:NAME``, which runs that file.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such method; the message names the nearest one.
+    """
+    if ":" in config.method:
+        method = _from_file(config.method)
+    elif config.method in METHODS:
+        method = METHODS[config.method]
+    else:
+        raise ConfigError(f"unknown method '{config.method}'; {nearest(config.method, METHODS)}")
+    return method.exchanging(HINGE) if config.adversarial == "hinge" else method

@@ -1,0 +1,125 @@
+"""PSNR, SSIM and NMSE of magnitude images, in the convention of fastMRI or with each slice's own maximum.
+
+``volume`` (fastMRI): the data range is the maximum of the reference volume; PSNR and NMSE are of the whole
+volume, SSIM is the mean over slices; a result is the mean over volumes. ``slice``: the data range is each
+slice's own maximum, every metric is of a slice, and a result is the mean over slices.
+"""
+
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+CONVENTIONS = {
+    "volume": "fastMRI convention: data range is the maximum of the reference volume; PSNR and NMSE over the "
+    "volume, SSIM mean of its slices (uniform 7x7 window, sample covariance); mean and standard deviation over "
+    "volumes",
+    "slice": "slice-maximum convention: data range is the maximum of each reference slice; PSNR, NMSE and SSIM "
+    "(uniform 7x7 window, sample covariance) of each slice; mean and standard deviation over slices",
+}
+WINDOW = 7
+
+
+def nmse(reference: np.ndarray, image: np.ndarray) -> float:
+    """Normalised mean squared error, ‖u − r‖² / ‖r‖². Shapes are equal and arbitrary; NaN for r = 0."""
+    reference, image = _same_shape(reference, image)
+    energy = float(np.sum(reference**2))
+    return float(np.sum((image - reference) ** 2)) / energy if energy else math.nan
+
+
+def psnr(reference: np.ndarray, image: np.ndarray, data_range: float | None = None) -> float:
+    """Peak signal-to-noise ratio in dB, 10 log₁₀(range² / mean (u − r)²).
+
+    The range is the reference's maximum unless given. Infinite for equal images.
+    """
+    reference, image = _same_shape(reference, image)
+    error = float(np.mean((image - reference) ** 2))
+    data_range = float(reference.max()) if data_range is None else data_range
+    if error == 0:
+        return math.inf
+    return 10 * math.log10(data_range**2 / error) if data_range > 0 else -math.inf
+
+
+def ssim(reference: np.ndarray, image: np.ndarray, data_range: float | None = None) -> float:
+    """Structural similarity of one slice (Wang et al. 2004), as scikit-image computes it by default.
+
+    Uniform 7×7 window, K₁ = 0.01, K₂ = 0.03, sample covariance (n − 1), mean over the pixels whose window lies
+    inside the image.
+
+    Parameters
+    ----------
+    reference, image
+        Shape (H, W), at least 7 pixels a side.
+    data_range
+        The reference's maximum unless given.
+
+    Raises
+    ------
+    ValueError
+        For shapes that differ or are too small.
+    """
+    reference, image = _same_shape(reference, image)
+    if reference.ndim != 2 or min(reference.shape) < WINDOW:
+        raise ValueError(f"SSIM needs images of at least {WINDOW}x{WINDOW} pixels, found shape {reference.shape}")
+    data_range = float(reference.max()) if data_range is None else data_range
+    r, u = torch.from_numpy(reference)[None, None], torch.from_numpy(image)[None, None]
+
+    def mean(value: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(value, WINDOW, stride=1)
+
+    sample = WINDOW**2 / (WINDOW**2 - 1)
+    mean_r, mean_u = mean(r), mean(u)
+    variance_r = sample * (mean(r * r) - mean_r**2)
+    variance_u = sample * (mean(u * u) - mean_u**2)
+    covariance = sample * (mean(r * u) - mean_r * mean_u)
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    numerator = (2 * mean_r * mean_u + c1) * (2 * covariance + c2)
+    denominator = (mean_r**2 + mean_u**2 + c1) * (variance_r + variance_u + c2)
+    return float((numerator / denominator).mean())
+
+
+def _same_shape(reference: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if reference.shape != image.shape:
+        raise ValueError(f"images differ in shape: reference {reference.shape}, image {image.shape}")
+    return np.abs(reference).astype(np.float64), np.abs(image).astype(np.float64)
+
+
+def slice_metrics(reference: np.ndarray, images: np.ndarray, convention: str) -> list[dict[str, float]]:
+    """Metrics of every slice of a volume.
+
+    Parameters
+    ----------
+    reference, images
+        Shape (slices, H, W), real or complex; their magnitudes are compared.
+    convention
+        ``volume`` or ``slice``: which maximum is the data range.
+
+    Returns
+    -------
+    list of dict
+        ``psnr`` (dB), ``ssim`` and ``nmse`` a slice.
+    """
+    maximum = float(np.abs(reference).max()) if convention == "volume" else None
+    return [
+        {"psnr": psnr(r, u, maximum), "ssim": ssim(r, u, maximum), "nmse": nmse(r, u)}
+        for r, u in zip(reference, images, strict=True)
+    ]
+
+
+def volume_metrics(reference: np.ndarray, images: np.ndarray, convention: str) -> list[dict[str, float]]:
+    """The values that a result is the mean of: one a volume, or one a slice; see the module's docstring."""
+    slices = slice_metrics(reference, images, convention)
+    if convention == "slice":
+        return slices
+    whole = {"psnr": psnr(reference, images), "nmse": nmse(reference, images)}
+    return [{**whole, "ssim": float(np.mean([s["ssim"] for s in slices]))}]
+
+
+def summarise(values: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Mean and standard deviation (population) of each metric."""
+    return {
+        name: {"mean": float(np.mean(column)), "std": float(np.std(column))}
+        for name in values[0]
+        for column in [[value[name] for value in values]]
+    }

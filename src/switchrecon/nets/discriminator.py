@@ -1,0 +1,89 @@
+"""The discriminator D with an affine transform for domain Y."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from switchrecon.errors import ConfigError
+from switchrecon.nets.layers import SLOPE, InstanceNorm, initialise
+
+SMALLEST_SIDE = 64
+
+
+def check_side(height: int, width: int) -> None:
+    """Refuse images that D's layers cannot reduce: each side needs at least 64 pixels.
+
+    Raises
+    ------
+    ConfigError
+        Naming the size found.
+    """
+    if min(height, width) < SMALLEST_SIDE:
+        raise ConfigError(
+            f"the discriminator needs at least {SMALLEST_SIDE} pixels a side, found {height}x{width}: "
+            "choose a larger matrix"
+        )
+
+
+class Discriminator(nn.Module):
+    """Four 4×4 stride-2 convolutions (c, 2c, 4c, 8c), a 4×4 valid one to 16c, 1×1 to one channel; no sigmoid.
+
+    The receptive field is 94 pixels. Instance norm follows each hidden convolution but the first, and is left
+    out where only one pixel remains. With ``switchable``, each layer but the last has γ and β (1 and 0 at the
+    start), applied when D judges domain Y (fully sampled images).
+
+    Parameters
+    ----------
+    channels
+        Of the image.
+    width
+        c.
+    switchable
+        Whether one network serves both domains.
+    """
+
+    def __init__(self, channels: int, width: int = 32, switchable: bool = True) -> None:
+        super().__init__()
+        widths = [width, 2 * width, 4 * width, 8 * width, 16 * width]
+        inputs = [channels, *widths[:-1]]
+        self.convolutions = nn.ModuleList(
+            nn.Conv2d(i, o, 4, stride=2, padding=1, padding_mode="replicate")
+            for i, o in zip(inputs[:-1], widths[:-1], strict=True)
+        )
+        self.convolutions.append(nn.Conv2d(inputs[-1], widths[-1], 4))
+        self.norms = nn.ModuleList(InstanceNorm(n) for n in widths[1:])
+        self.last = nn.Conv2d(widths[-1], 1, 1)
+        self.scales = nn.ParameterList(torch.ones(n) for n in widths if switchable)
+        self.shifts = nn.ParameterList(torch.zeros(n) for n in widths if switchable)
+        initialise(self)
+
+    def forward(self, image: Tensor, full: bool = False) -> Tensor:
+        """Score images.
+
+        Parameters
+        ----------
+        image
+            Shape (B, channels, H, W), at least 64 pixels a side.
+        full
+            Whether they are judged as fully sampled images (domain Y), with the affine transform on.
+
+        Returns
+        -------
+        Tensor
+            Shape (B, 1, h, w): one score a patch; 1 is real and 0 is fake for LSGAN.
+
+        Raises
+        ------
+        ConfigError
+            If a side is under 64 pixels.
+        """
+        check_side(*image.shape[-2:])
+        h = image
+        for index, convolution in enumerate(self.convolutions):
+            h = convolution(h)
+            if index > 0:
+                h = self.norms[index - 1](h)
+            if full and len(self.scales):
+                h = h * self.scales[index][:, None, None] + self.shifts[index][:, None, None]
+            h = F.leaky_relu(h, SLOPE)
+        return self.last(h)

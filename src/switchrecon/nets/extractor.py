@@ -1,0 +1,35 @@
+"""The extractor H, which estimates what undersampling adds to an image."""
+
+from torch import Tensor, nn
+
+from switchrecon.nets.layers import SLOPE, initialise
+
+
+class Extractor(nn.Module):
+    """3×3 convolutions of c channels at full resolution with leaky ReLU; the last one is linear.
+
+    Parameters
+    ----------
+    channels
+        Of the image.
+    width
+        c.
+    depth
+        Number of convolutions.
+    """
+
+    def __init__(self, channels: int, width: int = 32, depth: int = 20) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for index in range(depth):
+            inputs = channels if index == 0 else width
+            outputs = channels if index == depth - 1 else width
+            layers.append(nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="replicate"))
+            if index < depth - 1:
+                layers.append(nn.LeakyReLU(SLOPE))
+        self.body = nn.Sequential(*layers)
+        initialise(self)
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Undersampled images (B, channels, H, W) in [−1, 1] → their noise, same shape, any range."""
+        return self.body(image)

@@ -1,0 +1,135 @@
+"""The generator G and its AdaIN code generator A."""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from switchrecon.nets.layers import (
+    SLOPE,
+    AdaptiveInstanceNorm,
+    Code,
+    InstanceNorm,
+    initialise,
+    inverse_softplus,
+    pad_to_multiple,
+)
+
+
+class ResidualBlock(nn.Module):
+    """h + conv(lrelu(norm(conv(h)))), two 3×3 convolutions with affine instance norm after each."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate"),
+            InstanceNorm(channels),
+            nn.LeakyReLU(SLOPE),
+            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate"),
+            InstanceNorm(channels),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Features (B, C, H, W) → (B, C, H, W)."""
+        return features + self.body(features)
+
+
+class Generator(nn.Module):
+    """Encoder, residual blocks, decoder; five norm sites outside the residual blocks; tanh; no skip.
+
+    7×7 to c, 4×4 stride 2 to 2c and 4c, residual blocks, 3×3 transposed stride 2 to 2c and c, 7×7 to the
+    image. The norm sites have widths c, 2c, 4c, 2c, c. 7×7 convolutions pad by reflection, others by
+    replication, which is the symmetric padding of the paper's code where one pixel is added.
+
+    Parameters
+    ----------
+    channels
+        Of the image: 2 for complex, 1 for magnitude.
+    width
+        c.
+    residual_blocks
+        Their number.
+    adaptive
+        True: the five sites are AdaIN and take codes; False: they are affine instance norms.
+    """
+
+    def __init__(self, channels: int, width: int = 32, residual_blocks: int = 3, adaptive: bool = True) -> None:
+        super().__init__()
+        site = AdaptiveInstanceNorm if adaptive else InstanceNorm
+        c = width
+        self.enter = nn.Conv2d(channels, c, 7, padding=3, padding_mode="reflect")
+        self.down1 = nn.Conv2d(c, 2 * c, 4, stride=2, padding=1, padding_mode="replicate")
+        self.down2 = nn.Conv2d(2 * c, 4 * c, 4, stride=2, padding=1, padding_mode="replicate")
+        self.residual = nn.Sequential(*(ResidualBlock(4 * c) for _ in range(residual_blocks)))
+        self.up1 = nn.ConvTranspose2d(4 * c, 2 * c, 3, stride=2, padding=1, output_padding=1)
+        self.up2 = nn.ConvTranspose2d(2 * c, c, 3, stride=2, padding=1, output_padding=1)
+        self.leave = nn.Conv2d(c, channels, 7, padding=3, padding_mode="reflect")
+        self.sites = nn.ModuleList(site(n) for n in self.site_widths(width))
+        initialise(self)
+
+    @staticmethod
+    def site_widths(width: int) -> list[int]:
+        """Channels of the five norm sites, in order."""
+        return [width, 2 * width, 4 * width, 2 * width, width]
+
+    def forward(self, image: Tensor, codes: list[Code] | None = None) -> Tensor:
+        """Translate images.
+
+        Parameters
+        ----------
+        image
+            Shape (B, channels, H, W), range [−1, 1]; any H and W (padded inside to a multiple of 4).
+        codes
+            Five codes, or None for mean 0 and variance 1: the direction of reconstruction.
+
+        Returns
+        -------
+        Tensor
+            Shape (B, channels, H, W), range (−1, 1).
+        """
+        height, width = image.shape[-2:]
+        h = pad_to_multiple(image, 4, 8)
+
+        def norm(index: int, features: Tensor) -> Tensor:
+            code = None if codes is None else codes[index]
+            return F.leaky_relu(self.sites[index](features, code), SLOPE)
+
+        h = norm(0, self.enter(h))
+        h = norm(1, self.down1(h))
+        h = norm(2, self.down2(h))
+        h = self.residual(h)
+        h = norm(3, self.up1(h))
+        h = norm(4, self.up2(h))
+        return self.leave(h).tanh()[..., :height, :width]
+
+
+class CodeGenerator(nn.Module):
+    """A: from z to the means and variances of the five AdaIN sites. Reconstruction does not need it.
+
+    Three linear layers of 64 with leaky ReLU, then a pair of linear heads a site. Variances pass a softplus
+    whose bias starts them near 1: never negative, and no channel can be switched off for good.
+
+    Parameters
+    ----------
+    widths
+        Channels of the sites.
+    code_size
+        Length of z.
+    """
+
+    def __init__(self, widths: list[int], code_size: int = 64) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        for _ in range(3):
+            layers += [nn.Linear(code_size if not layers else 64, 64), nn.LeakyReLU(SLOPE)]
+        self.trunk = nn.Sequential(*layers)
+        self.means = nn.ModuleList(nn.Linear(64, n) for n in widths)
+        self.variances = nn.ModuleList(nn.Linear(64, n) for n in widths)
+        initialise(self)
+        for head in self.variances:
+            nn.init.constant_(head.bias, inverse_softplus(1.0))  # type: ignore[arg-type]
+
+    def forward(self, z: Tensor) -> list[Code]:
+        """Z of shape (B, code_size) to five codes of shape (B, C)."""
+        h = self.trunk(z)
+        return [
+            Code(mean(h), F.softplus(variance(h))) for mean, variance in zip(self.means, self.variances, strict=True)
+        ]

@@ -1,0 +1,93 @@
+"""Layers that several networks use."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+SLOPE = 0.2  # of every leaky ReLU
+EPSILON = 1e-5  # of every instance norm
+
+
+class Code:
+    """Mean and variance of one AdaIN site, each of shape (B, C)."""
+
+    def __init__(self, mean: Tensor, variance: Tensor) -> None:
+        self.mean = mean
+        self.variance = variance
+
+
+def instance_norm(features: Tensor) -> Tensor:
+    """Normalise each channel of each sample to mean 0 and variance 1; one pixel is left as it is.
+
+    Shape (B, C, H, W) → (B, C, H, W). A single pixel has no variance: its norm would erase it.
+    """
+    if features.shape[-2] * features.shape[-1] == 1:
+        return features
+    return F.instance_norm(features, eps=EPSILON)
+
+
+class InstanceNorm(nn.Module):
+    """Affine instance norm, γ · IN(h) + β; γ starts at 1 and β at 0.
+
+    At batch size 1 it equals batch-instance norm for every mixing weight.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.ones(channels))
+        self.shift = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, features: Tensor, code: Code | None = None) -> Tensor:
+        """Features (B, C, H, W) → (B, C, H, W). It takes no code."""
+        if code is not None:
+            raise ValueError("a generator without AdaIN takes no code")
+        return instance_norm(features) * self.scale[:, None, None] + self.shift[:, None, None]
+
+
+class AdaptiveInstanceNorm(nn.Module):
+    """AdaIN: √variance · IN(h) + mean, both from a code; without one, mean 0 and variance 1 (plain IN).
+
+    It has no parameters of its own.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = channels
+
+    def forward(self, features: Tensor, code: Code | None = None) -> Tensor:
+        """Features (B, C, H, W), mean and variance (B, C) → (B, C, H, W)."""
+        normalised = instance_norm(features)
+        if code is None:
+            return normalised
+        return normalised * code.variance.sqrt()[:, :, None, None] + code.mean[:, :, None, None]
+
+
+def initialise(module: nn.Module, standard_deviation: float = 0.05) -> None:
+    """Draw weights of convolutions and linear layers from N(0, σ²) truncated at 2σ; biases are zero.
+
+    This is the initialisation of the ISCL code (σ = 0.05).
+    """
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d | nn.Linear):
+            bound = 2 * standard_deviation
+            nn.init.trunc_normal_(layer.weight, std=standard_deviation, a=-bound, b=bound)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
+
+
+def inverse_softplus(value: float) -> float:
+    """Return b such that softplus(b) = value > 0."""
+    return math.log(math.expm1(value))
+
+
+def pad_to_multiple(image: Tensor, multiple: int, least: int) -> Tensor:
+    """Repeat the last row and column until both sides are multiples of ``multiple`` and at least ``least``.
+
+    Shape (B, C, H, W) → (B, C, H', W') with H' ≥ H and W' ≥ W; the input stands in the upper left corner.
+    """
+    height, width = image.shape[-2:]
+    below = max(-(-height // multiple) * multiple, least) - height
+    right = max(-(-width // multiple) * multiple, least) - width
+    return F.pad(image, (0, right, 0, below), mode="replicate") if below or right else image

@@ -1,0 +1,95 @@
+"""Objectives: functions of a pass, one for each equation of the paper.
+
+‖·‖₁ is the mean of absolute values; of complex entries, of |re| + |im|. X holds undersampled images x, Y fully
+sampled images y. G is ``to_full`` (without a code) and ``to_sub`` (with A(z)), H is ``noise``, D is
+``score_full`` and ``score_sub``.
+"""
+
+from collections.abc import Callable
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from switchrecon.passes import Pass
+
+Objective = Callable[[Pass], Tensor]
+
+
+def l1(difference: Tensor) -> Tensor:
+    """‖·‖₁: the mean of absolute values; of complex entries, of |re| + |im|."""
+    if difference.is_complex():
+        return difference.real.abs().mean() + difference.imag.abs().mean()
+    return difference.abs().mean()
+
+
+def sampling_consistency(step: Pass) -> Tensor:
+    """Eq. (1): ‖RF(x) − RF(G(x))‖₁ + ‖RF(y) − RF(G(y, A(z)))‖₁."""
+    return l1(step.sampled_difference_x()) + l1(step.sampled_difference_y())
+
+
+def cycle(step: Pass) -> Tensor:
+    """Eq. (2): ‖x − G(G(x), A(z))‖₁ + ‖y − G(G(y, A(z)))‖₁."""
+    return l1(step.x - step.cycle_of_x) + l1(step.y - step.cycle_of_y)
+
+
+def bypass(step: Pass) -> Tensor:
+    """Eq. (3): ‖G(x) − (x − H(x))‖₁ + ‖y − G(y + H(x))‖₁."""
+    return l1(step.full_of_x - step.pseudo_full) + l1(step.y - step.full_of_pseudo_sub)
+
+
+def boosting(step: Pass) -> Tensor:
+    """Eq. (4): D_Y(x − H(x))² + D_X(y + H(x))², which teaches D that pseudo-labels are not real."""
+    players = step.players
+    full, sub = step.pseudo_full.detach(), step.pseudo_sub.detach()
+    return players.score_full(full).square().mean() + players.score_sub(sub).square().mean()
+
+
+def pseudo_noise(step: Pass) -> Tensor:
+    """Eq. (5): ‖H(x) − (x − G(x))‖₁."""
+    return l1(step.noise_of_x - (step.x - step.full_of_x))
+
+
+def noise_consistency(step: Pass) -> Tensor:
+    """Eq. (6): ‖(G(y, A(z)) − y) − H(G(y, A(z)))‖₁."""
+    return l1(step.sub_of_y - step.y - step.noise_of_sub_of_y)
+
+
+def lsgan_generator(step: Pass) -> Tensor:
+    """LSGAN for G: (D_Y(G(x)) − 1)² + (D_X(G(y, A(z))) − 1)²."""
+    full, sub = step.players.score_full(step.full_of_x), step.players.score_sub(step.sub_of_y)
+    return (full - 1).square().mean() + (sub - 1).square().mean()
+
+
+def lsgan_discriminator(step: Pass) -> Tensor:
+    """LSGAN for D: (D_Y(y) − 1)² + D_Y(G(x))² + (D_X(x) − 1)² + D_X(G(y, A(z)))²."""
+    players = step.players
+    full = (players.score_full(step.y) - 1).square().mean()
+    full = full + players.score_full(step.full_of_x.detach()).square().mean()
+    sub = (players.score_sub(step.x) - 1).square().mean()
+    return full + sub + players.score_sub(step.sub_of_y.detach()).square().mean()
+
+
+def hinge_generator(step: Pass) -> Tensor:
+    """Hinge for G: −D_Y(G(x)) − D_X(G(y, A(z)))."""
+    return -step.players.score_full(step.full_of_x).mean() - step.players.score_sub(step.sub_of_y).mean()
+
+
+def hinge_discriminator(step: Pass) -> Tensor:
+    """The ISCL code's loss for D: [1 − D_Y(y)]₊ + [D_Y(G(x))]₊ + [1 − D_X(x)]₊ + [D_X(G(y, A(z)))]₊."""
+    players = step.players
+    full = F.relu(1 - players.score_full(step.y)).mean()
+    full = full + F.relu(players.score_full(step.full_of_x.detach())).mean()
+    sub = F.relu(1 - players.score_sub(step.x)).mean()
+    return full + sub + F.relu(players.score_sub(step.sub_of_y.detach())).mean()
+
+
+def hinge_boosting(step: Pass) -> Tensor:
+    """Boosting in the ISCL code's form: [D_Y(x − H(x))]₊ + [D_X(y + H(x))]₊."""
+    players = step.players
+    full, sub = step.pseudo_full.detach(), step.pseudo_sub.detach()
+    return F.relu(players.score_full(full)).mean() + F.relu(players.score_sub(sub)).mean()
+
+
+def supervised(step: Pass) -> Tensor:
+    """L1 against the reference: ‖G(x) − y‖₁, where y is x's own fully sampled image."""
+    return l1(step.full_of_x - step.y)

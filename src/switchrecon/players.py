@@ -1,0 +1,177 @@
+"""Players supply the five verbs that every method is written with.
+
+``to_full`` (X → Y), ``to_sub`` (Y → X), ``noise`` (H), ``score_full`` (is it a real image of Y?) and
+``score_sub`` (of X?). X holds undersampled, Y fully sampled images. A :class:`Cast` says who plays: two
+networks a verb pair as in ISCL, or one switchable network as in the paper's proposal.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor, nn
+
+from switchrecon.config import Config
+from switchrecon.nets.discriminator import Discriminator
+from switchrecon.nets.extractor import Extractor
+from switchrecon.nets.generator import CodeGenerator, Generator
+
+
+class OneGenerator(nn.Module):
+    """Only X → Y: the supervised family's generator, with affine instance norm and no AdaIN."""
+
+    adaptive = False
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.full = Generator(config.channels, config.width, config.residual_blocks, adaptive=False)
+
+    def to_full(self, x: Tensor) -> Tensor:
+        """Reconstruct x (B, channels, H, W)."""
+        return self.full(x)
+
+    def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
+        """Not played by this generator."""
+        raise TypeError("this method has no generator from fully sampled to undersampled images")
+
+
+class TwoGenerators(OneGenerator):
+    """Two networks, as in CycleGAN and ISCL: one for each direction. z is not used."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.sub = Generator(config.channels, config.width, config.residual_blocks, adaptive=False)
+
+    def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
+        """Undersample y (B, channels, H, W)."""
+        return self.sub(y)
+
+
+class SwitchableGenerator(nn.Module):
+    """One network G; the code generator A switches it to Y → X: G(x) and G(y, A(z))."""
+
+    adaptive = True
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.full = Generator(config.channels, config.width, config.residual_blocks, adaptive=True)
+        self.code = CodeGenerator(Generator.site_widths(config.width), config.code_size)
+
+    def to_full(self, x: Tensor) -> Tensor:
+        """Reconstruct x (B, channels, H, W): mean 0 and variance 1 at each AdaIN site."""
+        return self.full(x)
+
+    def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
+        """Undersample y (B, channels, H, W) with the code A(z), z of shape (B, code_size)."""
+        return self.full(y, self.code(z))
+
+
+class TwoDiscriminators(nn.Module):
+    """D_X and D_Y of CycleGAN and ISCL."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.sub = Discriminator(config.channels, config.width, switchable=False)
+        self.full = Discriminator(config.channels, config.width, switchable=False)
+
+    def score_full(self, image: Tensor) -> Tensor:
+        """D_Y's scores (B, 1, h, w)."""
+        return self.full(image)
+
+    def score_sub(self, image: Tensor) -> Tensor:
+        """D_X's scores (B, 1, h, w)."""
+        return self.sub(image)
+
+
+class SwitchableDiscriminator(nn.Module):
+    """One network D whose affine transform is switched on for domain Y."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.both = Discriminator(config.channels, config.width, switchable=True)
+
+    def score_full(self, image: Tensor) -> Tensor:
+        """Scores (B, 1, h, w) with γ and β."""
+        return self.both(image, full=True)
+
+    def score_sub(self, image: Tensor) -> Tensor:
+        """Scores (B, 1, h, w) without them."""
+        return self.both(image, full=False)
+
+
+GENERATOR, DISCRIMINATOR, EXTRACTOR = "generator", "discriminator", "extractor"
+GROUPS = (GENERATOR, DISCRIMINATOR, EXTRACTOR)
+
+
+class Players(nn.Module):
+    """The networks of a method, in up to three groups that are updated in turn.
+
+    Attributes
+    ----------
+    generator, discriminator, extractor
+        The groups; the last two are None where a method has none.
+    """
+
+    def __init__(
+        self, generator: nn.Module, discriminator: nn.Module | None = None, extractor: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.generator = generator
+        self.discriminator = discriminator
+        self.extractor = extractor
+
+    def to_full(self, x: Tensor) -> Tensor:
+        """X → Y: the reconstruction."""
+        return self._of(GENERATOR).to_full(x)
+
+    def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
+        """Y → X."""
+        return self._of(GENERATOR).to_sub(y, z)
+
+    def _of(self, group: str) -> Any:
+        module = getattr(self, group)
+        if module is None:
+            raise TypeError(f"this method has no {group}, but one of its objectives needs it")
+        return module
+
+    def noise(self, x: Tensor) -> Tensor:
+        """H(x), the estimate of what undersampling added."""
+        return self._of(EXTRACTOR)(x)
+
+    def score_full(self, image: Tensor) -> Tensor:
+        """D's score of an image as one of Y."""
+        return self._of(DISCRIMINATOR).score_full(image)
+
+    def score_sub(self, image: Tensor) -> Tensor:
+        """D's score of an image as one of X."""
+        return self._of(DISCRIMINATOR).score_sub(image)
+
+    def groups(self) -> dict[str, nn.Module]:
+        """The groups that this method has, by name."""
+        return {name: getattr(self, name) for name in GROUPS if getattr(self, name) is not None}
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who plays: a class a group, each built from the settings alone."""
+
+    generator: type[nn.Module]
+    discriminator: type[nn.Module] | None = None
+    extractor: bool = False
+
+    def build(self, config: Config) -> Players:
+        """Make the networks, with weights drawn from torch's global generator."""
+        return Players(
+            self.generator(config),
+            self.discriminator(config) if self.discriminator is not None else None,
+            Extractor(config.channels, config.width, config.extractor_depth) if self.extractor else None,
+        )
+
+    def using(self, **parts: object) -> "Cast":
+        """The same cast with some parts replaced."""
+        return replace(self, **parts)  # type: ignore[arg-type]
+
+
+CYCLE = Cast(TwoGenerators, TwoDiscriminators)
+TWO_WAY = Cast(TwoGenerators, TwoDiscriminators, extractor=True)
+SWITCHABLE = Cast(SwitchableGenerator, SwitchableDiscriminator, extractor=True)
+SINGLE = Cast(OneGenerator)

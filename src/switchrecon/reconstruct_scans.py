@@ -1,0 +1,167 @@
+"""Reconstruct files: scans in, images in each scan's own format, matrix, units and geometry out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from switchrecon.config import Config, MaskConfig, load_config
+from switchrecon.data.files import find_files, read_scan, write_scan
+from switchrecon.data.piles import own_mask
+from switchrecon.data.scan import Scan
+from switchrecon.errors import ConfigError, DataError, SwitchreconError
+from switchrecon.fourier import resize_image
+from switchrecon.masks import measured_acceleration
+from switchrecon.reconstruct import Reconstructor
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one scan: the file written, or the error."""
+
+    scan: Path
+    written: Path | None = None
+    error: SwitchreconError | None = None
+    acceleration: float = float("nan")
+    synthetic: bool = False
+
+
+def parse_undersampling(text: str, config: Config) -> MaskConfig:
+    """Read ``run``, or ``KIND:ACCELERATION:CENTER_FRACTION`` such as ``random-1d:4:0.08``.
+
+    Raises
+    ------
+    ConfigError
+        For anything else.
+    """
+    if text == "run":
+        return config.mask
+    parts = text.split(":")
+    if len(parts) != 3:
+        raise ConfigError(
+            f"--undersample {text!r}: expected 'run' or KIND:ACCELERATION:CENTER_FRACTION, such as random-1d:4:0.08"
+        )
+    assignments = [f"mask.{n}={v}" for n, v in zip(("kind", "acceleration", "center_fraction"), parts, strict=True)]
+    return load_config(None, assignments).mask
+
+
+def reconstruct_scan(reconstructor: Reconstructor, scan: Scan, undersampling: MaskConfig | None) -> np.ndarray:
+    """Reconstruct all slices of a scan.
+
+    Parameters
+    ----------
+    reconstructor
+        A trained run.
+    scan
+        At its own matrix.
+    undersampling
+        How a fully sampled scan is undersampled first; None refuses it.
+
+    Returns
+    -------
+    np.ndarray
+        (slices, H, W) at the scan's matrix, complex64 or float32.
+
+    Raises
+    ------
+    DataError
+        For a fully sampled scan without ``undersampling``, and for another matrix than the run's where resizing is
+        not allowed.
+    """
+    if scan.mask is not None:
+        masks = scan.mask
+    elif undersampling is None:
+        what = "an image" if scan.image else "fully sampled k-space"
+        raise DataError(
+            f"{scan.path}: holds {what}, there is nothing to reconstruct; to undersample it first, say how with "
+            "--undersample run or --undersample KIND:ACCELERATION:CENTER_FRACTION"
+        )
+    else:
+        matrix = _mask_matrix(reconstructor, scan)
+        config = reconstructor.config.model_copy(update={"mask": undersampling})
+        scan = scan.resized(matrix)
+        masks = np.stack([own_mask(scan, i, config).numpy() for i in range(len(scan.kspace))])
+    try:
+        return np.stack([reconstructor(k, m) for k, m in zip(scan.kspace, masks, strict=True)])
+    except DataError as error:
+        raise DataError(f"{scan.path}: {error}") from error
+
+
+def _mask_matrix(reconstructor: Reconstructor, scan: Scan) -> tuple[int, int]:
+    """Retrospective sampling of a larger scan keeps the run's matrix inside it: the mask is drawn there."""
+    height, width = reconstructor.card["matrix"]
+    return (height, width) if reconstructor.resize else scan.matrix
+
+
+def reconstruct_files(
+    reconstructor: Reconstructor,
+    paths: Sequence[str | Path],
+    out: Path,
+    undersample: str | None = None,
+    overwrite: bool = False,
+    report: Callable[[Outcome], None] = lambda outcome: None,
+) -> list[Outcome]:
+    """Reconstruct every scan; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    reconstructor
+        A trained run.
+    paths
+        Scans: files, folders or patterns.
+    out
+        Folder for the images; each file keeps its name.
+    undersample
+        See :func:`parse_undersampling`; None refuses fully sampled scans.
+    overwrite
+        Replace files that exist.
+    report
+        Called after each scan.
+
+    Returns
+    -------
+    list of Outcome
+        One a scan, in the order of their names.
+
+    Raises
+    ------
+    SwitchreconError
+        Before anything is written: for paths that do not exist, two scans of one name, or an output that exists.
+    """
+    files = find_files(paths)
+    undersampling = parse_undersampling(undersample, reconstructor.config) if undersample is not None else None
+    _check_targets(files, out, overwrite)
+    outcomes = []
+    for path in files:
+        try:
+            outcome = _one(reconstructor, path, out, undersampling)
+        except SwitchreconError as error:
+            outcome = Outcome(path, error=error)
+        outcomes.append(outcome)
+        report(outcome)
+    return outcomes
+
+
+def _one(reconstructor: Reconstructor, path: Path, out: Path, undersampling: MaskConfig | None) -> Outcome:
+    scan = read_scan(path, reconstructor.config)
+    images = reconstruct_scan(reconstructor, scan, undersampling)
+    if images.shape[-2:] != scan.matrix:
+        images = resize_image(torch.from_numpy(images), scan.matrix).numpy()
+    acceleration = measured_acceleration(scan.mask) if scan.mask is not None else float("nan")
+    return Outcome(path, write_scan(scan, images, out), acceleration=acceleration, synthetic=scan.synthetic)
+
+
+def _check_targets(files: Sequence[Path], out: Path, overwrite: bool) -> None:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file, expected a folder for the images")
+    seen: dict[str, Path] = {}
+    for path in files:
+        if path.name in seen:
+            raise DataError(f"{path} and {seen[path.name]} have one name; reconstruct them into different folders")
+        seen[path.name] = path
+        target = out / path.name
+        if target.exists() and (not overwrite or target.samefile(path)):
+            hint = "choose another --out" if target.samefile(path) else "add --overwrite or choose another --out"
+            raise DataError(f"{target}: exists already; {hint}")

@@ -1,0 +1,118 @@
+"""Run folders: what a run says of itself, and whether a folder may be used for it."""
+
+import hashlib
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from switchrecon.checkpoint import load_model
+from switchrecon.config import Config, load_config
+from switchrecon.data.piles import TrainingData
+from switchrecon.data.write import write_text
+from switchrecon.errors import RunError
+from switchrecon.methods import Method
+from switchrecon.players import Players
+
+
+def check_same_settings(folder: Path, stored: dict[str, Any], config: Config) -> None:
+    """Refuse to continue a run with other settings.
+
+    Raises
+    ------
+    RunError
+        Naming the first setting that differs.
+    """
+    mine = config.model_dump(mode="json")
+    for name, value in mine.items():
+        if stored.get(name) != value:
+            raise RunError(
+                f"{folder}: holds a run with {name} = {stored.get(name)!r}, asked for {value!r}; "
+                "resume with the same settings or choose another --out"
+            )
+
+
+def model_card(config: Config, method: Method, players: Players, steps: int, data: TrainingData) -> dict[str, Any]:
+    """All that reconstruction and reports need to know of a run, without any subject's name.
+
+    Subjects are stored as salted hashes, so that an evaluation can refuse a subject that was trained on.
+    """
+    salt = os.urandom(16).hex()
+    piles = {"full": data.full, "sub": data.sub}
+    return {
+        "config": config.model_dump(mode="json"),
+        "adaptive": bool(players.generator.adaptive),
+        "extractor": players.extractor is not None,
+        "matrix": list(data.matrix),
+        "steps": steps,
+        "pairing": method.pairing,
+        "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in players.groups().items()},
+        "data": {
+            name: {
+                "scans": pile.scans,
+                "subjects": len(pile.subjects),
+                "slices": len(pile.slices),
+                "dropped": pile.dropped,
+                "synthetic": pile.synthetic,
+                "retrospective": pile.retrospective,
+                "acceleration": round(pile.acceleration(), 3),
+            }
+            for name, pile in piles.items()
+            if pile is not None
+        },
+        "salt": salt,
+        "subjects": sorted({subject_hash(salt, s) for pile in piles.values() if pile for s in pile.subjects}),
+        "versions": versions(),
+        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads, CPU",
+    }
+
+
+def subject_hash(salt: str, subject: str) -> str:
+    """Salted SHA-256 of a subject's name, 16 hexadecimal digits."""
+    return hashlib.sha256(f"{salt}:{subject}".encode()).hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Versions that a result depends on."""
+    return {
+        "switchrecon": version("switchrecon"),
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+    }
+
+
+def holds_something(folder: Path) -> bool:
+    """Whether the folder exists and is not empty."""
+    return folder.is_dir() and any(folder.iterdir())
+
+
+def prepare_folder(folder: Path, config: Config, resume: bool) -> None:
+    """Make the run folder, or check that the run in it may be continued.
+
+    Raises
+    ------
+    RunError
+        If the folder holds a run and ``resume`` is off, something that is not a run, or a run with other settings.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"{folder}: is a file, expected a folder for the run")
+    if holds_something(folder):
+        stored = folder / "config.yaml"
+        if not stored.is_file():
+            raise RunError(f"{folder}: is not empty and holds no run; choose another --out")
+        if not resume:
+            raise RunError(f"{folder}: already holds a run; add --resume to continue it, or choose another --out")
+        check_same_settings(folder, load_config(stored).model_dump(mode="json"), config)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_text(folder / "config.yaml", config.to_yaml())
+
+
+def is_finished(folder: Path, config: Config) -> bool:
+    """Whether the folder holds a finished run with these settings."""
+    if not (folder / "model.safetensors").is_file():
+        return False
+    card = load_model(folder / "model.safetensors")[1]
+    check_same_settings(folder, card["config"], config)
+    return card["step"] == card["steps"]

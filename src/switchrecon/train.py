@@ -1,0 +1,182 @@
+"""Training: one loop for every method."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from switchrecon.config import Config
+from switchrecon.data.batches import Batches
+from switchrecon.data.piles import TrainingData, read_training_data
+from switchrecon.errors import RunError
+from switchrecon.log import RunLog, TrainingProgress
+from switchrecon.methods import Method, Phase, find_method
+from switchrecon.nets.discriminator import check_side
+from switchrecon.optim import Lookahead, learning_rate, set_learning_rate
+from switchrecon.passes import Pass
+from switchrecon.runs import holds_something, is_finished, model_card, prepare_folder
+from switchrecon.scaling import from_network
+from switchrecon.state import State, build_state, restore_state, save_state
+
+LOG_EVERY = 25  # steps between writes of the log; losses of every step are kept
+
+
+def update(images: Pass, phase: Phase, optimizer: "torch.optim.RAdam | Lookahead") -> dict[str, Tensor]:
+    """One update: minimise the phase's weighted sum of objectives over the parameters of its group alone.
+
+    Returns
+    -------
+    dict
+        Each objective's value before the update, by name.
+    """
+    values = {objective.__name__: objective(images) for objective in phase.objectives}
+    total = torch.stack(
+        [weight * v for weight, v in zip(phase.objectives.values(), values.values(), strict=True)]
+    ).sum()
+    optimizer.zero_grad()
+    parameters = list(getattr(images.players, phase.group).parameters())
+    # Only these receive a gradient; graphs that later phases share stay as they are.
+    total.backward(inputs=parameters, retain_graph=True)
+    optimizer.step()
+    images.moved(phase.group)
+    return {name: value.detach() for name, value in values.items()}
+
+
+def run_steps(
+    state: State,
+    method: Method,
+    config: Config,
+    batches: Batches,
+    log: RunLog,
+    folder: Path,
+    card: dict[str, Any],
+) -> None:
+    """The training loop: D → G → H in every step, as the method's phases say.
+
+    Raises
+    ------
+    RunError
+        If a loss is no longer a finite number; the last checkpoint stays.
+    """
+    steps = batches.steps
+    pending: list[tuple[int, float, dict[str, Tensor]]] = []
+    with TrainingProgress(config.method, state.step, steps) as progress:
+        for step in range(state.step, steps):
+            rate = learning_rate(config, step, steps)
+            images = Pass(state.players, batches.batch(step))
+            losses: dict[str, Tensor] = {}
+            for phase in method.phases:
+                set_learning_rate(state.optimizers[phase.group], rate)
+                losses |= update(images, phase, state.optimizers[phase.group])
+            if step >= config.average_from * steps:
+                state.average.update(state.players.generator)
+            state.step = step + 1
+
+            pending.append((step, rate, losses))
+            last, saving = state.step == steps, state.step % config.checkpoint_every == 0
+            if len(pending) == LOG_EVERY or saving or last:
+                progress.advance(state.step, write_losses(log, batches, pending))
+                pending = []
+            if state.step % config.picture_every == 0:
+                write_pictures(log, state, images, config)
+            if saving or last:
+                save_state(folder, state, config, card | {"seconds": log.elapsed()})
+
+
+def write_losses(
+    log: RunLog, batches: Batches, pending: list[tuple[int, float, dict[str, Tensor]]]
+) -> dict[str, float]:
+    """Log the losses of some steps and return the last ones."""
+    entries: list[dict[str, Any]] = [
+        {
+            "step": step + 1,
+            "epoch": batches.epoch(step),
+            "learning_rate": rate,
+            "seconds": round(log.elapsed(), 3),
+            "losses": {name: value.item() for name, value in losses.items()},
+        }
+        for step, rate, losses in pending
+    ]
+    for entry in entries:
+        for name, value in entry["losses"].items():
+            if not torch.tensor(value).isfinite():
+                raise RunError(
+                    f"training diverged: {name} is {value} at step {entry['step']}; try a lower learning_rate"
+                )
+    log.write(entries)
+    return entries[-1]["losses"]
+
+
+def write_pictures(log: RunLog, state: State, images: Pass, config: Config) -> None:
+    """Add x, G(x) and y of this step to the TensorBoard events."""
+    with torch.no_grad():
+        shown = {"x": images.x, "G(x)": state.players.to_full(images.x), "y": images.y}
+    for name, image in shown.items():
+        magnitude = from_network(image, config.representation)[0].abs().clamp(0, 1)
+        log.picture(name, magnitude.numpy(), state.step)
+
+
+def train(
+    config: Config,
+    full: Sequence[str | Path],
+    sub: Sequence[str | Path],
+    folder: Path,
+    resume: bool = False,
+) -> Path:
+    """Train a method and write its run folder.
+
+    Parameters
+    ----------
+    config
+        All settings.
+    full, sub
+        Paths of the two piles; see :func:`switchrecon.data.piles.read_training_data`.
+    folder
+        Gets ``model.safetensors``, ``config.yaml``, ``log.jsonl`` and ``checkpoints/``.
+    resume
+        Continue the run in ``folder``; start at zero where there is none; return at once where it is finished.
+
+    Returns
+    -------
+    Path
+        The run folder.
+
+    Raises
+    ------
+    SwitchreconError
+        For settings, files or folders that cannot be used, before anything is written.
+    """
+    method = find_method(config)
+    if resume and is_finished(folder, config):
+        print(f"{folder}: the run is finished")
+        return folder
+    if holds_something(folder) and not resume:
+        prepare_folder(folder, config, resume)
+    data = read_training_data(full, sub, config, method.pairing)
+    if method.cast.discriminator is not None:
+        check_side(*data.matrix)
+    batches = Batches(data, config, method.pairing)
+    describe_data(data)
+    prepare_folder(folder, config, resume)
+    state = build_state(method, config)
+    restore_state(folder, state, config)
+    log = RunLog(folder, state.step)
+    try:
+        card = model_card(config, method, state.players, batches.steps, data)
+        run_steps(state, method, config, batches, log, folder, card)
+    finally:
+        log.close()
+    return folder
+
+
+def describe_data(data: TrainingData) -> None:
+    """Print what was read, and once that k-space is synthetic where it is."""
+    for name, pile in (("fully sampled", data.full), ("undersampled", data.sub)):
+        if pile is not None:
+            dropped = f", {pile.dropped} near-empty ones dropped" if pile.dropped else ""
+            own = f", acceleration {pile.acceleration():.2f}" if pile is data.sub else ""
+            print(f"{name}: {len(pile.slices)} slices of {len(pile.subjects)} subjects{dropped}{own}")
+    if data.full.synthetic or (data.sub and data.sub.synthetic):
+        print("k-space is synthetic: computed from magnitude images, so results are optimistic for a scanner")

@@ -1,0 +1,82 @@
+"""Fixtures: small scans made here, and the shared real data where it is present."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from switchrecon.config import Config, load_config
+from switchrecon.fourier import fourier
+from switchrecon.train import train
+
+SHARED = Path(os.environ.get("SWITCHRECON_TEST_DATA", Path(__file__).parents[2] / "shared"))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """Bits differ between thread counts; tests that compare bits need a fixed one."""
+    torch.set_num_threads(1)
+
+
+def shared_file(name: str) -> Path:
+    """A file of the shared real data; the test is skipped where it is absent."""
+    path = SHARED / name
+    if not path.exists():
+        pytest.skip(f"real data not present: {path} (set SWITCHRECON_TEST_DATA to the folder that holds it)")
+    return path
+
+
+def blob_images(subject: int, slices: int = 3, side: int = 64) -> np.ndarray:
+    """Smooth complex images (slices, side, side) that differ by subject: discs with a phase ramp."""
+    random = np.random.RandomState(subject)
+    rows, columns = np.mgrid[:side, :side] / side - 0.5
+    images = np.zeros((slices, side, side), dtype=np.complex64)
+    for image in images:
+        for _ in range(6):
+            row, column, radius = random.uniform(-0.25, 0.25, 2).tolist() + [random.uniform(0.05, 0.25)]
+            inside = (rows - row) ** 2 + (columns - column) ** 2 < radius**2
+            image += random.uniform(0.2, 1) * inside
+        image *= np.exp(1j * random.uniform(-1, 1) * rows)
+    return images
+
+
+@pytest.fixture
+def make_scan(tmp_path: Path) -> Callable[..., Path]:
+    """Write k-space of a subject as ``.npy`` and return the path; ``mask`` undersamples it."""
+
+    def make(folder: str, subject: int, slices: int = 3, mask: np.ndarray | None = None, side: int = 64) -> Path:
+        kspace = fourier(torch.from_numpy(blob_images(subject, slices, side))).numpy()
+        path = tmp_path / folder / f"subject{subject}.npy"
+        path.parent.mkdir(exist_ok=True, parents=True)
+        np.save(path, kspace if mask is None else kspace * mask)
+        return path
+
+    return make
+
+
+def tiny_config(*assignments: str) -> Config:
+    """Settings whose training step takes a few milliseconds."""
+    small = ["width=2", "residual_blocks=1", "extractor_depth=3", "steps=4", "checkpoint_every=2"]
+    return load_config(None, [*small, *assignments])
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Path]:
+    """A tiny trained run, made once for each method and representation."""
+    made: dict[tuple[str, str], Path] = {}
+
+    def get(method: str = "switchable", representation: str = "complex") -> Path:
+        if (method, representation) not in made:
+            base = tmp_path_factory.mktemp("trained")
+            for folder, subject in (("full", 1), ("sub", 2)):
+                (base / folder).mkdir()
+                kspace = fourier(torch.from_numpy(blob_images(subject))).numpy()
+                np.save(base / folder / f"subject{subject}.npy", kspace)
+            config = tiny_config(f"method={method}", f"representation={representation}")
+            made[method, representation] = train(config, [base / "full"], [base / "sub"], base / "run")
+        return made[method, representation]
+
+    return get

@@ -1,0 +1,62 @@
+"""Metrics against scikit-image and against numbers worked by hand."""
+
+import math
+
+import numpy as np
+import pytest
+from skimage.metrics import peak_signal_noise_ratio, structural_similarity
+
+from switchrecon.metrics import nmse, psnr, slice_metrics, ssim, summarise, volume_metrics
+
+RANDOM = np.random.RandomState(0)
+REFERENCE = RANDOM.uniform(size=(3, 40, 31)) * np.array([1.0, 2.0, 0.5])[:, None, None]
+IMAGES = np.abs(REFERENCE + 0.1 * RANDOM.normal(size=REFERENCE.shape))
+
+
+@pytest.mark.parametrize("data_range", [None, 2.5])
+def test_equal_to_scikit_image(data_range: float | None) -> None:
+    for reference, image in zip(REFERENCE, IMAGES, strict=True):
+        used = data_range or reference.max()
+        expected = peak_signal_noise_ratio(reference, image, data_range=used)
+        assert psnr(reference, image, data_range) == pytest.approx(expected, abs=1e-6)
+        expected = structural_similarity(reference, image, data_range=used)
+        assert ssim(reference, image, data_range) == pytest.approx(expected, abs=1e-6)
+
+
+def test_numbers_worked_by_hand() -> None:
+    reference, image = np.array([[2.0, 0.0]]), np.array([[1.0, 1.0]])
+    assert psnr(reference, image) == pytest.approx(10 * math.log10(4 / 1))
+    assert nmse(reference, image) == pytest.approx(2 / 4)
+    assert psnr(reference, reference) == math.inf
+    assert math.isnan(nmse(np.zeros((2, 2)), np.ones((2, 2))))
+
+
+def test_volume_convention_is_that_of_fastmri() -> None:
+    [found] = volume_metrics(REFERENCE, IMAGES, "volume")
+    maximum = REFERENCE.max()
+    assert found["psnr"] == pytest.approx(peak_signal_noise_ratio(REFERENCE, IMAGES, data_range=maximum))
+    expected = np.mean(
+        [structural_similarity(r, u, data_range=maximum) for r, u in zip(REFERENCE, IMAGES, strict=True)]
+    )
+    assert found["ssim"] == pytest.approx(expected, abs=1e-6)
+    norm = np.linalg.norm
+    assert found["nmse"] == pytest.approx(norm(REFERENCE - IMAGES) ** 2 / norm(REFERENCE) ** 2)
+
+
+def test_slice_convention_uses_each_slice_and_complex_images_their_magnitude() -> None:
+    found = volume_metrics(REFERENCE, IMAGES * np.exp(1j), "slice")
+    assert len(found) == 3
+    expected = [peak_signal_noise_ratio(r, u, data_range=r.max()) for r, u in zip(REFERENCE, IMAGES, strict=True)]
+    assert [value["psnr"] for value in found] == pytest.approx(expected)
+    whole = slice_metrics(REFERENCE, IMAGES, "volume")
+    assert whole[2]["psnr"] == pytest.approx(
+        peak_signal_noise_ratio(REFERENCE[2], IMAGES[2], data_range=REFERENCE.max())
+    )
+
+
+def test_summary_and_errors() -> None:
+    assert summarise([{"psnr": 1.0}, {"psnr": 3.0}]) == {"psnr": {"mean": 2.0, "std": 1.0}}
+    with pytest.raises(ValueError, match="differ in shape"):
+        psnr(REFERENCE, IMAGES[:2])
+    with pytest.raises(ValueError, match="at least 7x7"):
+        ssim(REFERENCE[0, :6], IMAGES[0, :6])
