@@ -185,8 +185,11 @@ class Reconstructor:
         config = self.config
         scale = intensity_scale(kspace, config.mask.center_fraction, config.headroom, mask)
         x = to_network(inverse_fourier(kspace) / scale, config.representation)
+        return from_network(self._estimate(x), config.representation) * scale
+
+    def _estimate(self, x: Tensor) -> Tensor:
+        """G(x), or the ensemble, of network images (1, channels, H, W)."""
         estimate = self.generator(x)
-        if config.estimate == "ensemble":
-            assert self.extractor is not None
-            estimate = (0.5 * estimate + 0.5 * (x - self.extractor(x))).clamp(-1, 1)
-        return from_network(estimate, config.representation) * scale
+        if self.config.estimate == "ensemble" and self.extractor is not None:
+            return (0.5 * estimate + 0.5 * (x - self.extractor(x))).clamp(-1, 1)
+        return estimate

@@ -202,7 +202,7 @@ def _distribution(file: Path, order: Sequence[str]) -> dict[str, str] | None:
 def _examples(
     file: Path, names: Sequence[str], examples: Sequence[tuple[str, int, dict[str, dict[str, float | None]]]]
 ) -> list[dict[str, Any]]:
-    with np.load(file, allow_pickle=False) as arrays:
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         reference, mask, images = arrays["reference"], arrays["mask"], arrays["images"]
     shape = (len(names), len(examples), *reference.shape[1:])
     if reference.ndim != 3 or images.shape != shape or not mask.shape == reference.shape == shape[1:]:
@@ -280,18 +280,18 @@ def _reading(file: Path) -> Iterator[Path]:
 
 
 def _write(file: Path, text: str) -> None:
-    # Beside the target, since a rename is atomic only within one file system.
+    name = ""
     try:
+        # Beside the target, since a rename is atomic only within one file system.
         handle, name = tempfile.mkstemp(dir=file.parent, prefix=".report-", suffix=".html")
-    except OSError as error:
-        raise RunError(f"{file}: cannot be written ({error.strerror})") from error
-    try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
             stream.write(text)
             stream.flush()
             os.fsync(stream.fileno())
-        os.chmod(name, 0o644)
+        os.chmod(name, 0o644)  # as any file that is not secret; a temporary one is born private
         os.replace(name, file)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
+    except OSError as error:
+        raise RunError(f"{file}: cannot be written ({error.strerror or error})") from error
+    finally:
+        if name:
+            Path(name).unlink(missing_ok=True)

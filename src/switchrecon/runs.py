@@ -3,6 +3,7 @@
 import hashlib
 import os
 import platform
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 

@@ -1,0 +1,143 @@
+"""Methods are data: names, phases, only the active group moves, each network called as often as needed."""
+
+import dataclasses
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from switchrecon.errors import ConfigError
+from switchrecon.methods import CYCLEGAN, ISCL, ISCL_SAMPLING, METHODS, SWITCHABLE_ISCL, find_method
+from switchrecon.nets.discriminator import Discriminator
+from switchrecon.nets.extractor import Extractor
+from switchrecon.nets.generator import Generator
+from switchrecon.objectives import bypass, cycle, hinge_discriminator, sampling_consistency
+from switchrecon.passes import Batch, Pass
+from switchrecon.players import DISCRIMINATOR, EXTRACTOR, GENERATOR
+from switchrecon.state import build_state
+from switchrecon.train import update
+from tests.conftest import tiny_config
+
+
+def small_batch() -> Batch:
+    random = torch.Generator().manual_seed(0)
+    x, y = torch.rand(2, 1, 2, 64, 64, generator=random) - 0.5
+    mask = torch.rand(1, 64, 64, generator=random) < 0.3
+    return Batch(x, y, torch.randn(1, 64, generator=random), mask, mask)
+
+
+def test_the_papers_weights_and_order() -> None:
+    assert [p.group for p in SWITCHABLE_ISCL.phases] == [DISCRIMINATOR, GENERATOR, EXTRACTOR]
+    weights = dict(SWITCHABLE_ISCL.phases[1].objectives)
+    assert (weights[cycle], weights[bypass], weights[sampling_consistency]) == (30, 30, 1)
+    assert SWITCHABLE_ISCL.phases == ISCL_SAMPLING.phases
+    assert sampling_consistency not in ISCL.phases[1].objectives
+    assert [p.group for p in CYCLEGAN.phases] == [DISCRIMINATOR, GENERATOR]
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_only_the_active_group_moves(name: str) -> None:
+    config = tiny_config(f"method={name}")
+    method = find_method(config)
+    state = build_state(method, config)
+    images = Pass(state.players, small_batch())
+    for phase in method.phases:
+        before = {n: p.detach().clone() for n, p in state.players.named_parameters()}
+        losses = update(images, phase, state.optimizers[phase.group])
+        assert all(torch.isfinite(value) for value in losses.values())
+        moved = {n.split(".")[0] for n, p in state.players.named_parameters() if not torch.equal(p, before[n])}
+        assert moved == {phase.group}
+
+
+def test_every_parameter_of_the_proposal_gets_a_gradient() -> None:
+    config = tiny_config("method=switchable")
+    state = build_state(SWITCHABLE_ISCL, config)
+    images = Pass(state.players, small_batch())
+    for phase in SWITCHABLE_ISCL.phases:
+        update(images, phase, state.optimizers[phase.group])
+    without = [n for n, p in state.players.named_parameters() if p.grad is None]
+    assert without == []
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("switchable", {"Generator": 7, "Extractor": 2, "Discriminator": 8}),
+        ("iscl", {"Generator": 7, "Extractor": 2, "Discriminator": 8}),
+        ("cyclegan", {"Generator": 4, "Discriminator": 6}),
+        ("supervised", {"Generator": 1}),
+    ],
+)
+def test_nothing_is_computed_twice(name: str, expected: dict[str, int]) -> None:
+    config = tiny_config(f"method={name}")
+    method = find_method(config)
+    state = build_state(method, config)
+    calls: Counter[str] = Counter()
+    for module in state.players.modules():
+        if isinstance(module, Generator | Discriminator | Extractor):
+            module.register_forward_hook(lambda m, i, o: calls.update([type(m).__name__]))
+    images = Pass(state.players, small_batch())
+    for phase in method.phases:
+        update(images, phase, state.optimizers[phase.group])
+    assert calls == expected
+
+
+def test_shared_images_give_the_gradients_of_separate_ones() -> None:
+    """The same step with every image computed anew for every phase ends with the same weights."""
+    config = tiny_config("method=switchable", "learning_rate=0.01")
+    results = []
+    for share in (True, False):
+        state = build_state(SWITCHABLE_ISCL, config)
+        images = Pass(state.players, small_batch())
+        for phase in SWITCHABLE_ISCL.phases:
+            if not share:
+                images = Pass(state.players, small_batch())
+            update(images, phase, state.optimizers[phase.group])
+        results.append(torch.cat([p.detach().flatten() for p in state.players.parameters()]))
+    torch.testing.assert_close(results[0], results[1], atol=1e-6, rtol=1e-5)
+
+
+def test_hinge_is_a_setting() -> None:
+    method = find_method(tiny_config("method=iscl", "adversarial=hinge"))
+    assert hinge_discriminator in method.phases[0].objectives
+    assert set(method.phases[0].objectives.values()) == {1}
+
+
+def test_single_changes_between_iscl_sampling_and_the_proposal() -> None:
+    adain, affine = METHODS["iscl-sampling-adain"], METHODS["iscl-sampling-affine"]
+    assert adain.cast.generator is SWITCHABLE_ISCL.cast.generator
+    assert adain.cast.discriminator is ISCL.cast.discriminator
+    assert affine.cast.generator is ISCL.cast.generator
+    assert affine.cast.discriminator is SWITCHABLE_ISCL.cast.discriminator
+    assert adain.phases == affine.phases == SWITCHABLE_ISCL.phases
+
+
+def test_unknown_names_are_answered_with_the_nearest() -> None:
+    with pytest.raises(ConfigError, match="unknown method 'switchabel'; did you mean 'switchable'"):
+        find_method(tiny_config("method=switchabel"))
+
+
+def test_a_method_of_the_users_own(tmp_path: Path) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from switchrecon.methods import ISCL, GENERATOR\n"
+        "from switchrecon.objectives import l1\n"
+        "def background(step):\n"
+        "    return l1(step.full_of_x * (step.x.abs() < 0.01))\n"
+        "MINE = ISCL.adding(GENERATOR, {background: 0.1})\n"
+    )
+    method = find_method(tiny_config(f"method={file}:MINE"))
+    assert "background" in [f.__name__ for f in method.phases[1].objectives]
+    assert dataclasses.replace(method, phases=ISCL.phases) == ISCL
+    with pytest.raises(ConfigError, match="no Method named 'MIEN'; did you mean 'MINE'"):
+        find_method(tiny_config(f"method={file}:MIEN"))
+    with pytest.raises(ConfigError, match="no such file"):
+        find_method(tiny_config("method=absent.py:MINE"))
+
+
+def test_an_objective_that_needs_an_absent_player_says_so() -> None:
+    config = tiny_config("method=supervised")
+    state = build_state(find_method(config), config)
+    with pytest.raises(TypeError, match="no extractor"):
+        Pass(state.players, small_batch()).noise_of_x  # noqa: B018

@@ -1,0 +1,122 @@
+"""Networks: sizes, AdaIN, the affine of domain Y, and any image size."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from switchrecon.errors import ConfigError
+from switchrecon.nets.discriminator import Discriminator
+from switchrecon.nets.extractor import Extractor
+from switchrecon.nets.generator import CodeGenerator, Generator
+from switchrecon.nets.layers import AdaptiveInstanceNorm, Code, InstanceNorm, instance_norm
+
+
+def count(module: nn.Module) -> int:
+    return sum(p.numel() for p in module.parameters())
+
+
+def test_parameter_counts_at_the_default() -> None:
+    generator, discriminator, extractor = Generator(2), Discriminator(2), Extractor(2)
+    code = CodeGenerator(Generator.site_widths(32))
+    assert round(count(generator) / 1e6, 2) == 1.15
+    assert round(count(extractor) / 1e6, 2) == 0.17
+    assert round(count(discriminator) / 1e6, 2) == 2.79
+    iscl = 2 * count(Generator(2, adaptive=False)) + 2 * count(Discriminator(2, switchable=False)) + count(extractor)
+    switchable = count(generator) + count(discriminator) + count(extractor)
+    assert round(100 * switchable / iscl) == 51
+    assert round(100 * (switchable + count(code)) / iscl, 1) == 51.7
+
+
+@pytest.mark.parametrize("size", [(64, 64), (63, 65), (1, 1), (1, 7), (2, 127), (90, 31)])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_generator_keeps_any_size_and_the_range(size: tuple[int, int], channels: int) -> None:
+    image = torch.randn(2, channels, *size)
+    result = Generator(channels, width=4)(image)
+    assert result.shape == image.shape
+    assert result.abs().max() <= 1
+
+
+def test_adain_without_a_code_is_plain_instance_norm_and_with_one_has_its_statistics() -> None:
+    features = torch.randn(2, 3, 8, 8) * 5 + 2
+    site = AdaptiveInstanceNorm(3)
+    torch.testing.assert_close(site(features), F.instance_norm(features))
+    mean, variance = torch.randn(2, 3), torch.rand(2, 3) + 0.5
+    coded = site(features, Code(mean, variance))
+    torch.testing.assert_close(coded.mean((2, 3)), mean, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(coded.var((2, 3), unbiased=False), variance, atol=1e-4, rtol=1e-4)
+    assert count(site) == 0
+
+
+def test_code_generator_starts_near_mean_0_and_variance_1_and_stays_positive() -> None:
+    codes = CodeGenerator([4, 8], 64)(torch.randn(5, 64))
+    assert [tuple(c.mean.shape) for c in codes] == [(5, 4), (5, 8)]
+    for code in codes:
+        assert code.mean.abs().max() < 0.3
+        assert (code.variance - 1).abs().max() < 0.3
+    extreme = CodeGenerator([4], 64)
+    nn.init.constant_(extreme.variances[0].bias, -50.0)  # type: ignore[arg-type]
+    assert extreme(torch.randn(3, 64))[0].variance.min() > 0
+
+
+def test_codes_act_on_their_own_sample() -> None:
+    generator, code = Generator(1, width=4), CodeGenerator(Generator.site_widths(4))
+    images, z = torch.randn(2, 1, 16, 16), torch.randn(2, 64)
+    together = generator(images, code(z))
+    apart = torch.cat([generator(images[i : i + 1], code(z[i : i + 1])) for i in range(2)])
+    torch.testing.assert_close(together, apart)
+    assert not torch.allclose(together, generator(images), atol=1e-3)
+
+
+def test_a_generator_without_adain_takes_no_code() -> None:
+    with pytest.raises(ValueError, match="takes no code"):
+        Generator(1, width=2, adaptive=False)(torch.zeros(1, 1, 8, 8), [Code(torch.zeros(1, 2), torch.ones(1, 2))] * 5)
+
+
+@pytest.mark.parametrize(("side", "patches"), [(64, 1), (96, 3), (256, 13)])
+def test_discriminator_scores_patches(side: int, patches: int) -> None:
+    assert Discriminator(1, width=2)(torch.randn(2, 1, side, side)).shape == (2, 1, patches, patches)
+
+
+def test_discriminator_refuses_images_under_64_pixels() -> None:
+    with pytest.raises(ConfigError, match="at least 64 pixels a side, found 63x80"):
+        Discriminator(1, width=2)(torch.zeros(1, 1, 63, 80))
+
+
+def test_domain_affine_is_the_identity_at_first_and_acts_in_domain_y_alone() -> None:
+    discriminator = Discriminator(1, width=2)
+    image = torch.randn(1, 1, 96, 96)
+    before = discriminator(image)
+    torch.testing.assert_close(discriminator(image, full=True), before)
+    assert len(discriminator.scales) == len(discriminator.shifts) == 5  # each layer but the last
+    with torch.no_grad():
+        for parameter in [*discriminator.scales, *discriminator.shifts]:
+            parameter.add_(0.5)
+    torch.testing.assert_close(discriminator(image), before)
+    assert not torch.allclose(discriminator(image, full=True), before)
+
+
+def test_discriminator_does_not_normalise_one_pixel_away() -> None:
+    discriminator = Discriminator(1, width=2)
+    scores = discriminator(torch.randn(4, 1, 64, 64))
+    assert scores.std() > 0
+    one = torch.randn(2, 3, 1, 1)
+    torch.testing.assert_close(instance_norm(one), one)
+    torch.testing.assert_close(InstanceNorm(3)(one), one)
+
+
+def test_receptive_field_of_the_discriminator_is_94_pixels() -> None:
+    discriminator = Discriminator(1, width=2).double()
+    for norm in discriminator.norms:
+        norm.forward = lambda h, code=None: h  # type: ignore[method-assign]
+    image = torch.randn(1, 1, 256, 256, dtype=torch.float64, requires_grad=True)
+    discriminator(image)[0, 0, 6, 6].backward()
+    assert image.grad is not None
+    touched = image.grad[0, 0].abs().sum(0).nonzero()
+    assert int(touched.max() - touched.min()) + 1 == 94
+
+
+def test_extractor_keeps_the_size_and_has_its_depth() -> None:
+    extractor = Extractor(2, width=4, depth=6)
+    assert extractor(torch.randn(1, 2, 9, 5)).shape == (1, 2, 9, 5)
+    assert sum(isinstance(layer, nn.Conv2d) for layer in extractor.body) == 6

@@ -1,0 +1,175 @@
+"""Training: repeatable, resumable to the bit, and nothing half-written when the request is wrong."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from switchrecon.checkpoint import load_checkpoint, load_model, save_checkpoint
+from switchrecon.config import load_config
+from switchrecon.errors import ConfigError, DataError, RunError, SwitchreconError
+from switchrecon.log import read_log
+from switchrecon.methods import METHODS
+from switchrecon.train import train
+from tests.conftest import tiny_config
+
+MakeScan = Callable[..., Path]
+
+
+@pytest.fixture
+def piles(make_scan: MakeScan) -> tuple[list[Path], list[Path]]:
+    return [make_scan("full", 1)], [make_scan("sub", 2)]
+
+
+def weights(folder: Path, step: int) -> dict[str, torch.Tensor]:
+    return load_file(folder / "checkpoints" / f"step-{step:08d}.safetensors")
+
+
+def same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> bool:
+    return first.keys() == second.keys() and all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains(tmp_path: Path, piles: tuple[list[Path], list[Path]], method: str) -> None:
+    folder = train(tiny_config(f"method={method}"), *piles, tmp_path / "run")
+    assert {p.name for p in folder.iterdir()} >= {"model.safetensors", "config.yaml", "log.jsonl", "checkpoints"}
+    assert load_config(folder / "config.yaml").method == method
+    log = read_log(folder)
+    assert [entry["step"] for entry in log] == [1, 2, 3, 4]
+    assert all(np.isfinite(list(entry["losses"].values())).all() for entry in log)
+    assert log[-1]["learning_rate"] == pytest.approx(1e-7)
+
+
+def test_a_seed_gives_the_same_weights_and_another_one_others(
+    tmp_path: Path, piles: tuple[list[Path], list[Path]]
+) -> None:
+    runs = [train(tiny_config(f"seed={s}"), *piles, tmp_path / f"run{i}") for i, s in enumerate((0, 0, 1))]
+    first, again, other = (weights(run, 4) for run in runs)
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_resuming_gives_the_weights_and_the_log_of_an_uninterrupted_run(
+    tmp_path: Path, piles: tuple[list[Path], list[Path]]
+) -> None:
+    """Interrupted after a checkpoint, with later lines already in the log."""
+    config = tiny_config("steps=12", "checkpoint_every=4", "lookahead_steps=3")
+    straight = train(config, *piles, tmp_path / "straight")
+    resumed = tmp_path / "resumed"
+    shutil.copytree(straight, resumed)
+    for file in (resumed / "checkpoints").glob("step-00000012.*"):
+        file.unlink()
+    (resumed / "model.safetensors").unlink()
+    with (resumed / "log.jsonl").open("a") as log:
+        log.write('{"step": 13, "cut o')
+    train(config, *piles, resumed, resume=True)
+    assert same(weights(straight, 12), weights(resumed, 12))
+    assert same(load_file(straight / "model.safetensors"), load_file(resumed / "model.safetensors"))
+    logs = [[(e["step"], e["learning_rate"], e["losses"]) for e in read_log(run)] for run in (straight, resumed)]
+    assert logs[0] == logs[1]
+    assert len(logs[0]) == 12
+
+
+def test_resume_starts_at_zero_and_leaves_a_finished_run_alone(
+    tmp_path: Path, piles: tuple[list[Path], list[Path]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = tmp_path / "run"
+    train(tiny_config(), *piles, run, resume=True)
+    before = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
+    train(tiny_config(), *piles, run, resume=True)
+    assert {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()} == before
+    assert "the run is finished" in capsys.readouterr().out
+
+
+def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, piles: tuple[list[Path], list[Path]]) -> None:
+    run = train(tiny_config(), *piles, tmp_path / "run")
+    with pytest.raises(RunError, match="already holds a run; add --resume"):
+        train(tiny_config(), *piles, run)
+    with pytest.raises(RunError, match=r"holds a run with width = 2, asked for 3"):
+        train(tiny_config("width=3"), *piles, run, resume=True)
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "thesis.txt").write_text("mine")
+    with pytest.raises(RunError, match="holds no run"):
+        train(tiny_config(), *piles, other, resume=True)
+    assert [p.name for p in other.iterdir()] == ["thesis.txt"]
+    with pytest.raises(RunError, match="is a file"):
+        train(tiny_config(), *piles, other / "thesis.txt")
+
+
+def test_bad_requests_write_nothing(tmp_path: Path, make_scan: MakeScan, piles: tuple[list[Path], list[Path]]) -> None:
+    small = [make_scan("small-full", 5, side=48)], [make_scan("small-sub", 6, side=48)]
+    cases: list[tuple[list[str], tuple[list[Path], list[Path]], type[SwitchreconError], str]] = [
+        (["method=isccl"], piles, ConfigError, "did you mean 'iscl'"),
+        ([], small, ConfigError, "at least 64 pixels a side, found 48x48"),
+        ([], (piles[0], [tmp_path / "absent"]), DataError, "no such file or folder"),
+        ([], (piles[0], piles[0]), DataError, "subject 'subject1' is in both"),
+        (["mask.acceleration=64", "mask.kind=random-1d"], piles, ConfigError, "the centre alone has 5"),
+    ]
+    for settings, (full, sub), kind, message in cases:
+        with pytest.raises(kind, match=message):
+            train(tiny_config(*settings), full, sub, tmp_path / "run")
+        assert not (tmp_path / "run").exists()
+    train(tiny_config("method=supervised"), *small, tmp_path / "run")  # no discriminator, no limit
+
+
+def test_the_model_holds_the_average_over_the_last_part(tmp_path: Path, piles: tuple[list[Path], list[Path]]) -> None:
+    config = tiny_config("steps=4", "checkpoint_every=1", "average_from=0.5", "method=simulated")
+    run = tmp_path / "run"
+    seen = []
+    for steps_kept in (3, 4):
+        train(config, *piles, run, resume=True)
+        seen = [weights(run, s)["players.generator.full.enter.weight"] for s in (3, 4)]
+        assert steps_kept
+    model = load_model(run / "model.safetensors")[0]["generator.enter.weight"]
+    torch.testing.assert_close(model, (seen[0] + seen[1]) / 2)
+
+
+def test_the_model_names_no_subject_and_no_file(tmp_path: Path, piles: tuple[list[Path], list[Path]]) -> None:
+    run = train(tiny_config(), *piles, tmp_path / "run")
+    for file in run.rglob("*"):
+        if file.is_file():
+            assert b"subject1" not in file.read_bytes(), file
+
+
+def test_two_checkpoints_are_kept_and_a_damaged_one_falls_back(
+    tmp_path: Path, piles: tuple[list[Path], list[Path]]
+) -> None:
+    run = train(tiny_config("steps=6", "checkpoint_every=2"), *piles, tmp_path / "run")
+    folder = run / "checkpoints"
+    assert sorted(p.stem for p in folder.glob("*.json")) == ["step-00000004", "step-00000006"]
+    newest = folder / "step-00000006.safetensors"
+    content = bytearray(newest.read_bytes())
+    random = np.random.RandomState(0)
+    for _ in range(20):
+        damaged = bytearray(content)
+        damaged[random.randint(len(damaged))] ^= 1 << random.randint(8)
+        newest.write_bytes(damaged)
+        with pytest.warns(UserWarning, match="checksum does not match"):
+            found = load_checkpoint(folder)
+        assert found is not None
+        assert found[1]["step"] == 4
+    (folder / "step-00000004.json").write_text("{}")
+    with pytest.warns(UserWarning), pytest.raises(RunError, match="all 2 checkpoints are damaged"):  # noqa: PT031
+        load_checkpoint(folder)
+    assert load_checkpoint(tmp_path) is None
+
+
+def test_a_seal_covers_the_description(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, 3, {"a": torch.ones(2)}, {"config": {"seed": 1}})
+    file = tmp_path / "step-00000003.json"
+    description = json.loads(file.read_text())
+    description["config"]["seed"] = 2
+    file.write_text(json.dumps(description))
+    with pytest.warns(UserWarning), pytest.raises(RunError, match="damaged"):  # noqa: PT031
+        load_checkpoint(tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, piles: tuple[list[Path], list[Path]]) -> None:
+    with pytest.raises(RunError, match="training diverged"):
+        train(tiny_config("learning_rate=1e30", "steps=6"), *piles, tmp_path / "run")
