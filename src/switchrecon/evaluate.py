@@ -20,7 +20,7 @@ from switchrecon.data.files import find_files, read_scan
 from switchrecon.data.piles import own_mask, usable_slices
 from switchrecon.data.scan import Scan
 from switchrecon.data.write import atomic_file, write_text
-from switchrecon.errors import DataError, RunError
+from switchrecon.errors import ConfigError, DataError, RunError, nearest
 from switchrecon.fourier import inverse_fourier
 from switchrecon.log import read_log
 from switchrecon.masks import measured_acceleration
@@ -160,6 +160,8 @@ def evaluate(
     SwitchreconError
         For runs or references that cannot be used, before anything is written.
     """
+    if convention is not None and convention not in CONVENTIONS:
+        raise ConfigError(f"unknown convention '{convention}'; {nearest(convention, CONVENTIONS)}")
     runs = load_runs(folders)
     methods = {n: r for name, run in runs.items() for n, r in variants(run.folder, name).items()}
     first = next(iter(methods.values()))

@@ -66,7 +66,7 @@ class Lookahead:
 
 def radam(parameters: Iterable[nn.Parameter], config: Config) -> torch.optim.RAdam:
     """RAdam with β = (0.9, 0.999), the optimiser of every group."""
-    return torch.optim.RAdam(parameters, lr=config.learning_rate, betas=(0.9, 0.999))
+    return torch.optim.RAdam(parameters, lr=config.learning_rate, betas=(0.9, 0.999), foreach=True)
 
 
 def learning_rate(config: Config, step: int, steps: int) -> float:

@@ -1,0 +1,112 @@
+"""Evaluation: what is written, against numbers computed here; and what is refused."""
+
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from switchrecon import Reconstructor
+from switchrecon.baselines import zero_filled
+from switchrecon.errors import DataError, RunError
+from switchrecon.evaluate import evaluate, load_runs, variants
+from switchrecon.fourier import fourier, inverse_fourier
+from switchrecon.masks import draw_mask
+from switchrecon.metrics import psnr, ssim
+from switchrecon.train import train
+from tests.conftest import blob_images, tiny_config
+
+Trained = Callable[..., Path]
+MakeScan = Callable[..., Path]
+
+
+def test_zero_filling_keeps_measured_samples_and_nothing_else() -> None:
+    kspace = fourier(torch.from_numpy(blob_images(0)))
+    mask = torch.from_numpy(draw_mask(tiny_config().mask, (64, 64), volume="a", index=0))
+    torch.testing.assert_close(fourier(zero_filled(kspace, mask)), kspace * mask, atol=1e-5, rtol=1e-5)
+
+
+def test_metrics_are_those_of_a_reconstruction_made_by_hand(
+    trained: Trained, tmp_path: Path, make_scan: MakeScan
+) -> None:
+    make_scan("test", 7), make_scan("test", 8)
+    metrics = evaluate([trained()], [tmp_path / "test"], tmp_path / "out", "slice")
+    assert metrics == json.loads((tmp_path / "out" / "metrics.json").read_text())
+    assert (metrics["convention"], metrics["volumes"], metrics["slices"]) == ("slice", 2, 6)
+    assert set(metrics["methods"]) == {
+        "zero-filled",
+        "switchable",
+        "switchable/ensemble",
+        "switchable/hard",
+        "switchable/ensemble-hard",
+    }
+    for name, estimate, consistency in (
+        ("switchable", None, None),
+        ("switchable/ensemble-hard", "ensemble", "hard"),
+    ):
+        reconstructor = Reconstructor.load(trained(), estimate, consistency)
+        psnrs, ssims = [], []
+        for subject in (7, 8):
+            kspace = fourier(torch.from_numpy(blob_images(subject))).numpy()
+            for index in range(3):
+                mask = draw_mask(tiny_config().mask, (64, 64), volume=f"subject{subject}.npy", index=index)
+                truth = np.abs(inverse_fourier(torch.from_numpy(kspace[index])).numpy())
+                found = np.abs(reconstructor(kspace[index], mask))
+                psnrs.append(psnr(truth, found))
+                ssims.append(ssim(truth, found))
+        values = metrics["methods"][name]
+        assert values["psnr"]["mean"] == pytest.approx(np.mean(psnrs), abs=1e-4)
+        assert values["psnr"]["std"] == pytest.approx(np.std(psnrs), abs=1e-4)
+        assert values["ssim"]["mean"] == pytest.approx(np.mean(ssims), abs=1e-5)
+    with (tmp_path / "out" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 5 * 6
+    own = [float(row["psnr"]) for row in rows if row["method"] == "switchable"]
+    assert np.mean(own) == pytest.approx(metrics["methods"]["switchable"]["psnr"]["mean"], abs=1e-3)
+    assert {row["scan"] for row in rows} == {"scan-001", "scan-002"}
+    examples = np.load(tmp_path / "out" / "examples.npz")
+    assert examples["images"].shape == (5, 3, 64, 64)
+
+
+def test_the_runs_own_setting_has_the_plain_name(tmp_path: Path, make_scan: MakeScan) -> None:
+    config = tiny_config("estimate=ensemble", "data_consistency=hard")
+    run = train(config, [make_scan("full", 1)], [make_scan("sub", 2)], tmp_path / "run")
+    found = variants(run, "mine")
+    assert set(found) == {"mine", "mine/generator", "mine/none", "mine/generator-none"}
+    assert (found["mine"].config.estimate, found["mine"].config.data_consistency) == ("ensemble", "hard")
+    assert set(variants(run, "mine")) == set(found)
+
+
+def test_several_runs_share_one_table(trained: Trained, tmp_path: Path, make_scan: MakeScan) -> None:
+    metrics = evaluate([trained(), trained("simulated")], [make_scan("test", 7)], tmp_path / "out")
+    assert metrics["convention"] == "volume"
+    assert [n for n in metrics["methods"] if "/" not in n] == ["zero-filled", "switchable", "simulated"]
+    assert "simulated/ensemble" not in metrics["methods"]
+
+
+def test_what_is_refused_writes_nothing(trained: Trained, tmp_path: Path, make_scan: MakeScan) -> None:
+    lines = np.arange(64) % 3 == 0
+    cases = [
+        (make_scan("test", 1), "subject 'subject1' was used to train"),
+        (make_scan("test", 2), "subject 'subject2' was used to train"),
+        (make_scan("test", 7, mask=lines), "a reference must be fully sampled"),
+        (tmp_path / "absent", "no such file or folder"),
+    ]
+    for reference, message in cases:
+        with pytest.raises(DataError, match=message):
+            evaluate([trained()], [reference], tmp_path / "out")
+        assert not (tmp_path / "out").exists()
+
+
+def test_runs_that_cannot_stand_in_one_table(trained: Trained, tmp_path: Path, make_scan: MakeScan) -> None:
+    piles = [make_scan("full", 1)], [make_scan("sub", 2)]
+    other = train(tiny_config("mask.acceleration=6"), *piles, tmp_path / "run")
+    with pytest.raises(RunError, match="differ in mask"):
+        load_runs([trained(), other])
+    with pytest.raises(RunError, match="would both be called 'run'"):
+        load_runs([trained(), trained()])
+    second = train(tiny_config("seed=1"), *piles, tmp_path / "second")
+    assert set(load_runs([trained(), second])) == {"run", "second"}
