@@ -36,7 +36,8 @@ def blob_images(subject: int, slices: int = 3, side: int = 64) -> np.ndarray:
     images = np.zeros((slices, side, side), dtype=np.complex64)
     for image in images:
         for _ in range(6):
-            row, column, radius = random.uniform(-0.25, 0.25, 2).tolist() + [random.uniform(0.05, 0.25)]
+            row, column = random.uniform(-0.25, 0.25, 2)
+            radius = random.uniform(0.05, 0.25)
             inside = (rows - row) ** 2 + (columns - column) ** 2 < radius**2
             image += random.uniform(0.2, 1) * inside
         image *= np.exp(1j * random.uniform(-1, 1) * rows)

@@ -102,7 +102,7 @@ def test_some_of_several_scans_failing_is_exit_code_3(
     for subject in range(3, 6):
         make_scan("scans", subject, mask=mask)
     make_scan("scans", 6)
-    code, out, err = run_cli("reconstruct", trained(), tmp_path / "scans", "--out", tmp_path / "o")
+    code, _, err = run_cli("reconstruct", trained(), tmp_path / "scans", "--out", tmp_path / "o")
     assert code == 3
     assert "3 of 4 scans reconstructed" in err
     assert err.startswith("failed: ")

@@ -186,7 +186,7 @@ def evaluate(
     description = {
         "title": title,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "summary": list(summary),
+        "summary": [*summary, *result_sentences(metrics, list(runs))],
         "reduced": list(reduced),
         "data": data_statement(config, runs) + data,
         "sampling": {
@@ -219,6 +219,20 @@ def score(volumes: Sequence[Volume], convention: str) -> dict[str, Any]:
         "slices": sum(len(v.numbers) for v in volumes),
         "methods": methods,
     }
+
+
+def result_sentences(metrics: dict[str, Any], runs: Sequence[str]) -> list[str]:
+    """One sentence a run: its own setting against zero filling."""
+    methods = metrics["methods"]
+    psnr0, ssim0 = (methods[ZERO_FILLED][n]["mean"] for n in ("psnr", "ssim"))
+    sentences = []
+    for name in runs:
+        psnr_mean, ssim_mean = (methods[name][n]["mean"] for n in ("psnr", "ssim"))
+        sentences.append(
+            f"{name}: {psnr_mean:.2f} dB and SSIM {ssim_mean:.3f}, against {psnr0:.2f} dB and {ssim0:.3f} for zero "
+            f"filling ({psnr_mean - psnr0:+.2f} dB, {ssim_mean - ssim0:+.3f})."
+        )
+    return sentences
 
 
 def slice_table(volumes: Sequence[Volume], convention: str) -> str:

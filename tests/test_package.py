@@ -1,0 +1,77 @@
+"""The package as it is shipped: dependencies, licences of what it reads, and what it never calls."""
+
+import re
+import subprocess
+import sys
+import tomllib
+from importlib.metadata import version
+from pathlib import Path
+
+import switchrecon
+
+ROOT = Path(__file__).parents[1]
+BREAK_TORCH = (
+    "torchvision",
+    "lpips",
+    "piq",
+    "deepinv",
+    "mrpro",
+    "timm",
+    "torchmetrics",
+    "lightning",
+    "nvidia-",
+    "triton",
+)
+
+
+def project() -> dict[str, object]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def test_few_runtime_dependencies_and_all_pinned() -> None:
+    runtime = [re.split(r"[<>=~ ]", str(name))[0].lower() for name in project()["dependencies"]]  # type: ignore[attr-defined]
+    assert len(runtime) <= 12
+    pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if not line.startswith("#")]
+    names = {line.split("==")[0].lower() for line in pins}
+    assert all("==" in line and "+" not in line for line in pins)
+    assert set(runtime) <= names
+    assert not [name for name in names if name.startswith(BREAK_TORCH)]
+
+
+def test_nothing_installed_beside_us_breaks_torch() -> None:
+    listed = subprocess.run([sys.executable, "-m", "pip", "list"], capture_output=True, text=True, check=True).stdout
+    installed = [line.split()[0].lower() for line in listed.splitlines()[2:] if line]
+    assert "switchrecon" in installed
+    assert not [name for name in installed if name.startswith(BREAK_TORCH)]
+
+
+def test_nothing_that_can_execute_what_it_reads() -> None:
+    forbidden = re.compile(r"\b(pickle|torch\.load|yaml\.load|eval\(|exec\(|allow_pickle=True|marshal|shelve)\b")
+    for file in (ROOT / "src").rglob("*.py"):
+        assert not forbidden.search(file.read_text()), file
+
+
+def test_no_file_is_too_long() -> None:
+    for file in (ROOT / "src").rglob("*.py"):
+        assert len(file.read_text().splitlines()) <= 400, file
+
+
+def test_version_is_in_one_place() -> None:
+    assert version("switchrecon") == switchrecon.__version__
+
+
+def test_importing_the_package_does_not_load_torch() -> None:
+    script = "import sys, switchrecon; print('torch' in sys.modules)"
+    found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "False"
+
+
+def test_every_setting_in_the_readme_exists() -> None:
+    from switchrecon.config import Config, MaskConfig
+
+    names = {*Config.model_fields, *(f"mask.{name}" for name in MaskConfig.model_fields)}
+    table = (ROOT / "README.md").read_text().split("## Settings")[1].split("## Results")[0]
+    first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    mentioned = [name for cell in first_cells for name in re.findall(r"`([a-z_.]+)`", cell)]
+    assert mentioned
+    assert set(mentioned) <= names
