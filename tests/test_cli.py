@@ -83,6 +83,8 @@ def test_mistakes_are_one_sentence_and_exit_code_2(
         (["evaluate", full, "--reference", full, "--out", tmp_path / "o"], "expected a run folder; if you gave"),
         (["evaluate", trained(), "--reference", sub, "--out", tmp_path / "o", "--convention", "x"], "convention"),
         (["report", tmp_path], "evaluation.json"),
+        (["train", "--full", full, "--sub", sub, "--out", full / "run", *TINY], "subject1.npy"),
+        (["masks", "--out", tmp_path], str(tmp_path)),
         (["phantom", "--matrix", "33", "--out", tmp_path / "p.png"], "33"),
         (["masks", "--set", "mask.acceleration=0"], "greater than or equal to 1"),
     ]
@@ -142,10 +144,11 @@ def test_version(run_cli: Callable[..., tuple[int, str, str]]) -> None:
 
 def test_progress_without_a_terminal_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
     with TrainingProgress("switchable", 0, 4) as progress:
-        progress.advance(2, {"cycle": 0.5})
+        progress.losses = {"cycle": 0.25}
+        progress.advance(2)
         assert capsys.readouterr().err == ""  # not a minute yet
         progress.said -= 61
-        progress.advance(3, {"cycle": 0.25})
+        progress.advance(3)
     line = capsys.readouterr().err
     assert line.startswith("switchable: step 3 of 4, 0.0 minutes left; cycle 0.25")
     assert line.count("\n") == 1

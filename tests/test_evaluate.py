@@ -101,6 +101,27 @@ def test_what_is_refused_writes_nothing(trained: Trained, tmp_path: Path, make_s
         assert not (tmp_path / "out").exists()
 
 
+def test_figures_that_are_no_numbers_are_null(tmp_path: Path, make_scan: MakeScan) -> None:
+    """With every sample measured, zero filling has no error and no finite PSNR."""
+    piles = [make_scan("full", 1)], [make_scan("sub", 2)]
+    run = train(tiny_config("mask.acceleration=1", "method=simulated"), *piles, tmp_path / "run")
+    metrics = evaluate([run], [make_scan("test", 7)], tmp_path / "out")
+    stored = json.loads((tmp_path / "out" / "metrics.json").read_text(), parse_constant=lambda name: pytest.fail(name))
+    assert stored == metrics
+    assert metrics["methods"]["simulated/hard"]["ssim"]["mean"] == pytest.approx(1, abs=1e-6)
+
+
+def test_an_evaluation_does_not_go_into_a_run_folder(trained: Trained, make_scan: MakeScan) -> None:
+    with pytest.raises(RunError, match="is a run or a file"):
+        evaluate([trained()], [make_scan("test", 7)], trained())
+
+
+def test_a_run_without_its_log_can_be_evaluated(tmp_path: Path, make_scan: MakeScan) -> None:
+    run = train(tiny_config(), [make_scan("full", 1)], [make_scan("sub", 2)], tmp_path / "run")
+    (run / "log.jsonl").unlink()
+    assert "switchable" in evaluate([run], [make_scan("test", 7)], tmp_path / "out")["methods"]
+
+
 def test_runs_that_cannot_stand_in_one_table(trained: Trained, tmp_path: Path, make_scan: MakeScan) -> None:
     piles = [make_scan("full", 1)], [make_scan("sub", 2)]
     other = train(tiny_config("mask.acceleration=6"), *piles, tmp_path / "run")

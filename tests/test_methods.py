@@ -98,6 +98,22 @@ def test_shared_images_give_the_gradients_of_separate_ones() -> None:
     torch.testing.assert_close(results[0], results[1], atol=1e-6, rtol=1e-5)
 
 
+def test_a_group_that_moves_twice_gets_its_gradients_twice() -> None:
+    """Images between two updates of one group keep their graphs."""
+    phases = [*SWITCHABLE_ISCL.phases, SWITCHABLE_ISCL.phases[1]]
+    results = []
+    for share in (True, False):
+        config = tiny_config("learning_rate=0.01")
+        state = build_state(SWITCHABLE_ISCL, config)
+        images = Pass(state.players, small_batch(), [p.group for p in phases])
+        for phase in phases:
+            if not share:
+                images = Pass(state.players, small_batch())
+            update(images, phase, state.optimizers[phase.group])
+        results.append(torch.cat([p.detach().flatten() for p in state.players.parameters()]))
+    torch.testing.assert_close(results[0], results[1], atol=1e-6, rtol=1e-5)
+
+
 def test_hinge_is_a_setting() -> None:
     method = find_method(tiny_config("method=iscl", "adversarial=hinge"))
     assert hinge_discriminator in method.phases[0].objectives
@@ -132,6 +148,9 @@ def test_a_method_of_the_users_own(tmp_path: Path) -> None:
     assert dataclasses.replace(method, phases=ISCL.phases) == ISCL
     with pytest.raises(ConfigError, match="no Method named 'MIEN'; did you mean 'MINE'"):
         find_method(tiny_config(f"method={file}:MIEN"))
+    (tmp_path / "broken.py").write_text("def f(:\n")
+    with pytest.raises(ConfigError, match=r"broken.py raised SyntaxError"):
+        find_method(tiny_config(f"method={tmp_path / 'broken.py'}:MINE"))
     with pytest.raises(ConfigError, match="no such file"):
         find_method(tiny_config("method=absent.py:MINE"))
 

@@ -43,6 +43,7 @@ def test_shapes_types_and_leading_dimensions(trained: Trained, representation: s
     assert isinstance(found, torch.Tensor)
     np.testing.assert_array_equal(found.numpy(), image)
     np.testing.assert_array_equal(reconstructor(KSPACE.astype(np.complex128), MASK.astype(float)), image)
+    np.testing.assert_array_equal(reconstructor(KSPACE.astype(">c8"), MASK.astype(">f8")), image)
     lines = MASK[0] | (np.abs(np.arange(64) - 32) < 3)
     assert reconstructor(KSPACE, lines).shape == KSPACE.shape
 
@@ -150,19 +151,23 @@ def test_each_format_comes_back_as_itself(trained: Trained, tmp_path: Path) -> N
         file["kspace"] = sampled
     volume = np.abs(blob_images(9, 2)).transpose(1, 2, 0).copy()
     affine = np.diag([-1.5, 1.5, 4, 1])
-    nibabel.save(nibabel.Nifti1Image(volume, affine), scans / "c.nii.gz")
+    for name in ("c.nii.gz", "c.nii"):
+        nibabel.save(nibabel.Nifti1Image(volume, affine), scans / name)
     reconstructor = Reconstructor.load(trained())
     out = tmp_path / "out"
     outcomes = reconstruct_files(reconstructor, [scans], out, undersample="run")
-    assert [outcome.error for outcome in outcomes] == [None] * 3
+    assert [outcome.error for outcome in outcomes] == [None] * 4
     image = reconstructor(KSPACE, MASK)
     np.testing.assert_array_equal(np.load(out / "a.npy"), image)
     with h5py.File(out / "b.h5") as file:
         np.testing.assert_allclose(file["reconstruction"][()], np.abs(image))
-    written = nibabel.load(out / "c.nii.gz")
-    assert written.shape == volume.shape
-    np.testing.assert_allclose(written.affine, affine)
-    assert sorted(p.name for p in out.iterdir()) == ["a.npy", "b.h5", "c.nii.gz"]
+    for name in ("c.nii.gz", "c.nii"):
+        written = nibabel.load(out / name)
+        assert written.shape == volume.shape
+        np.testing.assert_allclose(written.affine, affine)
+    assert sorted(p.name for p in out.iterdir()) == ["a.npy", "b.h5", "c.nii", "c.nii.gz"]
+    with pytest.raises(DataError, match="exists already"):
+        reconstruct_files(reconstructor, [scans / "c.nii"], out, undersample="run")
 
 
 def test_a_fully_sampled_scan_is_refused_and_does_not_stop_the_others(

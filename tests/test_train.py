@@ -86,6 +86,58 @@ def test_resume_starts_at_zero_and_leaves_a_finished_run_alone(
     assert "the run is finished" in capsys.readouterr().out
 
 
+def test_resume_mends_a_missing_or_damaged_model(tmp_path: Path, piles: tuple[list[Path], list[Path]]) -> None:
+    """A run may be stopped between its last checkpoint and its model."""
+    run = train(tiny_config(), *piles, tmp_path / "run")
+    model = run / "model.safetensors"
+    content = model.read_bytes()
+    model.unlink()
+    train(tiny_config(), *piles, run, resume=True)
+    mended = model.read_bytes()
+    model.write_bytes(content[:100])
+    train(tiny_config(), *piles, run, resume=True)
+    assert model.read_bytes() == mended
+    assert same(load_file(model), load_model(model)[0])
+
+
+def test_resume_refuses_other_scans_and_keeps_the_salt(
+    tmp_path: Path, make_scan: MakeScan, piles: tuple[list[Path], list[Path]]
+) -> None:
+    config = tiny_config("steps=6")
+    run = train(config, *piles, tmp_path / "run")
+    card = load_model(run / "model.safetensors")[1]
+    for file in (run / "checkpoints").glob("step-00000006.*"):
+        file.unlink()
+    (run / "model.safetensors").unlink()
+    with pytest.raises(RunError, match="the scans differ from those of the run"):
+        train(config, [make_scan("other", 7)], piles[1], run, resume=True)
+    train(config, *piles, run, resume=True)
+    assert load_model(run / "model.safetensors")[1]["salt"] == card["salt"]
+
+
+def test_resume_refuses_a_method_whose_file_has_changed(tmp_path: Path, piles: tuple[list[Path], list[Path]]) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text("from switchrecon.methods import CYCLEGAN as MINE\n")
+    config = tiny_config(f"method={file}:MINE")
+    run = train(config, *piles, tmp_path / "run")
+    (run / "model.safetensors").unlink()
+    file.write_text("from switchrecon.methods import ISCL as MINE\n")
+    with pytest.raises(RunError, match="the method's file differ"):
+        train(config, *piles, run, resume=True)
+
+
+def test_masks_that_differ_from_the_settings_are_announced(
+    tmp_path: Path, make_scan: MakeScan, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = np.abs(np.arange(64) - 32) < 3
+    lines[::5] = True
+    piles = [make_scan("full", 1)], [make_scan("sub", 2, mask=lines)]
+    train(tiny_config(), *piles, tmp_path / "first")
+    assert "warning: the undersampled scans have line masks of acceleration" in capsys.readouterr().out
+    train(tiny_config("mask.kind=random-1d"), *piles, tmp_path / "second")
+    assert "warning" not in capsys.readouterr().out
+
+
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, piles: tuple[list[Path], list[Path]]) -> None:
     run = train(tiny_config(), *piles, tmp_path / "run")
     with pytest.raises(RunError, match="already holds a run; add --resume"):
@@ -120,12 +172,9 @@ def test_bad_requests_write_nothing(tmp_path: Path, make_scan: MakeScan, piles: 
 
 def test_the_model_holds_the_average_over_the_last_part(tmp_path: Path, piles: tuple[list[Path], list[Path]]) -> None:
     config = tiny_config("steps=4", "checkpoint_every=1", "average_from=0.5", "method=simulated")
-    run = tmp_path / "run"
-    seen = []
-    for steps_kept in (3, 4):
-        train(config, *piles, run, resume=True)
-        seen = [weights(run, s)["players.generator.full.enter.weight"] for s in (3, 4)]
-        assert steps_kept
+    run = train(config, *piles, tmp_path / "run")
+    seen = [weights(run, s)["players.generator.full.enter.weight"] for s in (3, 4)]
+    assert not torch.equal(*seen)
     model = load_model(run / "model.safetensors")[0]["generator.enter.weight"]
     torch.testing.assert_close(model, (seen[0] + seen[1]) / 2)
 

@@ -199,7 +199,7 @@ def _print_table(metrics: dict[str, Any]) -> None:
         table.add_column(name, justify="right")
     for method, values in metrics["methods"].items():
         cells = [(values[n]["mean"], values[n]["std"], d) for n, d in (("psnr", 2), ("ssim", 3), ("nmse", 4))]
-        table.add_row(method, *(f"{mean:.{d}f} ± {std:.{d}f}" for mean, std, d in cells))
+        table.add_row(method, *("n/a" if mean is None else f"{mean:.{d}f} ± {std:.{d}f}" for mean, std, d in cells))
     Console().print(table)
 
 
@@ -216,7 +216,7 @@ def report(
 @app.command()
 def masks(
     out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="The picture.")] = Path("masks.png"),
-    matrix: Annotated[int, typer.Option(help="Side of the mask.")] = 256,
+    matrix: Annotated[int, typer.Option(min=1, help="Side of the mask.")] = 256,
     count: Annotated[int, typer.Option(min=1, max=16, help="How many slices' masks.")] = 4,
     settings: SetOption = [],  # noqa: B006
 ) -> None:
@@ -262,6 +262,11 @@ def main() -> None:
         if debug:
             raise
         typer.echo(f"error: {error}", err=True)
+        sys.exit(2)
+    except OSError as error:
+        if debug:
+            raise
+        typer.echo(f"error: {error.filename2 or error.filename or 'a file'}: {error.strerror or error}", err=True)
         sys.exit(2)
     except KeyboardInterrupt:
         typer.echo("interrupted; continue a training with --resume", err=True)

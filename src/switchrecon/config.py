@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from switchrecon.errors import ConfigError, nearest
 
@@ -32,7 +32,14 @@ Matrix = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)
 class Settings(BaseModel):
     """Base of all settings: unknown keys are refused and values are immutable."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _no_truth_values(cls, value: Any) -> Any:
+        if isinstance(value, bool):  # YAML's yes and true would otherwise pass as the number 1
+            raise ValueError("expected a number or a name")
+        return value
 
 
 class MaskConfig(Settings):
@@ -55,8 +62,8 @@ class Config(Settings):
     phase: Literal["none", "smooth"] = "none"  # phase given to magnitude-only scans; none is the paper's
     mask: MaskConfig = MaskConfig()
     slice_axis: Literal["axial", "coronal", "sagittal"] = "axial"  # of image volumes
-    empty_below: float = Field(0.05, ge=0, lt=1)  # drop slices under this part of their volume's mean
-    headroom: float = Field(3.0, gt=0)  # a slice's scale over the maximum of its low-resolution image
+    empty_below: float = Field(0.05, ge=0, lt=1)  # drop slices whose mean is under this part of their brightest slice's
+    headroom: float = Field(4.0, gt=0)  # a slice's scale over the maximum of its low-resolution image
     augment: Literal["none", "flips", "dihedral", "auto"] = "auto"  # auto: quarter turns for 2-D masks
     # Networks
     width: int = Field(32, ge=1)  # c, channels of the first convolution

@@ -4,8 +4,6 @@ import csv
 import datetime
 import io
 import json
-import os
-import platform
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +24,7 @@ from switchrecon.log import read_log
 from switchrecon.masks import measured_acceleration
 from switchrecon.metrics import CONVENTIONS, psnr, slice_metrics, ssim, summarise, volume_metrics
 from switchrecon.reconstruct import DATA_CONSISTENCIES, ESTIMATES, Reconstructor
-from switchrecon.runs import subject_hash, versions
+from switchrecon.runs import machine, subject_hash, versions
 
 ZERO_FILLED = "zero-filled"
 EXAMPLES = 3
@@ -162,6 +160,8 @@ def evaluate(
     """
     if convention is not None and convention not in CONVENTIONS:
         raise ConfigError(f"unknown convention '{convention}'; {nearest(convention, CONVENTIONS)}")
+    if (out / "model.safetensors").exists() or out.is_file():
+        raise RunError(f"{out}: is a run or a file; choose another --out for the evaluation")
     runs = load_runs(folders)
     methods = {n: r for name, run in runs.items() for n, r in variants(run.folder, name).items()}
     first = next(iter(methods.values()))
@@ -178,10 +178,7 @@ def evaluate(
         kind = "k-space computed from magnitude images (synthetic)" if scan.synthetic else "k-space from the file"
         data.append(f"{name}: {len(volumes[-1].numbers)} of {len(scan.kspace)} slices, {kind}.")
     metrics = score(volumes, convention)
-    out.mkdir(parents=True, exist_ok=True)
     examples = choose_examples(volumes)
-    write_text(out / "metrics.csv", slice_table(volumes, convention))
-    _write_examples(out / "examples.npz", volumes, examples)
     picked = [{"file": file, "caption": caption} for file, caption in pictures]
     description = {
         "title": title,
@@ -195,12 +192,15 @@ def evaluate(
         },
         "matrix": first.card["matrix"],
         "versions": versions(),
-        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, no GPU used",
+        "machine": machine(),
         "runs": [describe_run(name, run) for name, run in runs.items()],
         "examples": [_example(volumes[v], s, convention) for v, s in examples],
         "example_methods": list(volumes[0].images),
         "pictures": picked,
     }
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "metrics.csv", slice_table(volumes, convention))
+    _write_examples(out / "examples.npz", volumes, examples)
     write_text(out / "evaluation.json", json.dumps(description, indent=1))
     write_text(out / "metrics.json", json.dumps(metrics, indent=1))
     return metrics
@@ -228,6 +228,8 @@ def result_sentences(metrics: dict[str, Any], runs: Sequence[str]) -> list[str]:
     sentences = []
     for name in runs:
         psnr_mean, ssim_mean = (methods[name][n]["mean"] for n in ("psnr", "ssim"))
+        if None in (psnr0, ssim0, psnr_mean, ssim_mean):
+            continue  # nothing was left out of k-space, say
         sentences.append(
             f"{name}: {psnr_mean:.2f} dB and SSIM {ssim_mean:.3f}, against {psnr0:.2f} dB and {ssim0:.3f} for zero "
             f"filling ({psnr_mean - psnr0:+.2f} dB, {ssim_mean - ssim0:+.3f})."

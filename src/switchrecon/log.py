@@ -1,6 +1,7 @@
 """What a run says: JSON lines as the truth, TensorBoard beside it, and progress for the person who waits."""
 
 import json
+import os
 import sys
 import time
 from contextlib import AbstractContextManager
@@ -19,6 +20,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from switchrecon.data.write import write_text
+from switchrecon.errors import RunError
+
 PLAIN_EVERY = 60.0  # seconds between lines where there is no terminal
 
 
@@ -35,8 +39,8 @@ class RunLog:
 
     def __init__(self, folder: Path, step: int) -> None:
         self.file = folder / "log.jsonl"
-        kept = [e for e in read_log(folder) if e["step"] <= step] if self.file.exists() else []
-        self.file.write_text("".join(json.dumps(entry) + "\n" for entry in kept), encoding="utf-8")
+        kept = [entry for entry in read_log(folder) if entry["step"] <= step]
+        write_text(self.file, "".join(json.dumps(entry) + "\n" for entry in kept))
         self.seconds = float(kept[-1]["seconds"]) if kept else 0.0
         self.started = time.monotonic()
         self.events = _tensorboard(folder / "tensorboard", step)
@@ -49,6 +53,8 @@ class RunLog:
         """Append entries with ``step``, ``epoch``, ``learning_rate``, ``seconds`` and ``losses``."""
         with self.file.open("a", encoding="utf-8") as file:
             file.writelines(json.dumps(entry) + "\n" for entry in entries)
+            file.flush()
+            os.fsync(file.fileno())
         if self.events is not None:
             for entry in entries:
                 for name, value in entry["losses"].items():
@@ -75,14 +81,20 @@ def _tensorboard(folder: Path, step: int) -> Any:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Read ``log.jsonl`` of a run; a last line that was cut off is left out."""
-    entries = []
-    for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines():
-        try:
-            entries.append(json.loads(line))
-        except json.JSONDecodeError:
-            break
-    return entries
+    """Read ``log.jsonl`` of a run; empty where there is none, and without a last line that was cut off.
+
+    Raises
+    ------
+    RunError
+        If a whole line is damaged.
+    """
+    file = folder / "log.jsonl"
+    if not file.is_file():
+        return []
+    try:
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
+    except ValueError as error:
+        raise RunError(f"{file}: not a readable log ({error})") from error
 
 
 class TrainingProgress(AbstractContextManager["TrainingProgress"]):
@@ -100,6 +112,7 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
 
     def __init__(self, name: str, done: int, steps: int, console: Console | None = None) -> None:
         self.name, self.steps, self.first = name, steps, done
+        self.losses: dict[str, float] = {}
         self.console = console or Console(file=sys.stderr)
         self.started = self.said = time.monotonic()
         self.bar: Progress | None = None
@@ -127,9 +140,9 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
         if self.bar is not None:
             self.bar.stop()
 
-    def advance(self, done: int, losses: dict[str, float]) -> None:
-        """Say how many steps are done and the latest losses."""
-        text = "  ".join(f"{name} {value:.3g}" for name, value in losses.items())
+    def advance(self, done: int) -> None:
+        """Say how many steps are done, and ``losses``, the latest that were logged."""
+        text = "  ".join(f"{name} {value:.3g}" for name, value in self.losses.items())
         if self.bar is not None:
             self.bar.update(self.task, completed=done, losses=text)
         elif time.monotonic() - self.said >= PLAIN_EVERY or done == self.steps:

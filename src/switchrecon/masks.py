@@ -192,6 +192,29 @@ def measured_acceleration(mask: np.ndarray) -> float:
     return mask.size / measured if measured else float("inf")
 
 
+def full_centre_fraction(mask: np.ndarray, center_fraction: float) -> float:
+    """Return the largest fraction, at most ``center_fraction``, whose centre is fully measured.
+
+    Parameters
+    ----------
+    mask
+        Boolean (H, W).
+    center_fraction
+        Where to start.
+
+    Returns
+    -------
+    float
+        0 where not even the centre sample is measured.
+    """
+    height, width = mask.shape
+    for count in range(round(max(mask.shape) * center_fraction), 0, -1):
+        fraction = min(center_fraction, count / max(mask.shape))
+        if mask[centre_slice(height, fraction), centre_slice(width, fraction)].all():
+            return fraction
+    return 0.0
+
+
 def infer_mask(kspace: np.ndarray) -> np.ndarray | None:
     """Find the mask of undersampled k-space from its zeros.
 

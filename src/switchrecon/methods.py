@@ -148,7 +148,10 @@ def _from_file(name: str) -> Method:
     path = Path(file)
     if not path.is_file():
         raise ConfigError(f"method '{name}': no such file {path}; expected FILE.py:NAME")
-    names = runpy.run_path(str(path))
+    try:
+        names = runpy.run_path(str(path))
+    except Exception as error:
+        raise ConfigError(f"method '{name}': {path} raised {type(error).__name__}: {error}") from error
     found = names.get(attribute)
     if not isinstance(found, Method):
         own = [key for key, value in names.items() if isinstance(value, Method)]

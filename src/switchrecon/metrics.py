@@ -116,10 +116,14 @@ def volume_metrics(reference: np.ndarray, images: np.ndarray, convention: str) -
     return [{**whole, "ssim": float(np.mean([s["ssim"] for s in slices]))}]
 
 
-def summarise(values: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Mean and standard deviation (population) of each metric."""
-    return {
-        name: {"mean": float(np.mean(column)), "std": float(np.std(column))}
-        for name in values[0]
-        for column in [[value[name] for value in values]]
-    }
+def summarise(values: list[dict[str, float]]) -> dict[str, dict[str, float | None]]:
+    """Mean and standard deviation (population) of each metric; None where they are not finite numbers."""
+    summary: dict[str, dict[str, float | None]] = {}
+    for name in values[0]:
+        column = np.array([value[name] for value in values])
+        finite = bool(np.isfinite(column).all())
+        summary[name] = {
+            "mean": float(column.mean()) if finite else None,
+            "std": float(column.std()) if finite else None,
+        }
+    return summary

@@ -5,7 +5,7 @@ they depend on have not moved, they are computed once. Objectives ask for images
 this. In the paper's order of updates a step costs 7 forward calls of G, 2 of H and 8 of D.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from switchrecon.fourier import fourier
 from switchrecon.operators import Sampling
-from switchrecon.players import EXTRACTOR, GENERATOR, Players
+from switchrecon.players import EXTRACTOR, GENERATOR, GROUPS, Players
 
 
 @dataclass
@@ -63,8 +63,8 @@ class _Image:
         if step is None:
             return self  # type: ignore[return-value]
         if self.name not in step.kept:
-            # Once all groups behind an image have moved, nothing in this step needs its gradient.
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.groups <= step.done):
+            # If no update to come moves a group behind an image, nothing in this step needs its gradient.
+            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.groups.isdisjoint(step.to_come)):
                 step.kept[self.name] = (self.compute(step), self.groups)
         return step.kept[self.name][0]
 
@@ -83,19 +83,22 @@ class Pass:
         The networks.
     batch
         The data of the step.
+    to_come
+        The groups that the step updates, in order.
     """
 
-    def __init__(self, players: Players, batch: Batch) -> None:
+    def __init__(self, players: Players, batch: Batch, to_come: Sequence[str] = GROUPS) -> None:
         self.players = players
         self.x, self.y, self.z = batch.x, batch.y, batch.z
         self.sampling_x = Sampling(batch.mask_x)
         self.sampling_y = Sampling(batch.mask_y)
         self.kept: dict[str, tuple[Tensor, frozenset[str]]] = {}
-        self.done: set[str] = set()
+        self.to_come = list(to_come)
 
     def moved(self, group: str) -> None:
         """Forget the images that depend on a group whose parameters have just been updated."""
-        self.done.add(group)
+        if group in self.to_come:
+            self.to_come.remove(group)
         self.kept = {name: entry for name, entry in self.kept.items() if group not in entry[1]}
 
     @depends_on(GENERATOR)

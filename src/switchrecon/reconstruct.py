@@ -1,14 +1,14 @@
 """Reconstruction: from measured k-space and its mask to images, with a trained run."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from switchrecon.checkpoint import load_model
-from switchrecon.config import Config, parse_config
+from switchrecon.config import Config, DataConsistency, Estimate, parse_config
 from switchrecon.errors import ConfigError, DataError, RunError, nearest
 from switchrecon.fourier import inverse_fourier, resize_image, resize_kspace
 from switchrecon.nets.extractor import Extractor
@@ -16,8 +16,8 @@ from switchrecon.nets.generator import Generator
 from switchrecon.operators import Sampling, hard_data_consistency
 from switchrecon.scaling import from_network, intensity_scale, low_resolution, to_network
 
-ESTIMATES = ("generator", "ensemble")
-DATA_CONSISTENCIES = ("none", "hard")
+ESTIMATES: tuple[str, ...] = get_args(Estimate)
+DATA_CONSISTENCIES: tuple[str, ...] = get_args(DataConsistency)
 
 
 class Reconstructor:
@@ -133,8 +133,12 @@ class Reconstructor:
             than the run's.
         """
         numpy = isinstance(kspace, np.ndarray)
+        if numpy and np.iscomplexobj(kspace):
+            kspace = kspace.astype(np.complex64)  # in this machine's byte order, too
         given = torch.from_numpy(np.ascontiguousarray(kspace)) if numpy else torch.as_tensor(kspace)
-        own_mask = torch.as_tensor(np.ascontiguousarray(mask) if isinstance(mask, np.ndarray) else mask) != 0
+        own_mask = (
+            torch.from_numpy(np.asarray(mask) != 0) if isinstance(mask, np.ndarray) else torch.as_tensor(mask) != 0
+        )
         measured, masks = self._check(given, own_mask)
         images = torch.cat([self._one(k[None], m[None]) for k, m in zip(measured, masks, strict=True)])
         images = images.reshape(given.shape)
@@ -177,13 +181,13 @@ class Reconstructor:
         if complex_run:
             return hard_data_consistency(image, kspace, mask)
         # A magnitude has no phase of its own; the alias-free low-resolution image lends it one.
-        phase = torch.sgn(low_resolution(kspace, self.config.mask.center_fraction, mask))
+        phase = torch.sgn(low_resolution(kspace, self.card["center_fraction"], mask))
         return hard_data_consistency(image * phase, kspace, mask).abs()
 
     def _network(self, kspace: Tensor, mask: Tensor) -> Tensor:
         """Scale, networks, scale back, at the run's matrix (1, H, W)."""
         config = self.config
-        scale = intensity_scale(kspace, config.mask.center_fraction, config.headroom, mask)
+        scale = intensity_scale(kspace, self.card["center_fraction"], config.headroom, mask)
         x = to_network(inverse_fourier(kspace) / scale, config.representation)
         return from_network(self._estimate(x), config.representation) * scale
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from switchrecon.config import Config, MaskConfig, load_config
-from switchrecon.data.files import find_files, read_scan, write_scan
+from switchrecon.data.files import find_files, read_scan, target_for, write_scan
 from switchrecon.data.piles import own_mask
 from switchrecon.data.scan import Scan
 from switchrecon.errors import ConfigError, DataError, SwitchreconError
@@ -158,10 +158,13 @@ def _check_targets(files: Sequence[Path], out: Path, overwrite: bool) -> None:
         raise DataError(f"{out}: is a file, expected a folder for the images")
     seen: dict[str, Path] = {}
     for path in files:
-        if path.name in seen:
-            raise DataError(f"{path} and {seen[path.name]} have one name; reconstruct them into different folders")
-        seen[path.name] = path
-        target = out / path.name
+        try:
+            target = target_for(path, out)
+        except DataError:
+            continue  # it is listed as failed when its turn comes
+        if target.name in seen:
+            raise DataError(f"{path} and {seen[target.name]} have one name; reconstruct them into different folders")
+        seen[target.name] = path
         if target.exists() and (not overwrite or target.samefile(path)):
             hint = "choose another --out" if target.samefile(path) else "add --overwrite or choose another --out"
             raise DataError(f"{target}: exists already; {hint}")

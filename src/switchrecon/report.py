@@ -4,8 +4,6 @@ import base64
 import csv
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
@@ -17,7 +15,9 @@ import numpy as np
 import yaml
 
 from switchrecon import __version__, figures
+from switchrecon.data.write import write_text
 from switchrecon.errors import RunError
+from switchrecon.log import read_log
 
 _BEST: Final[dict[str, Callable[..., Any]]] = {"psnr": max, "ssim": max, "nmse": min, "lpips": min}
 _DECIMALS: Final = {"psnr": 2, "ssim": 3, "nmse": 4, "lpips": 3}  # others have four
@@ -62,7 +62,10 @@ def write_report(folder: Path) -> Path:
     loader = PackageLoader("switchrecon", "templates")
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
     file = folder / "report.html"
-    _write(file, environment.get_template("report.html.j2").render(content))
+    try:
+        write_text(file, environment.get_template("report.html.j2").render(content))
+    except OSError as error:
+        raise RunError(f"{file}: cannot be written ({error.strerror or error})") from error
     return file
 
 
@@ -102,23 +105,18 @@ def _run(folder: Path) -> dict[str, Any]:
         if not isinstance(config, dict):
             raise ValueError("not a mapping of settings")
     with _reading(folder / "log.jsonl") as file:
-        records: dict[int, dict[str, Any]] = {}
-        # The last piece is empty, or the half line of a run that is still writing.
-        for line in file.read_text(encoding="utf-8").split("\n")[:-1]:
-            record = json.loads(line)
-            records[int(record["step"])] = record  # a resumed run may log a step again
-        ordered = [records[step] for step in sorted(records)]
-        last = ordered[-1] if ordered else {"step": 0, "seconds": None}
-        objectives = dict.fromkeys(str(name) for record in ordered for name in record["losses"])
-        losses: dict[str, Any] = {n: [record["losses"].get(n) for record in ordered] for n in objectives}
+        log = read_log(file.parent)
+        last = log[-1] if log else {"step": 0, "seconds": None}
+        objectives = dict.fromkeys(str(name) for record in log for name in record["losses"])
+        losses: dict[str, Any] = {n: [record["losses"].get(n) for record in log] for n in objectives}
         run = {
             "name": str(config.get("method", folder.name)),
             "config": config,
             "parameters": {},
             "steps": last["step"],
             "seconds": last["seconds"],
-            "losses": {"step": sorted(records)} | losses,
-            "learning_rate": [record["learning_rate"] for record in ordered],
+            "losses": {"step": [record["step"] for record in log]} | losses,
+            "learning_rate": [record["learning_rate"] for record in log],
         }
         runs = [_run_content(run)]
     return {
@@ -277,21 +275,3 @@ def _reading(file: Path) -> Iterator[Path]:
     except (*_DAMAGE, *_UNREADABLE) as error:
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise RunError(f"{file}: damaged or not in the expected form ({reason})") from error
-
-
-def _write(file: Path, text: str) -> None:
-    name = ""
-    try:
-        # Beside the target, since a rename is atomic only within one file system.
-        handle, name = tempfile.mkstemp(dir=file.parent, prefix=".report-", suffix=".html")
-        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
-            stream.write(text)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.chmod(name, 0o644)  # as any file that is not secret; a temporary one is born private
-        os.replace(name, file)
-    except OSError as error:
-        raise RunError(f"{file}: cannot be written ({error.strerror or error})") from error
-    finally:
-        if name:
-            Path(name).unlink(missing_ok=True)

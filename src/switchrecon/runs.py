@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from switchrecon.checkpoint import load_model
+from switchrecon.checkpoint import load_model, sha256
 from switchrecon.config import Config, load_config
 from switchrecon.data.piles import TrainingData
 from switchrecon.data.write import write_text
@@ -41,13 +41,15 @@ def model_card(config: Config, method: Method, players: Players, steps: int, dat
     Subjects are stored as salted hashes, so that an evaluation can refuse a subject that was trained on.
     """
     salt = os.urandom(16).hex()
-    piles = {"full": data.full, "sub": data.sub}
     return {
         "config": config.model_dump(mode="json"),
         "adaptive": bool(players.generator.adaptive),
         "extractor": players.extractor is not None,
         "matrix": list(data.matrix),
+        "center_fraction": data.centre_fraction(config),
         "steps": steps,
+        "fingerprint": data.fingerprint(),
+        "method_sha256": method_source(config),
         "pairing": method.pairing,
         "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in players.groups().items()},
         "data": {
@@ -60,19 +62,44 @@ def model_card(config: Config, method: Method, players: Players, steps: int, dat
                 "retrospective": pile.retrospective,
                 "acceleration": round(pile.acceleration(), 3),
             }
-            for name, pile in piles.items()
-            if pile is not None
+            for name, pile in data.piles.items()
         },
         "salt": salt,
-        "subjects": sorted({subject_hash(salt, s) for pile in piles.values() if pile for s in pile.subjects}),
+        "subjects": sorted({subject_hash(salt, s) for pile in data.piles.values() for s in pile.subjects}),
         "versions": versions(),
-        "machine": f"{platform.system()} {platform.machine()}, {torch.get_num_threads()} threads, CPU",
+        "machine": machine(),
     }
+
+
+def method_source(config: Config) -> str:
+    """SHA-256 of the file that a method of the user's own comes from; empty for a method of the package."""
+    file, colon, _ = config.method.rpartition(":")
+    return sha256(Path(file).read_bytes()) if colon else ""
+
+
+def check_same_data(folder: Path, stored: dict[str, Any], card: dict[str, Any]) -> None:
+    """Refuse to continue a run with other scans, or with a method whose file has changed.
+
+    Raises
+    ------
+    RunError
+        Saying which.
+    """
+    for name, what in (("fingerprint", "the scans"), ("method_sha256", "the method's file")):
+        if stored[name] != card[name]:
+            raise RunError(f"{folder}: {what} differ from those of the run in this folder; choose another --out")
 
 
 def subject_hash(salt: str, subject: str) -> str:
     """Salted SHA-256 of a subject's name, 16 hexadecimal digits."""
     return hashlib.sha256(f"{salt}:{subject}".encode()).hexdigest()[:16]
+
+
+def machine() -> str:
+    """What results and times were made on."""
+    return (
+        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, no GPU"
+    )
 
 
 def versions() -> dict[str, str]:
@@ -111,9 +138,10 @@ def prepare_folder(folder: Path, config: Config, resume: bool) -> None:
 
 
 def is_finished(folder: Path, config: Config) -> bool:
-    """Whether the folder holds a finished run with these settings."""
-    if not (folder / "model.safetensors").is_file():
+    """Whether the folder holds a finished run with these settings and a sound model."""
+    try:
+        card = load_model(folder / "model.safetensors")[1]
+    except RunError:
         return False
-    card = load_model(folder / "model.safetensors")[1]
     check_same_settings(folder, card["config"], config)
     return card["step"] == card["steps"]

@@ -76,9 +76,16 @@ def intensity_scale(kspace: Tensor, center_fraction: float, headroom: float, mas
     Returns
     -------
     Tensor
-        Float32, shape (..., 1, 1), in the units of the image; 1 where the centre is zero.
+        Float32, shape (..., 1, 1), in the units of the image. Where the centre is zero (not measured), the maximum
+        of the whole image takes its place; 1 where that is zero, too.
     """
-    scale = headroom * low_resolution(kspace, center_fraction, mask).abs().amax((-2, -1), keepdim=True)
+
+    def largest(image: Tensor) -> Tensor:
+        return image.abs().amax((-2, -1), keepdim=True)
+
+    scale = headroom * largest(low_resolution(kspace, center_fraction, mask))
+    if (scale == 0).any():
+        scale = torch.where(scale > 0, scale, largest(inverse_fourier(kspace)))
     return torch.where(scale > 0, scale, torch.ones_like(scale))
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from switchrecon.config import Config
-from switchrecon.data.batches import Batches
+from switchrecon.data.batches import Batches, line_wise
 from switchrecon.data.piles import TrainingData, read_training_data
 from switchrecon.errors import RunError
 from switchrecon.log import RunLog, TrainingProgress
@@ -20,7 +20,8 @@ from switchrecon.runs import holds_something, is_finished, model_card, prepare_f
 from switchrecon.scaling import from_network
 from switchrecon.state import State, build_state, restore_state, save_state
 
-LOG_EVERY = 25  # steps between writes of the log; losses of every step are kept
+LOG_EVERY = 25  # steps, at most, between writes of the log; losses of every step are kept
+LOG_SECONDS = 5.0  # and seconds, so that slow steps are seen too
 
 
 def update(images: Pass, phase: Phase, optimizer: "torch.optim.RAdam | Lookahead") -> dict[str, Tensor]:
@@ -62,10 +63,11 @@ def run_steps(
     """
     steps = batches.steps
     pending: list[tuple[int, float, dict[str, Tensor]]] = []
+    written = log.elapsed()
     with TrainingProgress(config.method, state.step, steps) as progress:
         for step in range(state.step, steps):
             rate = learning_rate(config, step, steps)
-            images = Pass(state.players, batches.batch(step))
+            images = Pass(state.players, batches.batch(step), [phase.group for phase in method.phases])
             losses: dict[str, Tensor] = {}
             for phase in method.phases:
                 set_learning_rate(state.optimizers[phase.group], rate)
@@ -76,13 +78,15 @@ def run_steps(
 
             pending.append((step, rate, losses))
             last, saving = state.step == steps, state.step % config.checkpoint_every == 0
-            if len(pending) == LOG_EVERY or saving or last:
-                progress.advance(state.step, write_losses(log, batches, pending))
-                pending = []
+            waited = log.elapsed() - written
+            if len(pending) == LOG_EVERY or waited > LOG_SECONDS or saving or last:
+                progress.losses = write_losses(log, batches, pending)
+                pending, written = [], log.elapsed()
+            progress.advance(state.step)
             if state.step % config.picture_every == 0:
                 write_pictures(log, state, images, config)
             if saving or last:
-                save_state(folder, state, config, card | {"seconds": log.elapsed()})
+                save_state(folder, state, card | {"seconds": log.elapsed()})
 
 
 def write_losses(
@@ -158,21 +162,20 @@ def train(
     if method.cast.discriminator is not None:
         check_side(*data.matrix)
     batches = Batches(data, config, method.pairing)
-    describe_data(data)
+    describe_data(data, config)
     prepare_folder(folder, config, resume)
     state = build_state(method, config)
-    restore_state(folder, state, config)
+    card = restore_state(folder, state, model_card(config, method, state.players, batches.steps, data))
     log = RunLog(folder, state.step)
     try:
-        card = model_card(config, method, state.players, batches.steps, data)
         run_steps(state, method, config, batches, log, folder, card)
     finally:
         log.close()
     return folder
 
 
-def describe_data(data: TrainingData) -> None:
-    """Print what was read, and once that k-space is synthetic where it is."""
+def describe_data(data: TrainingData, config: Config) -> None:
+    """Print what was read, once that k-space is synthetic where it is, and masks that differ from the settings."""
     for name, pile in (("fully sampled", data.full), ("undersampled", data.sub)):
         if pile is not None:
             dropped = f", {pile.dropped} near-empty ones dropped" if pile.dropped else ""
@@ -180,3 +183,12 @@ def describe_data(data: TrainingData) -> None:
             print(f"{name}: {len(pile.slices)} slices of {len(pile.subjects)} subjects{dropped}{own}")
     if data.full.synthetic or (data.sub and data.sub.synthetic):
         print("k-space is synthetic: computed from magnitude images, so results are optimistic for a scanner")
+    if data.sub is not None and data.sub.retrospective < data.sub.scans:
+        lines = any(line_wise(own.mask) for own in data.sub.slices)
+        found = data.sub.acceleration()
+        if lines != config.mask.kind.endswith("1d") or not 0.8 < found / config.mask.acceleration < 1.25:
+            print(
+                f"warning: the undersampled scans have {'line' if lines else 'point'} masks of acceleration "
+                f"{found:.2f}, but mask.kind is {config.mask.kind} with acceleration {config.mask.acceleration:g}; "
+                "sampling consistency for fully sampled images and evaluation use the settings"
+            )

@@ -18,7 +18,8 @@ from switchrecon.scaling import to_network
 from switchrecon.seeds import numpy_random, seed_for, torch_random
 
 
-def _line_wise(mask: Tensor) -> bool:
+def line_wise(mask: Tensor) -> bool:
+    """Whether a mask (H, W) measures whole rows or whole columns."""
     return bool((mask == mask[:1]).all() or (mask == mask[:, :1]).all())
 
 
@@ -38,11 +39,13 @@ def symmetries(config: Config, data: TrainingData) -> tuple[int, ...]:
     if config.augment == "flips":
         return FLIPS
     square = data.matrix[0] == data.matrix[1]
+    lines = any(line_wise(s.mask) for s in (data.sub or data.full).slices)
     if config.augment == "dihedral":
         if not square:
             raise ConfigError(f"augment 'dihedral' needs a square matrix, found {data.matrix}; use 'flips'")
+        if lines:
+            raise ConfigError("augment 'dihedral' would turn line masks across the lines; use 'flips'")
         return DIHEDRAL
-    lines = any(_line_wise(s.mask) for s in (data.sub or data.full).slices)
     return DIHEDRAL if square and not lines else FLIPS
 
 

@@ -71,9 +71,8 @@ def read_fastmri(path: Path, config: Config) -> Scan:
     return Scan(path, subject, np.where(mask, kspace, 0), None if mask.all() else mask)
 
 
-def write_fastmri(scan: Scan, images: np.ndarray, out: Path) -> Path:
+def write_fastmri(scan: Scan, images: np.ndarray, target: Path) -> None:
     """Write magnitudes as dataset ``reconstruction``, float32 (slices, H, W), in the scan's units."""
-    target = out / scan.name
     with atomic_file(target) as temporary, h5py.File(temporary, "w") as file:
         file.create_dataset(
             "reconstruction",
@@ -82,4 +81,3 @@ def write_fastmri(scan: Scan, images: np.ndarray, out: Path) -> Path:
             fletcher32=True,
         )
         file.attrs["note"] = "switchrecon: research use only, not for diagnosis"
-    return target

@@ -2,6 +2,7 @@
 
 import glob
 import gzip
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 
 from switchrecon.config import Config
 from switchrecon.data.fastmri import read_fastmri, write_fastmri
-from switchrecon.data.nifti import read_nifti, write_nifti
+from switchrecon.data.nifti import nifti_name, read_nifti, write_nifti
 from switchrecon.data.numpy_files import read_numpy, write_numpy
 from switchrecon.data.scan import Scan
 from switchrecon.errors import DataError
@@ -24,11 +25,12 @@ class Format:
 
     name: str
     read: Callable[[Path, Config], Scan]
-    write: Callable[[Scan, np.ndarray, Path], Path]
+    write: Callable[[Scan, np.ndarray, Path], None]
+    name_for: Callable[[Path], str] = lambda path: path.name
 
 
 HDF5 = Format("fastMRI HDF5", read_fastmri, write_fastmri)
-NIFTI = Format("NIfTI", read_nifti, write_nifti)
+NIFTI = Format("NIfTI", read_nifti, write_nifti, nifti_name)
 NUMPY = Format("NumPy", read_numpy, write_numpy)
 
 
@@ -48,7 +50,7 @@ def recognise(path: Path) -> Format:
                 start = file.read(352)
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
     if start[:8] == b"\x89HDF\r\n\x1a\n":
         return HDF5
@@ -60,10 +62,15 @@ def recognise(path: Path) -> Format:
     raise DataError(f"{path}: {what}; expected fastMRI HDF5, NIfTI or .npy")
 
 
+def _looks_like_scan(path: Path) -> bool:
+    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
+
+
 def find_files(paths: Sequence[str | Path]) -> list[Path]:
     """Expand files, folders and glob patterns into a sorted list of files without repeats.
 
-    A folder gives the files in it whose names end as scans' names do; a pattern gives what it matches.
+    A folder gives the files in it whose names end as scans' names do, or where it has none, those in its
+    subfolders; a pattern gives what it matches.
 
     Raises
     ------
@@ -73,8 +80,11 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
     found: set[Path] = set()
     for text in map(str, paths):
         path = Path(text)
+        if not text.strip():
+            raise DataError("an empty path was given; expected a file, a folder or a pattern")
         if path.is_dir():
-            inside = [p for p in path.iterdir() if p.name.lower().endswith(SUFFIXES) and p.is_file()]
+            inside = [p for p in path.iterdir() if _looks_like_scan(p)]
+            inside = inside or [p for p in path.rglob("*") if _looks_like_scan(p)]
             if not inside:
                 raise DataError(f"{path}: the folder holds no scan; expected files ending in {', '.join(SUFFIXES)}")
             found.update(inside)
@@ -95,6 +105,13 @@ def read_scan(path: Path, config: Config) -> Scan:
     return recognise(path).read(path, config)
 
 
+def target_for(path: Path, out: Path) -> Path:
+    """The file in folder ``out`` that images of this scan are written to."""
+    return out / recognise(path).name_for(path)
+
+
 def write_scan(scan: Scan, images: np.ndarray, out: Path) -> Path:
-    """Write images (slices, H, W) in the format, matrix and geometry of the scan's own file."""
-    return recognise(scan.path).write(scan, images, out)
+    """Write images (slices, H, W) in the format, matrix and geometry of the scan's own file; return the path."""
+    target = target_for(scan.path, out)
+    recognise(scan.path).write(scan, images, target)
+    return target

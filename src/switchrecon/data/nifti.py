@@ -13,8 +13,9 @@ from switchrecon.data.write import atomic_file
 from switchrecon.errors import DataError
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # in RAS+ orientation
-IXI = re.compile(r"^(?P<subject>IXI\d{3})-(?P<site>Guys|HH|IOP)-\d{4}-(?P<contrast>T1|T2|PD|MRA|DTI-\d\d)\b")
-BIDS = re.compile(r"^sub-(?P<subject>[A-Za-z0-9-]+?)_(?:.*_)?(?P<contrast>[A-Za-z0-9]+)$")
+# The subject is taken from the start of the name alone, so that a derived file keeps its subject.
+IXI = re.compile(r"^(?P<subject>IXI\d{3})(?:-(?P<site>Guys|HH|IOP))?(?:-\d{4}-(?P<contrast>T1|T2|PD|MRA|DTI-\d\d))?")
+BIDS = re.compile(r"^sub-(?P<subject>[^_.]+)(?:_[^.]*?(?P<contrast>[A-Za-z0-9]+)(?:\.|$))?")
 
 
 def stem(path: Path) -> str:
@@ -72,6 +73,9 @@ def read_nifti(path: Path, config: Config) -> Scan:
             raise DataError(f"{path}: found an array of shape {canonical.shape}, expected a 3-D volume")
         if np.issubdtype(source.get_data_dtype(), np.complexfloating):
             raise DataError(f"{path}: found complex values, expected a magnitude volume")
+        zooms = [float(zoom) for zoom in canonical.header.get_zooms()[:3]]
+        if not all(np.isfinite(zooms)):
+            raise DataError(f"{path}: found voxel sizes {zooms}, expected finite numbers")
         volume = np.asarray(canonical.dataobj, dtype=np.float32).reshape(shape)
     except DataError:
         raise
@@ -82,9 +86,9 @@ def read_nifti(path: Path, config: Config) -> Scan:
     slices = np.ascontiguousarray(_to_slices(volume, axis))
     check_not_empty(path, slices)
     check_finite(path, "the image", slices)
-    zooms = [float(z) for i, z in enumerate(canonical.header.get_zooms()[:3]) if i != axis]
+    column_spacing, row_spacing = (zooms[i] or 1.0 for i in range(3) if i != axis)
     height, width = slices.shape[1:]
-    padded_height, padded_width = _square(height, width, (zooms[1] or 1.0, zooms[0] or 1.0))
+    padded_height, padded_width = _square(height, width, (row_spacing, column_spacing))
     above, left = (padded_height - height) // 2, (padded_width - width) // 2
     padding = ((0, 0), (above, padded_height - height - above), (left, padded_width - width - left))
     return Scan(
@@ -97,7 +101,12 @@ def read_nifti(path: Path, config: Config) -> Scan:
     )
 
 
-def write_nifti(scan: Scan, images: np.ndarray, out: Path) -> Path:
+def nifti_name(path: Path) -> str:
+    """The name of a NIfTI file written for a source: its own, with a suffix where it has none."""
+    return path.name if path.name != stem(path) else f"{path.name}.nii.gz"
+
+
+def write_nifti(scan: Scan, images: np.ndarray, target: Path) -> None:
     """Write magnitudes with the source's shape, orientation and affine, as float32.
 
     Parameters
@@ -106,8 +115,8 @@ def write_nifti(scan: Scan, images: np.ndarray, out: Path) -> Path:
         Read by :func:`read_nifti`.
     images
         (slices, H, W) at the scan's matrix, real or complex.
-    out
-        The folder; the file keeps its name.
+    target
+        The file; named as :func:`nifti_name` says.
     """
     source: Any = nibabel.load(scan.path)
     above, left, height, width = scan.geometry["window"]
@@ -122,7 +131,5 @@ def write_nifti(scan: Scan, images: np.ndarray, out: Path) -> Path:
     result.header.set_zooms(source.header.get_zooms()[:3])
     result.header.set_xyzt_units("mm")
     result.header["descrip"] = b"switchrecon: research use only, not for diagnosis"
-    target = out / f"{stem(scan.path)}.nii.gz"
-    with atomic_file(target, suffix=".nii.gz") as temporary:
+    with atomic_file(target, suffix=target.name.removeprefix(stem(target))) as temporary:
         nibabel.save(result, temporary)
-    return target

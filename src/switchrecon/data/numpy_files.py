@@ -32,19 +32,18 @@ def read_numpy(path: Path, config: Config) -> Scan:
     single = array.ndim == 2
     array = array[None] if single else array
     check_not_empty(path, array)
+    with np.errstate(over="ignore"):  # too large becomes infinite, and is refused
+        array = array.astype(np.complex64 if np.iscomplexobj(array) else np.float32)
     check_finite(path, "the array", array)
     geometry = {"single": single}
     if np.iscomplexobj(array):
-        kspace = array.astype(np.complex64)
-        return Scan(path, path.stem, kspace, inferred_masks(kspace), geometry=geometry)
-    kspace = synthetic_kspace(array.astype(np.float32), config, path.name)
+        return Scan(path, path.stem, array, inferred_masks(array), geometry=geometry)
+    kspace = synthetic_kspace(array, config, path.name)
     return Scan(path, path.stem, kspace, synthetic=True, image=True, geometry=geometry)
 
 
-def write_numpy(scan: Scan, images: np.ndarray, out: Path) -> Path:
+def write_numpy(scan: Scan, images: np.ndarray, target: Path) -> None:
     """Write images as they are, complex64 or float32, in the source's dimensions."""
-    target = out / scan.name
     array = images[0] if scan.geometry["single"] else images
     with atomic_file(target, suffix=".npy") as temporary:
         np.save(temporary, array.astype(np.complex64 if np.iscomplexobj(array) else np.float32))
-    return target

@@ -1,7 +1,8 @@
 """The two piles of slices that a method learns from, made from files."""
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -11,8 +12,8 @@ from switchrecon.config import Config
 from switchrecon.data.files import find_files, read_scan
 from switchrecon.data.scan import Scan
 from switchrecon.errors import DataError
-from switchrecon.fourier import inverse_fourier
-from switchrecon.masks import draw_mask, measured_acceleration
+from switchrecon.fourier import fourier, inverse_fourier
+from switchrecon.masks import draw_mask, full_centre_fraction, measured_acceleration
 from switchrecon.methods import Pairing
 from switchrecon.scaling import intensity_scale
 
@@ -24,11 +25,11 @@ class Slice:
     Attributes
     ----------
     image
-        complex64 (H, W), divided by ``scale``: the image of fully sampled k-space, or the zero-filled one.
+        complex64 (H, W): the image of fully sampled k-space, or the zero-filled one; divided by ``scale``.
     mask
         Boolean (H, W): the slice's own sampling. For a fully sampled slice, the mask it would have.
     scale
-        In the units of the file's image.
+        In the units of the file's image; 1 before :meth:`TrainingData.scaled`.
     volume, index
         File name and slice number.
     """
@@ -55,9 +56,6 @@ class Pile:
         """Mean measured acceleration of the slices' own masks."""
         values = [measured_acceleration(s.mask.numpy()) for s in self.slices]
         return sum(values) / max(len(values), 1)
-
-
-Undersampling = Callable[[Scan, int], Tensor]
 
 
 def own_mask(scan: Scan, index: int, config: Config) -> Tensor:
@@ -91,10 +89,7 @@ def slices_of(scan: Scan, config: Config, undersample: bool) -> list[Slice]:
         mask = own_mask(scan, index, config)
         if undersample:
             kspace = kspace * mask
-        scale = intensity_scale(
-            kspace, config.mask.center_fraction, config.headroom, mask if undersample else None
-        ).item()
-        slices.append(Slice(inverse_fourier(kspace) / scale, mask, scale, scan.name, index))
+        slices.append(Slice(inverse_fourier(kspace), mask, 1.0, scan.name, index))
     return slices
 
 
@@ -192,6 +187,38 @@ class TrainingData:
         height, width = self.full.slices[0].image.shape
         return height, width
 
+    @property
+    def piles(self) -> dict[str, Pile]:
+        """The piles that there are, by name."""
+        return {"full": self.full} | ({"sub": self.sub} if self.sub is not None else {})
+
+    def centre_fraction(self, config: Config) -> float:
+        """The k-space centre that every slice has measured, so that one rule scales both domains."""
+        masks = [s.mask.numpy() for s in self.sub.slices] if self.sub is not None else []
+        fraction = config.mask.center_fraction
+        return min((full_centre_fraction(mask, fraction) for mask in masks), default=fraction)
+
+    def scaled(self, config: Config) -> "TrainingData":
+        """The same data with every slice divided by its intensity scale."""
+        fraction = self.centre_fraction(config)
+        for pile in self.piles.values():
+            pile.slices = [_scaled(own, fraction, config.headroom) for own in pile.slices]
+        return self
+
+    def fingerprint(self) -> str:
+        """SHA-256 over all images and masks, so that a run is never continued with other data."""
+        digest = hashlib.sha256()
+        for name, pile in self.piles.items():
+            digest.update(name.encode())
+            for own in pile.slices:
+                digest.update(own.image.numpy().tobytes() + own.mask.numpy().tobytes())
+        return digest.hexdigest()
+
+
+def _scaled(own: Slice, fraction: float, headroom: float) -> Slice:
+    scale = intensity_scale(fourier(own.image), fraction, headroom).item()
+    return replace(own, image=own.image / scale, scale=scale)
+
 
 def read_training_data(
     full: Sequence[str | Path], sub: Sequence[str | Path], config: Config, pairing: Pairing
@@ -217,13 +244,14 @@ def read_training_data(
     if not full:
         raise DataError("no fully sampled scans: give --full PATH")
     if pairing == "simulated":
-        return TrainingData(read_pile(find_files(full), config, check, undersample=False, full_only=True), None)
+        pile = read_pile(find_files(full), config, check, undersample=False, full_only=True)
+        return TrainingData(pile, None).scaled(config)
     if pairing == "paired":
         files = sorted({*find_files(full), *(find_files(sub) if sub else [])})
-        return TrainingData(read_pile(files, config, check, undersample=False, full_only=True), None)
+        return TrainingData(read_pile(files, config, check, undersample=False, full_only=True), None).scaled(config)
     if not sub:
         raise DataError(f"no undersampled scans: method '{config.method}' needs --sub PATH")
     full_pile = read_pile(find_files(full), config, check, undersample=False, full_only=True)
     sub_pile = read_pile(find_files(sub), config, check, undersample=True)
     check_disjoint(full_pile.subjects, sub_pile.subjects, "--full and --sub")
-    return TrainingData(full_pile, sub_pile)
+    return TrainingData(full_pile, sub_pile).scaled(config)
