@@ -16,6 +16,11 @@ from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import CodeGenerator, Generator
 
 
+def make_generator(config: Config, adaptive: bool) -> Generator:
+    """A generator with the sizes of the settings; see :class:`Generator`."""
+    return Generator(config.channels, config.width, config.residual_blocks, adaptive, config.output_deviation)
+
+
 class OneGenerator(nn.Module):
     """Only X → Y: the supervised family's generator, with affine instance norm and no AdaIN."""
 
@@ -23,7 +28,7 @@ class OneGenerator(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.full = Generator(config.channels, config.width, config.residual_blocks, adaptive=False)
+        self.full = make_generator(config, self.adaptive)
 
     def to_full(self, x: Tensor) -> Tensor:
         """Reconstruct x (B, channels, H, W)."""
@@ -39,7 +44,7 @@ class TwoGenerators(OneGenerator):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.sub = Generator(config.channels, config.width, config.residual_blocks, adaptive=False)
+        self.sub = make_generator(config, self.adaptive)
 
     def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
         """Undersample y (B, channels, H, W)."""
@@ -53,7 +58,7 @@ class SwitchableGenerator(nn.Module):
 
     def __init__(self, config: Config) -> None:
         super().__init__()
-        self.full = Generator(config.channels, config.width, config.residual_blocks, adaptive=True)
+        self.full = make_generator(config, self.adaptive)
         self.code = CodeGenerator(Generator.site_widths(config.width), config.code_size)
 
     def to_full(self, x: Tensor) -> Tensor:

@@ -49,9 +49,19 @@ class Generator(nn.Module):
         Their number.
     adaptive
         True: the five sites are AdaIN and take codes; False: they are affine instance norms.
+    output_deviation
+        Standard deviation of the last convolution's weights at the start. The 0.05 of all other layers, and of the
+        ISCL code, would start tanh saturated, and training would spend its first thousand steps on leaving that.
     """
 
-    def __init__(self, channels: int, width: int = 32, residual_blocks: int = 3, adaptive: bool = True) -> None:
+    def __init__(
+        self,
+        channels: int,
+        width: int = 32,
+        residual_blocks: int = 3,
+        adaptive: bool = True,
+        output_deviation: float = 0.005,
+    ) -> None:
         super().__init__()
         site = AdaptiveInstanceNorm if adaptive else InstanceNorm
         c = width
@@ -64,6 +74,7 @@ class Generator(nn.Module):
         self.leave = nn.Conv2d(c, channels, 7, padding=3, padding_mode="reflect")
         self.sites = nn.ModuleList(site(n) for n in self.site_widths(width))
         initialise(self)
+        initialise(self.leave, output_deviation)
 
     @staticmethod
     def site_widths(width: int) -> list[int]:
