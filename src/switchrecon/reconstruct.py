@@ -14,7 +14,6 @@ from switchrecon.fourier import inverse_fourier, resize_image, resize_kspace
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import Generator
 from switchrecon.operators import Sampling, hard_data_consistency
-from switchrecon.players import make_generator
 from switchrecon.scaling import from_network, intensity_scale, low_resolution, to_network
 
 ESTIMATES: tuple[str, ...] = get_args(Estimate)
@@ -100,7 +99,7 @@ class Reconstructor:
             module.load_state_dict(weights)
             return module
 
-        generator = make_generator(config, card["adaptive"])
+        generator = Generator(config.channels, config.width, config.residual_blocks, card["adaptive"])
         extractor = Extractor(config.channels, config.width, config.extractor_depth) if card["extractor"] else None
         return cls(
             part(generator, "generator."),
