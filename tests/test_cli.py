@@ -116,6 +116,17 @@ def test_debug_shows_the_traceback(run_cli: Callable[..., tuple[int, str, str]],
         run_cli("report", tmp_path, "--debug")
 
 
+def test_an_error_of_our_own_is_one_line_too(
+    run_cli: Callable[..., tuple[int, str, str]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def broken(folder: Path) -> Path:
+        raise ZeroDivisionError("of our own")
+
+    monkeypatch.setattr("switchrecon.report.write_report", broken)
+    code, _, err = run_cli("report", tmp_path)
+    assert (code, err) == (1, "error: unexpected ZeroDivisionError: of our own (add --debug for the traceback)\n")
+
+
 def test_help_needs_no_torch_and_names_every_command() -> None:
     script = (
         "import sys; sys.argv = ['switchrecon', '--help']\n"

@@ -271,3 +271,8 @@ def main() -> None:
     except KeyboardInterrupt:
         typer.echo("interrupted; continue a training with --resume", err=True)
         sys.exit(130)
+    except Exception as error:
+        if debug:
+            raise
+        typer.echo(f"error: unexpected {type(error).__name__}: {error} (add --debug for the traceback)", err=True)
+        sys.exit(1)

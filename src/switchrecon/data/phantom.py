@@ -8,6 +8,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from switchrecon.data.tissues import (
@@ -22,6 +23,7 @@ from switchrecon.data.tissues import (
     cover,
     random_for,
 )
+from switchrecon.fourier import fourier, inverse_fourier, resize_kspace
 
 __all__ = ["CONTRASTS", "TISSUES", "Head", "Sequence", "Tissue", "draw_head", "signal"]
 
@@ -217,17 +219,13 @@ def _check(what: str, found: int, least: int, most: int) -> None:
 
 def _fourier_crop(image: NDArray, matrix: int, taper: bool = False) -> NDArray:
     """Reduce images (..., N, N) to (..., matrix, matrix) by their central k-space, tapered or not."""
-    size = image.shape[-1]
-    if size == matrix:
+    if image.shape[-1] == matrix:
         return image
-    plane = (-2, -1)
-    kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image, plane), norm="ortho"), plane)
-    part = slice(size // 2 - matrix // 2, size // 2 + matrix // 2)
-    kspace = kspace[..., part, part] * (matrix / size)
+    kspace = resize_kspace(fourier(torch.from_numpy(image)), (matrix, matrix))
     if taper:
-        window = np.hanning(matrix + 1)[:-1]
-        kspace *= window[:, None] * window
-    return np.fft.fftshift(np.fft.ifft2(np.fft.ifftshift(kspace, plane), norm="ortho"), plane)
+        window = torch.hann_window(matrix)
+        kspace = kspace * window[:, None] * window
+    return inverse_fourier(kspace).numpy()
 
 
 class _Coil:
