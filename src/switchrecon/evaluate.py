@@ -4,6 +4,7 @@ import csv
 import datetime
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,8 +22,9 @@ from switchrecon.data.write import atomic_file, write_text
 from switchrecon.errors import ConfigError, DataError, RunError, nearest
 from switchrecon.fourier import inverse_fourier
 from switchrecon.log import read_log
+from switchrecon.lpips import SMALLEST_SIDE, Lpips, find_weights, load_weights
 from switchrecon.masks import measured_acceleration
-from switchrecon.metrics import CONVENTIONS, psnr, slice_metrics, ssim, summarise, volume_metrics
+from switchrecon.metrics import CONVENTIONS, pool, slice_metrics, summarise
 from switchrecon.reconstruct import DATA_CONSISTENCIES, ESTIMATES, Reconstructor
 from switchrecon.runs import machine, subject_hash, versions
 
@@ -41,6 +43,7 @@ class Volume:
     reference: np.ndarray
     masks: np.ndarray
     images: dict[str, np.ndarray] = field(default_factory=dict)
+    slices: dict[str, list[dict[str, float]]] = field(default_factory=dict)  # metrics by method
 
 
 def variants(folder: Path, name: str, resize: bool = False) -> dict[str, Reconstructor]:
@@ -128,6 +131,7 @@ def evaluate(
     references: Sequence[str | Path],
     out: Path,
     convention: str | None = None,
+    lpips_weights: Path | None = None,
     title: str = "Evaluation",
     summary: Sequence[str] = (),
     reduced: Sequence[str] = (),
@@ -145,6 +149,8 @@ def evaluate(
         Gets ``metrics.json``, ``metrics.csv`` (a row a slice), ``evaluation.json`` and ``examples.npz``.
     convention
         ``volume`` or ``slice``; None takes the first run's.
+    lpips_weights
+        See :func:`switchrecon.lpips.find_weights`; where there is none, LPIPS is null and the report says why.
     title, summary, reduced, pictures
         For the report: sentences, and (file, caption) of pictures in ``out``.
 
@@ -167,6 +173,7 @@ def evaluate(
     first = next(iter(methods.values()))
     config = first.config
     convention = convention or config.convention
+    perceptual, reason = find_lpips(lpips_weights)
     volumes, data = [], []
     for number, path in enumerate(find_files(references), 1):
         scan = read_scan(path, config).resized(tuple(first.card["matrix"]))
@@ -175,6 +182,7 @@ def evaluate(
         _check_unseen(scan, runs)
         name = f"scan-{number:03d}"
         volumes.append(evaluate_scan(scan, config, methods, name))
+        measure(volumes[-1], convention, perceptual)
         kind = "k-space computed from magnitude images (synthetic)" if scan.synthetic else "k-space from the file"
         data.append(f"{name}: {len(volumes[-1].numbers)} of {len(scan.kspace)} slices, {kind}.")
     metrics = score(volumes, convention)
@@ -185,7 +193,7 @@ def evaluate(
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "summary": [*summary, *result_sentences(metrics, list(runs))],
         "reduced": list(reduced),
-        "data": data_statement(config, runs) + data,
+        "data": data_statement(config, runs) + data + reason,
         "sampling": {
             **config.mask.model_dump(),
             "measured_acceleration": float(np.mean([measured_acceleration(m) for v in volumes for m in v.masks])),
@@ -194,22 +202,48 @@ def evaluate(
         "versions": versions(),
         "machine": machine(),
         "runs": [describe_run(name, run) for name, run in runs.items()],
-        "examples": [_example(volumes[v], s, convention) for v, s in examples],
+        "examples": [_example(volumes[v], s) for v, s in examples],
         "example_methods": list(volumes[0].images),
         "pictures": picked,
     }
     out.mkdir(parents=True, exist_ok=True)
-    write_text(out / "metrics.csv", slice_table(volumes, convention))
+    write_text(out / "metrics.csv", slice_table(volumes))
     _write_examples(out / "examples.npz", volumes, examples)
     write_text(out / "evaluation.json", json.dumps(description, indent=1))
     write_text(out / "metrics.json", json.dumps(metrics, indent=1))
     return metrics
 
 
+def find_lpips(path: Path | None) -> tuple[Lpips | None, list[str]]:
+    """The LPIPS metric and no sentence; or None and why it is absent, where no weights are found.
+
+    Raises
+    ------
+    DataError
+        If the file is there, or named, and cannot be used.
+    """
+    found = find_weights(path)
+    if path is None and not found.exists():
+        return None, ["LPIPS is n/a: its weights were not found; see 'switchrecon weights lpips'."]
+    return Lpips(load_weights(found)), []
+
+
+def measure(volume: Volume, convention: str, perceptual: Lpips | None) -> None:
+    """Fill in the metrics of every slice and method; LPIPS is NaN where it cannot be computed."""
+    for method, images in volume.images.items():
+        values = slice_metrics(volume.reference, images, convention)
+        for value, reference, image in zip(values, volume.reference, images, strict=True):
+            value["lpips"] = math.nan
+            if perceptual is not None and min(reference.shape) >= SMALLEST_SIDE:
+                maximum = volume.reference.max() if convention == "volume" else reference.max()
+                value["lpips"] = perceptual.magnitude(reference / maximum, image / maximum)
+        volume.slices[method] = values
+
+
 def score(volumes: Sequence[Volume], convention: str) -> dict[str, Any]:
     """The content of ``metrics.json``: mean and standard deviation of each metric by method."""
     methods = {
-        name: summarise([m for v in volumes for m in volume_metrics(v.reference, v.images[name], convention)])
+        name: summarise([m for v in volumes for m in pool(v.reference, v.images[name], v.slices[name], convention)])
         for name in volumes[0].images
     }
     return {
@@ -237,19 +271,16 @@ def result_sentences(metrics: dict[str, Any], runs: Sequence[str]) -> list[str]:
     return sentences
 
 
-def slice_table(volumes: Sequence[Volume], convention: str) -> str:
+def slice_table(volumes: Sequence[Volume]) -> str:
     """CSV text, a row a method and slice."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["method", "scan", "slice", "acceleration", "psnr", "ssim", "nmse"])
+    metrics = list(next(iter(volumes[0].slices.values()))[0])
+    writer.writerow(["method", "scan", "slice", "acceleration", *metrics])
     for volume in volumes:
-        for method, images in volume.images.items():
-            values = slice_metrics(volume.reference, images, convention)
-            for number, mask, v in zip(volume.numbers, volume.masks, values, strict=True):
-                row = [
-                    f"{measured_acceleration(mask):.4f}",
-                    *(f"{v[n]:.6g}" for n in ("psnr", "ssim", "nmse")),
-                ]
+        for method, values in volume.slices.items():
+            for number, mask, own in zip(volume.numbers, volume.masks, values, strict=True):
+                row = [f"{measured_acceleration(mask):.4f}", *(f"{own[name]:.6g}" for name in metrics)]
                 writer.writerow([method, volume.scan, number, *row])
     return text.getvalue()
 
@@ -261,21 +292,12 @@ def choose_examples(volumes: Sequence[Volume]) -> list[tuple[int, int]]:
     return [places[round((i + 0.5) * len(places) / count - 0.5)] for i in range(count)]
 
 
-def _example(volume: Volume, position: int, convention: str) -> dict[str, Any]:
-    one = slice(position, position + 1)
-    maximum = float(volume.reference.max()) if convention == "volume" else None
-    reference = volume.reference[one][0]
-    return {
-        "scan": volume.scan,
-        "slice": volume.numbers[position],
-        "methods": {
-            name: {
-                "psnr": psnr(reference, u[position], maximum),
-                "ssim": ssim(reference, u[position], maximum),
-            }
-            for name, u in volume.images.items()
-        },
+def _example(volume: Volume, position: int) -> dict[str, Any]:
+    methods = {
+        name: {metric: values[position][metric] for metric in ("psnr", "ssim")}
+        for name, values in volume.slices.items()
     }
+    return {"scan": volume.scan, "slice": volume.numbers[position], "methods": methods}
 
 
 def _write_examples(target: Path, volumes: Sequence[Volume], examples: Sequence[tuple[int, int]]) -> None:

@@ -107,13 +107,18 @@ def slice_metrics(reference: np.ndarray, images: np.ndarray, convention: str) ->
     ]
 
 
-def volume_metrics(reference: np.ndarray, images: np.ndarray, convention: str) -> list[dict[str, float]]:
-    """The values that a result is the mean of: one a volume, or one a slice; see the module's docstring."""
-    slices = slice_metrics(reference, images, convention)
+def pool(
+    reference: np.ndarray, images: np.ndarray, slices: list[dict[str, float]], convention: str
+) -> list[dict[str, float]]:
+    """The values that a result is the mean of, from a volume and its slices' metrics.
+
+    ``slice``: the slices themselves. ``volume``: one value a metric; PSNR and NMSE of the whole volume, any other
+    metric as the mean of its slices.
+    """
     if convention == "slice":
         return slices
-    whole = {"psnr": psnr(reference, images), "nmse": nmse(reference, images)}
-    return [{**whole, "ssim": float(np.mean([s["ssim"] for s in slices]))}]
+    means = {name: float(np.mean([values[name] for values in slices])) for name in slices[0]}
+    return [{**means, "psnr": psnr(reference, images), "nmse": nmse(reference, images)}]
 
 
 def summarise(values: list[dict[str, float]]) -> dict[str, dict[str, float | None]]:
