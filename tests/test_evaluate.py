@@ -11,8 +11,9 @@ import torch
 
 from switchrecon import Reconstructor
 from switchrecon.baselines import zero_filled
+from switchrecon.comparison import load_runs
 from switchrecon.errors import DataError, RunError
-from switchrecon.evaluate import evaluate, load_runs, variants
+from switchrecon.evaluate import evaluate, variants
 from switchrecon.fourier import fourier, inverse_fourier
 from switchrecon.masks import draw_mask
 from switchrecon.metrics import psnr, ssim

@@ -157,6 +157,8 @@ def test_each_format_comes_back_as_itself(trained: Trained, tmp_path: Path) -> N
     out = tmp_path / "out"
     outcomes = reconstruct_files(reconstructor, [scans], out, undersample="run")
     assert [outcome.error for outcome in outcomes] == [None] * 4
+    assert outcomes[0].acceleration == pytest.approx(MASK.size / MASK.sum())
+    assert all(2 < outcome.acceleration < 6 for outcome in outcomes)
     image = reconstructor(KSPACE, MASK)
     np.testing.assert_array_equal(np.load(out / "a.npy"), image)
     with h5py.File(out / "b.h5") as file:

@@ -148,8 +148,8 @@ def reconstruct(
         if outcome.error is not None:
             typer.echo(f"failed: {outcome.error}", err=True)
         else:
-            note = " (synthetic k-space, computed from magnitude images)" if outcome.synthetic else ""
-            typer.echo(f"{outcome.scan} -> {outcome.written}{note}")
+            note = ", synthetic k-space computed from magnitude images" if outcome.synthetic else ""
+            typer.echo(f"{outcome.scan} -> {outcome.written} (acceleration {outcome.acceleration:.2f}{note})")
 
     loaded = Reconstructor.load(run, estimate, data_consistency, resize)
     outcomes = reconstruct_files(loaded, scans, out, undersample, overwrite, report)

@@ -1,7 +1,7 @@
 """Reconstruct files: scans in, images in each scan's own format, matrix, units and geometry out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -47,8 +47,8 @@ def parse_undersampling(text: str, config: Config) -> MaskConfig:
     return load_config(None, assignments).mask
 
 
-def reconstruct_scan(reconstructor: Reconstructor, scan: Scan, undersampling: MaskConfig | None) -> np.ndarray:
-    """Reconstruct all slices of a scan.
+def undersampled(reconstructor: Reconstructor, scan: Scan, undersampling: MaskConfig | None) -> Scan:
+    """The scan as it was measured, or undersampled as asked for.
 
     Parameters
     ----------
@@ -57,7 +57,29 @@ def reconstruct_scan(reconstructor: Reconstructor, scan: Scan, undersampling: Ma
     scan
         At its own matrix.
     undersampling
-        How a fully sampled scan is undersampled first; None refuses it.
+        How a fully sampled scan is undersampled; None refuses it.
+
+    Raises
+    ------
+    DataError
+        For a fully sampled scan without ``undersampling``.
+    """
+    if scan.mask is not None:
+        return scan
+    if undersampling is None:
+        what = "an image" if scan.image else "fully sampled k-space"
+        raise DataError(
+            f"{scan.path}: holds {what}, there is nothing to reconstruct; to undersample it first, say how with "
+            "--undersample run or --undersample KIND:ACCELERATION:CENTER_FRACTION"
+        )
+    scan = scan.resized(_mask_matrix(reconstructor, scan))
+    config = reconstructor.config.model_copy(update={"mask": undersampling})
+    masks = np.stack([own_mask(scan, index, config).numpy() for index in range(len(scan.kspace))])
+    return replace(scan, kspace=scan.kspace * masks, mask=masks)
+
+
+def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> np.ndarray:
+    """Reconstruct all slices of an undersampled scan.
 
     Returns
     -------
@@ -67,24 +89,11 @@ def reconstruct_scan(reconstructor: Reconstructor, scan: Scan, undersampling: Ma
     Raises
     ------
     DataError
-        For a fully sampled scan without ``undersampling``, and for another matrix than the run's where resizing is
-        not allowed.
+        For another matrix than the run's where resizing is not allowed.
     """
-    if scan.mask is not None:
-        masks = scan.mask
-    elif undersampling is None:
-        what = "an image" if scan.image else "fully sampled k-space"
-        raise DataError(
-            f"{scan.path}: holds {what}, there is nothing to reconstruct; to undersample it first, say how with "
-            "--undersample run or --undersample KIND:ACCELERATION:CENTER_FRACTION"
-        )
-    else:
-        matrix = _mask_matrix(reconstructor, scan)
-        config = reconstructor.config.model_copy(update={"mask": undersampling})
-        scan = scan.resized(matrix)
-        masks = np.stack([own_mask(scan, i, config).numpy() for i in range(len(scan.kspace))])
+    assert scan.mask is not None
     try:
-        return np.stack([reconstructor(k, m) for k, m in zip(scan.kspace, masks, strict=True)])
+        return np.stack([reconstructor(k, m) for k, m in zip(scan.kspace, scan.mask, strict=True)])
     except DataError as error:
         raise DataError(f"{scan.path}: {error}") from error
 
@@ -146,11 +155,11 @@ def reconstruct_files(
 
 def _one(reconstructor: Reconstructor, path: Path, out: Path, undersampling: MaskConfig | None) -> Outcome:
     scan = read_scan(path, reconstructor.config)
-    images = reconstruct_scan(reconstructor, scan, undersampling)
-    if images.shape[-2:] != scan.matrix:
-        images = resize_image(torch.from_numpy(images), scan.matrix).numpy()
-    acceleration = measured_acceleration(scan.mask) if scan.mask is not None else float("nan")
-    return Outcome(path, write_scan(scan, images, out), acceleration=acceleration, synthetic=scan.synthetic)
+    measured = undersampled(reconstructor, scan, undersampling)
+    assert measured.mask is not None
+    images = torch.from_numpy(reconstruct_scan(reconstructor, measured))
+    written = write_scan(scan, resize_image(images, scan.matrix).numpy(), out)
+    return Outcome(path, written, acceleration=measured_acceleration(measured.mask), synthetic=scan.synthetic)
 
 
 def _check_targets(files: Sequence[Path], out: Path, overwrite: bool) -> None:

