@@ -60,8 +60,8 @@ def reduced(config: Config) -> list[str]:
         f"{config.extractor_depth} instead of 20 convolutions in the extractor.",
         f"{SLICES * len(SUBJECTS['full'])} slices of {len(SUBJECTS['full'])} synthetic subjects a pile instead of 75 "
         "images of real ones.",
-        f"{config.steps} steps with learning rate {config.learning_rate:g} instead of 3,750 with 1e-4; simulated, which "
-        "learns faster, has fewer.",
+        f"{config.steps} steps with learning rate {config.learning_rate:g} instead of 3,750 with 1e-4; fewer for "
+        "simulated, which learns faster.",
         "Magnitude images without phase, as in the paper; the package's default is complex. Their k-space is conjugate "
         "symmetric, which no scanner offers and which helps data consistency.",
         "switchable is shown with the ensemble estimate, which the demo recommends, and with the generator alone, "
