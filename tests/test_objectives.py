@@ -13,6 +13,7 @@ from switchrecon.objectives import (
     hinge_boosting,
     hinge_discriminator,
     hinge_generator,
+    identity,
     l1,
     lsgan_discriminator,
     lsgan_generator,
@@ -67,6 +68,7 @@ EXPECTED: dict[Callable[[Pass], Tensor], float] = {
     hinge_discriminator: 0 + 6 + (1 + 3) + 0,
     hinge_boosting: 1.5 + 0,
     supervised: abs(6 - 5),
+    identity: abs(6 - 3) + abs(5.5 - 5),
 }
 
 

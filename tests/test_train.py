@@ -12,10 +12,14 @@ from safetensors.torch import load_file
 
 from switchrecon.checkpoint import load_checkpoint, load_model, save_checkpoint
 from switchrecon.config import load_config
+from switchrecon.data.batches import Batches
+from switchrecon.data.piles import read_training_data
 from switchrecon.errors import ConfigError, DataError, RunError, SwitchreconError
 from switchrecon.log import read_log
-from switchrecon.methods import METHODS
-from switchrecon.train import train
+from switchrecon.methods import METHODS, WARM_UP, find_method
+from switchrecon.passes import Pass
+from switchrecon.state import build_state
+from switchrecon.train import phases_of, train, update
 from tests.conftest import tiny_config
 
 MakeScan = Callable[..., Path]
@@ -168,6 +172,26 @@ def test_bad_requests_write_nothing(tmp_path: Path, make_scan: MakeScan, piles: 
             train(tiny_config(*settings), full, sub, tmp_path / "run")
         assert not (tmp_path / "run").exists()
     train(tiny_config("method=supervised"), *small, tmp_path / "run")  # no discriminator, no limit
+
+
+def test_the_warm_up_moves_the_generator_alone_and_towards_the_identity(
+    tmp_path: Path, piles: tuple[list[Path], list[Path]]
+) -> None:
+    config = tiny_config("steps=200", "warm_up=20", "checkpoint_every=20", "learning_rate=0.01")
+    method = find_method(config)
+    assert [phases_of(method, config, step, 200) is WARM_UP for step in (0, 19, 20, 199)] == [True, True, False, False]
+    assert phases_of(method, config, 5, 40) is method.phases  # at most a tenth of the run
+    assert phases_of(METHODS["supervised"], config, 0, 200) == METHODS["supervised"].phases
+    data = read_training_data(*piles, config, method.pairing)
+    batches, state = Batches(data, config, method.pairing), build_state(method, config)
+    before = {n: p.detach().clone() for n, p in state.players.named_parameters()}
+    values = []
+    for step in range(20):
+        images = Pass(state.players, batches.batch(step), ["generator"])
+        values.append(update(images, WARM_UP[0], state.optimizers["generator"])["identity"].item())
+    assert values[-1] < 0.7 * values[0]
+    moved = {n.split(".")[0] for n, p in state.players.named_parameters() if not torch.equal(p, before[n])}
+    assert moved == {"generator"}
 
 
 def test_the_model_holds_the_average_over_the_last_part(tmp_path: Path, piles: tuple[list[Path], list[Path]]) -> None:

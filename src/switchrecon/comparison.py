@@ -91,7 +91,7 @@ def describe_run(name: str, run: Run) -> dict[str, Any]:
     log = read_log(run.folder)
     log = log[:: max(1, len(log) // CURVE_POINTS)]
     objectives = list(log[-1]["losses"]) if log else []
-    losses = {"step": [e["step"] for e in log]} | {o: [e["losses"][o] for e in log] for o in objectives}
+    losses = {"step": [e["step"] for e in log]} | {o: [e["losses"].get(o) for e in log] for o in objectives}
     return {
         "name": name,
         "config": card["config"],

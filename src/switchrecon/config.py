@@ -77,6 +77,7 @@ class Config(Settings):
     code_noise: float = Field(0.1, ge=0)  # standard deviation of the noise on z
     code_renewed: Literal["epoch", "step"] = "epoch"  # when that noise is drawn anew; epoch is the paper's
     # Training
+    warm_up: int = Field(100, ge=0)  # first steps of unpaired methods, to the identity; at most a tenth; paper: 0
     epochs: int | None = Field(None, ge=1)  # passes over the smaller pile; 50 unless steps are given
     steps: int | None = Field(None, ge=1)  # instead of epochs
     batch_size: int = Field(1, ge=1)

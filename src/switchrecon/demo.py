@@ -27,7 +27,7 @@ MATRIX = 64
 SLICES = 12
 SUBJECTS = {"full": range(5), "sub": range(5, 10), "test": range(10, 13)}
 NOISE = 0.005  # of the brightest tissue; large voxels have little
-STEPS = {"switchable": 2200, "simulated": 1000}
+STEPS = {"switchable": 1200, "simulated": 1200}
 SETTINGS = [
     f"matrix={MATRIX}",
     "width=12",
@@ -60,8 +60,8 @@ def reduced(config: Config) -> list[str]:
         f"{config.extractor_depth} instead of 20 convolutions in the extractor.",
         f"{SLICES * len(SUBJECTS['full'])} slices of {len(SUBJECTS['full'])} synthetic subjects a pile instead of 75 "
         "images of real ones.",
-        f"{config.steps} steps with learning rate {config.learning_rate:g} instead of 3,750 with 1e-4; fewer for "
-        "simulated, which learns faster.",
+        f"{config.steps} steps with learning rate {config.learning_rate:g} instead of 3,750 with 1e-4, the first "
+        f"{config.warm_up} of switchable towards the identity.",
         "Magnitude images without phase, as in the paper; the package's default is complex. Their k-space is conjugate "
         "symmetric, which no scanner offers and which helps data consistency.",
         "switchable is shown with the ensemble estimate, which the demo recommends, and with the generator alone, "

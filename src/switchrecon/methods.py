@@ -30,6 +30,7 @@ from switchrecon.objectives import (
     hinge_boosting,
     hinge_discriminator,
     hinge_generator,
+    identity,
     lsgan_discriminator,
     lsgan_generator,
     noise_consistency,
@@ -122,6 +123,14 @@ ISCL_SAMPLING_AFFINE = ISCL_SAMPLING.using(TWO_WAY.using(discriminator=Switchabl
 SWITCHABLE_ISCL = ISCL_SAMPLING.using(SWITCHABLE)
 SUPERVISED = Method(SINGLE, (Phase(GENERATOR, {supervised: 1}),), pairing="paired")
 SIMULATED = replace(SUPERVISED, pairing="simulated")
+
+WARM_UP = (Phase(GENERATOR, {identity: 1}),)
+"""The phases of the first ``warm_up`` steps of an unpaired method.
+
+Cycle consistency is as content with an inverted contrast as with the right one, and methods that start at random
+leave the wrong one after some hundred or thousand steps, by luck. A few steps towards the identity settle the sign;
+they do not trap G there, as a skip connection does.
+"""
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {

@@ -90,6 +90,11 @@ def hinge_boosting(step: Pass) -> Tensor:
     return F.relu(players.score_full(full)).mean() + F.relu(players.score_sub(sub)).mean()
 
 
+def identity(step: Pass) -> Tensor:
+    """‖G(x) − x‖₁ + ‖G(y, A(z)) − y‖₁: what a warm-up minimises, to settle the sign of the contrast."""
+    return l1(step.full_of_x - step.x) + l1(step.sub_of_y - step.y)
+
+
 def supervised(step: Pass) -> Tensor:
     """L1 against the reference: ‖G(x) − y‖₁, where y is x's own fully sampled image."""
     return l1(step.full_of_x - step.y)

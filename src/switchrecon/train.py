@@ -12,7 +12,7 @@ from switchrecon.data.batches import Batches, line_wise
 from switchrecon.data.piles import TrainingData, read_training_data
 from switchrecon.errors import RunError
 from switchrecon.log import RunLog, TrainingProgress
-from switchrecon.methods import Method, Phase, find_method
+from switchrecon.methods import WARM_UP, Method, Phase, find_method
 from switchrecon.nets.discriminator import check_side
 from switchrecon.optim import Lookahead, learning_rate, set_learning_rate
 from switchrecon.passes import Pass
@@ -67,9 +67,10 @@ def run_steps(
     with TrainingProgress(config.method, state.step, steps) as progress:
         for step in range(state.step, steps):
             rate = learning_rate(config, step, steps)
-            images = Pass(state.players, batches.batch(step), [phase.group for phase in method.phases])
+            phases = phases_of(method, config, step, steps)
+            images = Pass(state.players, batches.batch(step), [phase.group for phase in phases])
             losses: dict[str, Tensor] = {}
-            for phase in method.phases:
+            for phase in phases:
                 set_learning_rate(state.optimizers[phase.group], rate)
                 losses |= update(images, phase, state.optimizers[phase.group])
             if step >= config.average_from * steps:
@@ -87,6 +88,12 @@ def run_steps(
                 write_pictures(log, state, images, config)
             if saving or last:
                 save_state(folder, state, card | {"seconds": log.elapsed()})
+
+
+def phases_of(method: Method, config: Config, step: int, steps: int) -> tuple[Phase, ...]:
+    """The updates of a step: the method's own, after a warm-up of at most a tenth of the run."""
+    warming = method.pairing == "unpaired" and step < min(config.warm_up, steps // 10)
+    return WARM_UP if warming else method.phases
 
 
 def write_losses(
