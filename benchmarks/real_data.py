@@ -66,7 +66,9 @@ def main() -> None:
         config = load_config(None, [*experiment.settings, *arguments.settings], method=method)
         train(config, full, sub, out / method, resume=True)
     finished = [out / method for method in METHODS if (out / method / "model.safetensors").is_file()]
-    metrics = evaluate(finished, test, out / "evaluation", arguments.convention, f"{arguments.experiment}: real data")
+    metrics = evaluate(
+        finished, test, out / "evaluation", arguments.convention, title=f"{arguments.experiment}: real data"
+    )
     print(f"\n{metrics['slices']} slices of {metrics['volumes']} held-out scan; {metrics['convention_text']}\n")
     print("| method | PSNR (dB) | SSIM | NMSE |\n|---|---|---|---|")
     for name, values in metrics["methods"].items():
