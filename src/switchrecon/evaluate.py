@@ -44,16 +44,16 @@ class Volume:
     slices: dict[str, list[dict[str, float]]] = field(default_factory=dict)  # metrics by method
 
 
-def variants(folder: Path, name: str, resize: bool = False) -> dict[str, Reconstructor]:
+def variants(folder: Path, name: str) -> dict[str, Reconstructor]:
     """Every estimate of a run: under ``name`` the run's own setting, under ``name/…`` the others."""
-    own = Reconstructor.load(folder, resize=resize)
+    own = Reconstructor.load(folder)
     found = {name: own}
     for consistency in DATA_CONSISTENCIES:
         for estimate in ESTIMATES if own.extractor is not None else ESTIMATES[:1]:
             changed = [estimate] if estimate != own.config.estimate else []
             changed += [consistency] if consistency != own.config.data_consistency else []
             if changed:
-                found[f"{name}/{'-'.join(changed)}"] = Reconstructor.load(folder, estimate, consistency, resize)
+                found[f"{name}/{'-'.join(changed)}"] = Reconstructor.load(folder, estimate, consistency)
     return found
 
 

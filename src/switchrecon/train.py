@@ -1,5 +1,6 @@
 """Training: one loop for every method."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -112,7 +113,7 @@ def write_losses(
     ]
     for entry in entries:
         for name, value in entry["losses"].items():
-            if not torch.tensor(value).isfinite():
+            if not math.isfinite(value):
                 raise RunError(
                     f"training diverged: {name} is {value} at step {entry['step']}; try a lower learning_rate"
                 )
@@ -121,7 +122,9 @@ def write_losses(
 
 
 def write_pictures(log: RunLog, state: State, images: Pass, config: Config) -> None:
-    """Add x, G(x) and y of this step to the TensorBoard events."""
+    """Add x, G(x) and y of this step to the TensorBoard events, where there are any."""
+    if log.events is None:
+        return
     with torch.no_grad():
         shown = {"x": images.x, "G(x)": state.players.to_full(images.x), "y": images.y}
     for name, image in shown.items():

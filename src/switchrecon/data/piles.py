@@ -116,9 +116,7 @@ class MatrixCheck:
             )
 
 
-def read_pile(
-    files: Iterable[Path], config: Config, check: MatrixCheck, *, undersample: bool, full_only: bool = False
-) -> Pile:
+def read_pile(files: Iterable[Path], config: Config, check: MatrixCheck, *, undersample: bool) -> Pile:
     """Read scans into a pile.
 
     Parameters
@@ -130,9 +128,8 @@ def read_pile(
     check
         Shared by the piles of a run.
     undersample
-        True for domain X: fully sampled scans are undersampled retrospectively, others used as they are.
-    full_only
-        Refuse truly undersampled scans (domain Y, and paired methods).
+        True for domain X: fully sampled scans are undersampled retrospectively, others used as they are. False for
+        domain Y and paired methods: truly undersampled scans are refused.
 
     Raises
     ------
@@ -143,7 +140,7 @@ def read_pile(
     for path in files:
         scan = read_scan(path, config).resized(config.matrix)
         check(scan)
-        if full_only and scan.mask is not None:
+        if not undersample and scan.mask is not None:
             found = measured_acceleration(scan.mask)
             raise DataError(f"{path}: undersampled k-space (acceleration {found:.1f}); expected a fully sampled scan")
         slices = slices_of(scan, config, undersample)
@@ -244,14 +241,14 @@ def read_training_data(
     if not full:
         raise DataError("no fully sampled scans: give --full PATH")
     if pairing == "simulated":
-        pile = read_pile(find_files(full), config, check, undersample=False, full_only=True)
+        pile = read_pile(find_files(full), config, check, undersample=False)
         return TrainingData(pile, None).scaled(config)
     if pairing == "paired":
         files = sorted({*find_files(full), *(find_files(sub) if sub else [])})
-        return TrainingData(read_pile(files, config, check, undersample=False, full_only=True), None).scaled(config)
+        return TrainingData(read_pile(files, config, check, undersample=False), None).scaled(config)
     if not sub:
         raise DataError(f"no undersampled scans: method '{config.method}' needs --sub PATH")
-    full_pile = read_pile(find_files(full), config, check, undersample=False, full_only=True)
+    full_pile = read_pile(find_files(full), config, check, undersample=False)
     sub_pile = read_pile(find_files(sub), config, check, undersample=True)
     check_disjoint(full_pile.subjects, sub_pile.subjects, "--full and --sub")
     return TrainingData(full_pile, sub_pile).scaled(config)
