@@ -54,7 +54,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/real"))
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     parser.add_argument("--set", nargs="*", default=[], dest="settings")
-    parser.add_argument("--convention", default="slice")
+    parser.add_argument("--convention", default="slice-max")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     experiment = EXPERIMENTS[arguments.experiment]
@@ -67,7 +67,7 @@ def main() -> None:
         train(config, full, sub, out / method, resume=True)
     finished = [out / method for method in METHODS if (out / method / "model.safetensors").is_file()]
     metrics = evaluate(
-        finished, test, out / "evaluation", arguments.convention, title=f"{arguments.experiment}: real data"
+        finished, test, out / "evaluation", [arguments.convention], title=f"{arguments.experiment}: real data"
     )
     print(f"\n{metrics['slices']} slices of {metrics['volumes']} held-out scan; {metrics['convention_text']}\n")
     print("| method | PSNR (dB) | SSIM | NMSE |\n|---|---|---|---|")

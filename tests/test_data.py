@@ -15,7 +15,7 @@ from switchrecon.data.augment import DIHEDRAL, FLIPS, move
 from switchrecon.data.batches import Batches, symmetries
 from switchrecon.data.files import find_files, read_scan, write_scan
 from switchrecon.data.nifti import describe_name
-from switchrecon.data.piles import own_mask, read_training_data, slices_of
+from switchrecon.data.piles import evenly, own_mask, read_training_data, slices_of, usable_slices
 from switchrecon.errors import ConfigError, DataError
 from switchrecon.fourier import fourier, inverse_fourier
 from switchrecon.masks import draw_mask
@@ -329,7 +329,7 @@ def test_the_eight_symmetries_differ() -> None:
 
 def test_an_undersampled_scan_is_used_as_it_is(make_scan: MakeScan) -> None:
     scan = read_scan(make_scan("sub", 1, mask=LINES), Config())
-    for one in slices_of(scan, Config(), undersample=True):
+    for one in slices_of(scan, range(len(scan.kspace)), Config(), undersample=True):
         np.testing.assert_array_equal(one.mask.numpy(), np.broadcast_to(LINES, (64, 64)))
         restored = fourier(one.image * one.scale).numpy()
         np.testing.assert_allclose(restored, scan.kspace[one.index], atol=1e-4)
@@ -337,7 +337,7 @@ def test_an_undersampled_scan_is_used_as_it_is(make_scan: MakeScan) -> None:
 
 def test_a_fully_sampled_scan_in_the_undersampled_pile_loses_its_other_samples(make_scan: MakeScan) -> None:
     scan = read_scan(make_scan("sub", 1), Config())
-    for one in slices_of(scan, Config(), undersample=True):
+    for one in slices_of(scan, range(len(scan.kspace)), Config(), undersample=True):
         expected = draw_mask(Config().mask, (64, 64), volume="subject1.npy", index=one.index)
         np.testing.assert_array_equal(one.mask.numpy(), expected)
         assert fourier(one.image)[~one.mask].abs().max() < 1e-5 * one.image.abs().max()
@@ -348,7 +348,32 @@ def test_near_empty_slices_are_dropped(tmp_path: Path) -> None:
     images[1] *= 0.01
     images[2] = 0
     np.save(tmp_path / "a.npy", fourier(torch.from_numpy(images)).numpy())
-    assert [s.index for s in slices_of(read_scan(tmp_path / "a.npy", Config()), Config(), False)] == [0, 3]
+    assert usable_slices(read_scan(tmp_path / "a.npy", Config()), Config()) == [0, 3]
+
+
+def test_slices_can_be_thinned_by_scan_and_by_pile(make_scan: Callable[..., Path]) -> None:
+    full = [make_scan("full", subject, slices=9) for subject in (1, 2)]
+    sub = [make_scan("sub", subject, slices=9) for subject in (3, 4)]
+    config = Config(slices_per_scan=3)
+    data = read_training_data(full, sub, config, "unpaired")
+    assert data.sub is not None
+    assert [(s.subject, s.index) for s in data.full.slices] == [
+        (n, i) for n in ("subject1", "subject2") for i in (1, 4, 7)
+    ]
+    few = Config(slices_per_scan=3, pile_slices=2)
+    data = read_training_data(full, sub, few, "unpaired")
+    assert [(s.subject, s.index) for s in data.full.slices] == [("subject1", 4), ("subject2", 4)]
+    assert (data.full.scans, len(data.full.subjects)) == (2, 2)
+    one = read_training_data(full, sub, Config(pile_slices=1), "unpaired").full
+    assert (len(one.slices), one.scans, list(one.subjects)) == (1, 1, ["subject2"])
+    paired = read_training_data(full, sub, few, "paired").full
+    assert len(paired.slices) == 4  # both piles' worth of pairs
+
+
+def test_evenly_takes_the_middle_of_equal_parts() -> None:
+    assert evenly(range(10), 1) == [5]
+    assert evenly(range(10), 2) == [2, 7]
+    assert evenly(range(3), 5) == evenly(range(3), None) == [0, 1, 2]
 
 
 def test_piles_and_their_errors(make_scan: MakeScan, tmp_path: Path) -> None:

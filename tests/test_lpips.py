@@ -76,7 +76,7 @@ def test_evaluation_without_weights_says_so_and_with_them_measures(
     without = evaluate([trained()], [scan], tmp_path / "without")
     assert without["methods"]["switchable"]["lpips"] == {"mean": None, "std": None}
     assert "LPIPS is n/a" in (tmp_path / "without" / "evaluation.json").read_text()
-    found = evaluate([trained()], [scan], tmp_path / "with", "slice", lpips_weights=shared_file(WEIGHTS))
+    found = evaluate([trained()], [scan], tmp_path / "with", ["slice-max"], lpips_weights=shared_file(WEIGHTS))
     assert 0 < found["methods"]["zero-filled"]["lpips"]["mean"] < 1
     with pytest.raises(DataError, match="no LPIPS weights"):
         evaluate([trained()], [scan], tmp_path / "no", lpips_weights=tmp_path / "absent")

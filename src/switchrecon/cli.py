@@ -168,9 +168,12 @@ def evaluate(
     ],
     out: OutOption,
     convention: Annotated[
-        str | None,
-        typer.Option(help="volume (fastMRI) or slice: whose maximum the metrics use. Default: the run's."),
-    ] = None,
+        list[str],
+        typer.Option(
+            help="fastmri (volume maximum) or slice-max: how metrics are computed. May be repeated: each is printed, "
+            "the report shows the first. Default: the run's."
+        ),
+    ] = [],  # noqa: B006
     lpips_weights: Annotated[
         Path | None, typer.Option(metavar="FILE", help="LPIPS weights; see 'switchrecon weights lpips'.")
     ] = None,
@@ -188,23 +191,22 @@ def evaluate(
                 f"{run}: is a file, expected a run folder; if you gave --reference a pattern, quote it"
             )
     metrics = run_evaluation(runs, reference, out, convention, lpips_weights)
-    _print_table(metrics)
+    for name in convention or [metrics["convention"]]:
+        _print_table(metrics, name)
     typer.echo(f"report: {write_report(out)}")
 
 
-def _print_table(metrics: dict[str, Any]) -> None:
+def _print_table(metrics: dict[str, Any], convention: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{metrics['slices']} slices of {metrics['volumes']} scans, {metrics['convention']} maximum")
+    table = Table(title=f"{metrics['slices']} slices of {metrics['volumes']} scans, convention {convention}")
     table.add_column("method")
-    for name in ("PSNR (dB)", "SSIM", "NMSE", "LPIPS"):
-        table.add_column(name, justify="right")
-    for method, values in metrics["methods"].items():
-        cells = [
-            (values[n]["mean"], values[n]["std"], d) for n, d in (("psnr", 2), ("ssim", 3), ("nmse", 4), ("lpips", 3))
-        ]
-        table.add_row(method, *("n/a" if mean is None else f"{mean:.{d}f} ± {std:.{d}f}" for mean, std, d in cells))
+    columns = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "nmse": ("NMSE", 4), "lpips": ("LPIPS", 3)}
+    for title, _ in columns.values():
+        table.add_column(title, justify="right")
+    for method, values in metrics["conventions"][convention].items():
+        table.add_row(method, *(_cell(values[name], digits) for name, (_, digits) in columns.items()))
     Console().print(table)
 
 

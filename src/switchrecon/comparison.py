@@ -21,7 +21,12 @@ class Run:
     """A run folder and what its model file says of itself."""
 
     folder: Path
-    card: dict[str, Any]
+    reconstructor: Reconstructor
+
+    @property
+    def card(self) -> dict[str, Any]:
+        """What the model file says."""
+        return self.reconstructor.card
 
 
 def load_runs(folders: Sequence[Path]) -> dict[str, Run]:
@@ -32,7 +37,7 @@ def load_runs(folders: Sequence[Path]) -> dict[str, Run]:
     RunError
         If a run is missing, or the runs differ in matrix, masks or phase.
     """
-    runs = [Run(Path(folder), Reconstructor.load(folder).card) for folder in folders]
+    runs = [Run(Path(folder), Reconstructor.load(folder)) for folder in folders]
     methods = [run.card["config"]["method"] for run in runs]
     first = runs[0]
     names: dict[str, Run] = {}

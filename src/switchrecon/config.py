@@ -19,7 +19,7 @@ MaskKind = Literal[
 ]
 Estimate = Literal["generator", "ensemble"]
 DataConsistency = Literal["none", "hard"]
-Convention = Literal["volume", "slice"]
+Convention = Literal["fastmri", "slice-max"]
 
 
 def _matrix(value: Any) -> Any:
@@ -63,6 +63,8 @@ class Config(Settings):
     mask: MaskConfig = MaskConfig()
     slice_axis: Literal["axial", "coronal", "sagittal"] = "axial"  # of image volumes
     empty_below: float = Field(0.05, ge=0, lt=1)  # drop slices whose mean is under this part of their brightest slice's
+    slices_per_scan: int | None = Field(None, ge=1)  # so many of a scan's usable slices, evenly spread; None: all
+    pile_slices: int | None = Field(None, ge=1)  # so many of a pile's slices, evenly spread; None: all
     headroom: float = Field(4.0, gt=0)  # a slice's scale over the maximum of its low-resolution image
     augment: Literal["none", "flips", "dihedral", "auto"] = "auto"  # auto: quarter turns for 2-D masks
     # Networks
@@ -92,7 +94,7 @@ class Config(Settings):
     # Reconstruction and evaluation
     estimate: Estimate = "generator"  # ensemble: ½ G(x) + ½ (x − H(x)), the estimate of the ISCL code
     data_consistency: DataConsistency = "none"  # hard: measured k-space is put back afterwards
-    convention: Convention = "volume"  # of the metrics; volume is fastMRI's, slice uses each slice's maximum
+    convention: Convention = "fastmri"  # of the metrics: volume maximum, or slice-max with each slice's own
 
     @model_validator(mode="after")
     def _one_length(self) -> "Config":

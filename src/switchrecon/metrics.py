@@ -1,8 +1,9 @@
 """PSNR, SSIM and NMSE of magnitude images, in the convention of fastMRI or with each slice's own maximum.
 
-``volume`` (fastMRI): the data range is the maximum of the reference volume; PSNR and NMSE are of the whole
-volume, SSIM is the mean over slices; a result is the mean over volumes. ``slice``: the data range is each
-slice's own maximum, every metric is of a slice, and a result is the mean over slices.
+``fastmri``: images are cropped to squares of the reference's width; the data range is the maximum of the reference
+volume; PSNR and NMSE are of the whole volume, SSIM is the mean over slices; a result is the mean over volumes.
+``slice-max``: the data range is each slice's own maximum, every metric is of a slice, and a result is the mean over
+slices.
 """
 
 import math
@@ -12,10 +13,10 @@ import torch
 import torch.nn.functional as F
 
 CONVENTIONS = {
-    "volume": "fastMRI convention: data range is the maximum of the reference volume; PSNR and NMSE over the "
-    "volume, SSIM mean of its slices (uniform 7x7 window, sample covariance); mean and standard deviation over "
-    "volumes",
-    "slice": "slice-maximum convention: data range is the maximum of each reference slice; PSNR, NMSE and SSIM "
+    "fastmri": "fastMRI convention: central squares of the reference's width; data range is the maximum of the "
+    "reference volume; PSNR and NMSE over the volume, SSIM mean of its slices (uniform 7x7 window, sample covariance); "
+    "mean and standard deviation over volumes",
+    "slice-max": "slice-maximum convention: data range is the maximum of each reference slice; PSNR, NMSE and SSIM "
     "(uniform 7x7 window, sample covariance) of each slice; mean and standard deviation over slices",
 }
 WINDOW = 7
@@ -85,6 +86,16 @@ def _same_shape(reference: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, n
     return np.abs(reference).astype(np.float64), np.abs(image).astype(np.float64)
 
 
+def seen(images: np.ndarray, convention: str) -> np.ndarray:
+    """The part (..., H', W') of images (..., H, W) that a convention compares: the central square, or all of it."""
+    if convention == "slice-max":
+        return images
+    height, width = images.shape[-2:]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[..., top : top + side, left : left + side]
+
+
 def slice_metrics(reference: np.ndarray, images: np.ndarray, convention: str) -> list[dict[str, float]]:
     """Metrics of every slice of a volume.
 
@@ -93,14 +104,15 @@ def slice_metrics(reference: np.ndarray, images: np.ndarray, convention: str) ->
     reference, images
         Shape (slices, H, W), real or complex; their magnitudes are compared.
     convention
-        ``volume`` or ``slice``: which maximum is the data range.
+        ``fastmri`` or ``slice-max``: the crop, and which maximum is the data range.
 
     Returns
     -------
     list of dict
         ``psnr`` (dB), ``ssim`` and ``nmse`` a slice.
     """
-    maximum = float(np.abs(reference).max()) if convention == "volume" else None
+    reference, images = seen(reference, convention), seen(images, convention)
+    maximum = float(np.abs(reference).max()) if convention == "fastmri" else None
     return [
         {"psnr": psnr(r, u, maximum), "ssim": ssim(r, u, maximum), "nmse": nmse(r, u)}
         for r, u in zip(reference, images, strict=True)
@@ -112,11 +124,12 @@ def pool(
 ) -> list[dict[str, float]]:
     """The values that a result is the mean of, from a volume and its slices' metrics.
 
-    ``slice``: the slices themselves. ``volume``: one value a metric; PSNR and NMSE of the whole volume, any other
+    ``slice-max``: the slices themselves. ``fastmri``: one value a metric; PSNR and NMSE of the whole volume, any other
     metric as the mean of its slices.
     """
-    if convention == "slice":
+    if convention == "slice-max":
         return slices
+    reference, images = seen(reference, convention), seen(images, convention)
     means = {name: float(np.mean([values[name] for values in slices])) for name in slices[0]}
     return [{**means, "psnr": psnr(reference, images), "nmse": nmse(reference, images)}]
 
@@ -132,3 +145,26 @@ def summarise(values: list[dict[str, float]]) -> dict[str, dict[str, float | Non
             "std": float(column.std()) if finite else None,
         }
     return summary
+
+
+def radial_energy(images: np.ndarray, rings: int) -> np.ndarray:
+    """Energy of images by spatial frequency: Σ |F u|² over rings of equal width, summed over slices.
+
+    Parameters
+    ----------
+    images
+        Shape (slices, H, W), real or complex.
+    rings
+        Number of rings between 0 and the Nyquist frequency of each axis; corners outside belong to none.
+
+    Returns
+    -------
+    np.ndarray
+        float64 (rings,).
+    """
+    height, width = images.shape[-2:]
+    rows, columns = (np.fft.fftfreq(n)[:, None] * 2 for n in (height, width))
+    radius = np.hypot(rows, columns.T)
+    ring = np.minimum((radius * rings).astype(int), rings)
+    energy = (np.abs(np.fft.fft2(images, norm="ortho")) ** 2).sum(tuple(range(images.ndim - 2)))
+    return np.bincount(ring.ravel(), energy.ravel(), rings + 1)[:rings]

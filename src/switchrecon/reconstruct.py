@@ -20,6 +20,14 @@ ESTIMATES: tuple[str, ...] = get_args(Estimate)
 DATA_CONSISTENCIES: tuple[str, ...] = get_args(DataConsistency)
 
 
+def _chosen(config: Config, estimate: str | None, data_consistency: str | None) -> Config:
+    changes = {"estimate": estimate, "data_consistency": data_consistency}
+    for (name, value), valid in zip(changes.items(), (ESTIMATES, DATA_CONSISTENCIES), strict=True):
+        if value is not None and value not in valid:
+            raise ConfigError(f"unknown {name} '{value}'; {nearest(value, valid)}")
+    return config.model_copy(update={name: value for name, value in changes.items() if value is not None})
+
+
 class Reconstructor:
     """A trained reconstruction: ``image = reconstructor(kspace, mask)``.
 
@@ -87,12 +95,7 @@ class Reconstructor:
         if not folder.is_dir():
             raise RunError(f"{folder}: no such run folder")
         tensors, card = load_model(folder / "model.safetensors")
-        changes = {"estimate": estimate, "data_consistency": data_consistency}
-        for (name, value), valid in zip(changes.items(), (ESTIMATES, DATA_CONSISTENCIES), strict=True):
-            if value is not None and value not in valid:
-                raise ConfigError(f"unknown {name} '{value}'; {nearest(value, valid)}")
-        chosen = {name: value for name, value in changes.items() if value is not None}
-        config = parse_config({**card["config"], **chosen}, str(folder))
+        config = _chosen(parse_config(card["config"], str(folder)), estimate, data_consistency)
 
         def part(module: Any, prefix: str) -> Any:
             weights = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
@@ -108,6 +111,17 @@ class Reconstructor:
             card,
             resize,
         )
+
+    def using(self, estimate: str | None = None, data_consistency: str | None = None) -> "Reconstructor":
+        """The same networks with another estimate or data consistency; None keeps the own one.
+
+        Raises
+        ------
+        ConfigError
+            For an unknown one, or one that this method cannot give.
+        """
+        config = _chosen(self.config, estimate, data_consistency)
+        return Reconstructor(self.generator, self.extractor, config, self.card, self.resize)
 
     def __call__(self, kspace: Any, mask: Any) -> Any:
         """Reconstruct images.

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from switchrecon.checkpoint import load_model, sha256
-from switchrecon.config import Config, load_config
+from switchrecon.config import Config, load_config, parse_config
 from switchrecon.data.piles import TrainingData
 from switchrecon.data.write import write_text
 from switchrecon.errors import RunError
@@ -143,5 +143,5 @@ def is_finished(folder: Path, config: Config) -> bool:
         card = load_model(folder / "model.safetensors")[1]
     except RunError:
         return False
-    check_same_settings(folder, card["config"], config)
+    check_same_settings(folder, parse_config(card["config"], str(folder)).model_dump(mode="json"), config)
     return card["step"] == card["steps"]

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,6 +17,8 @@ from switchrecon.fourier import fourier, inverse_fourier
 from switchrecon.masks import draw_mask, full_centre_fraction, measured_acceleration
 from switchrecon.methods import Pairing
 from switchrecon.scaling import intensity_scale
+
+Item = TypeVar("Item")
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,8 @@ class Slice:
         In the units of the file's image; 1 before :meth:`TrainingData.scaled`.
     volume, index
         File name and slice number.
+    subject
+        Whose slice it is.
     """
 
     image: Tensor
@@ -39,6 +44,7 @@ class Slice:
     scale: float
     volume: str
     index: int
+    subject: str
 
 
 @dataclass
@@ -57,6 +63,26 @@ class Pile:
         values = [measured_acceleration(s.mask.numpy()) for s in self.slices]
         return sum(values) / max(len(values), 1)
 
+    def thinned(self, count: int | None) -> "Pile":
+        """The same pile with ``count`` of its slices, evenly spread; all where that is None."""
+        if count is None or count >= len(self.slices):
+            return self
+        slices = evenly(self.slices, count)
+        left = {own.subject for own in slices}
+        return replace(
+            self,
+            slices=slices,
+            subjects={subject: path for subject, path in self.subjects.items() if subject in left},
+            scans=len({own.volume for own in slices}),
+        )
+
+
+def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
+    """``count`` items at even places, in order; all of them where there are no more, or count is None."""
+    if count is None or count >= len(items):
+        return list(items)
+    return [items[int((i + 0.5) * len(items) / count)] for i in range(count)]
+
 
 def own_mask(scan: Scan, index: int, config: Config) -> Tensor:
     """A slice's sampling mask: the measured one, or the one drawn for it. Boolean (H, W)."""
@@ -71,25 +97,27 @@ def usable_slices(scan: Scan, config: Config) -> list[int]:
     return [i for i, mean in enumerate(means.tolist()) if mean > 0 and mean >= config.empty_below * means.max()]
 
 
-def slices_of(scan: Scan, config: Config, undersample: bool) -> list[Slice]:
-    """The usable slices of a scan.
+def slices_of(scan: Scan, numbers: Sequence[int], config: Config, undersample: bool) -> list[Slice]:
+    """Slices of a scan.
 
     Parameters
     ----------
     scan
         At the run's matrix.
+    numbers
+        Which slices.
     config
-        Masks, scale and what counts as empty.
+        Masks.
     undersample
         Whether the image is the zero-filled one (domain X) or the fully sampled one (domain Y).
     """
     slices = []
-    for index in usable_slices(scan, config):
+    for index in numbers:
         kspace = torch.from_numpy(scan.kspace[index])
         mask = own_mask(scan, index, config)
         if undersample:
             kspace = kspace * mask
-        slices.append(Slice(inverse_fourier(kspace), mask, 1.0, scan.name, index))
+        slices.append(Slice(inverse_fourier(kspace), mask, 1.0, scan.name, index, scan.subject))
     return slices
 
 
@@ -143,11 +171,11 @@ def read_pile(files: Iterable[Path], config: Config, check: MatrixCheck, *, unde
         if not undersample and scan.mask is not None:
             found = measured_acceleration(scan.mask)
             raise DataError(f"{path}: undersampled k-space (acceleration {found:.1f}); expected a fully sampled scan")
-        slices = slices_of(scan, config, undersample)
-        pile.slices += slices
+        usable = usable_slices(scan, config)
+        pile.slices += slices_of(scan, evenly(usable, config.slices_per_scan), config, undersample)
         pile.subjects.setdefault(scan.subject, path)
         pile.scans += 1
-        pile.dropped += len(scan.kspace) - len(slices)
+        pile.dropped += len(scan.kspace) - len(usable)
         pile.synthetic += scan.synthetic
         pile.retrospective += undersample and scan.mask is None
         names.append(str(path))
@@ -237,18 +265,19 @@ def read_training_data(
     DataError
         If a pile is missing or unusable, or a subject is in both.
     """
-    check = MatrixCheck()
+    check, count = MatrixCheck(), config.pile_slices
     if not full:
         raise DataError("no fully sampled scans: give --full PATH")
     if pairing == "simulated":
         pile = read_pile(find_files(full), config, check, undersample=False)
-        return TrainingData(pile, None).scaled(config)
+        return TrainingData(pile.thinned(count), None).scaled(config)
     if pairing == "paired":
         files = sorted({*find_files(full), *(find_files(sub) if sub else [])})
-        return TrainingData(read_pile(files, config, check, undersample=False), None).scaled(config)
+        pile = read_pile(files, config, check, undersample=False)
+        return TrainingData(pile.thinned(count and count * (2 if sub else 1)), None).scaled(config)
     if not sub:
         raise DataError(f"no undersampled scans: method '{config.method}' needs --sub PATH")
     full_pile = read_pile(find_files(full), config, check, undersample=False)
     sub_pile = read_pile(find_files(sub), config, check, undersample=True)
     check_disjoint(full_pile.subjects, sub_pile.subjects, "--full and --sub")
-    return TrainingData(full_pile, sub_pile).scaled(config)
+    return TrainingData(full_pile.thinned(count), sub_pile.thinned(count)).scaled(config)
