@@ -10,13 +10,12 @@ import torch
 from switchrecon.baselines import zero_filled
 from switchrecon.config import Config, load_config
 from switchrecon.data.files import read_scan
-from switchrecon.data.phantom import draw_head
 from switchrecon.data.piles import own_mask
 from switchrecon.data.write import atomic_file
 from switchrecon.errors import RunError
 from switchrecon.evaluate import evaluate
 from switchrecon.fourier import inverse_fourier, resize_image
-from switchrecon.look import save_grid, write_kspace
+from switchrecon.look import save_grid, write_heads
 from switchrecon.metrics import psnr, ssim
 from switchrecon.reconstruct import Reconstructor
 from switchrecon.reconstruct_scans import reconstruct_files
@@ -26,7 +25,6 @@ from switchrecon.train import train
 MATRIX = 64
 SLICES = 12
 SUBJECTS = {"full": range(5), "sub": range(5, 10), "test": range(10, 13)}
-NOISE = 0.005  # of the brightest tissue; large voxels have little
 STEPS = {"switchable": 1800, "simulated": 1200}
 SETTINGS = [
     f"matrix={MATRIX}",
@@ -42,10 +40,7 @@ ESTIMATES = {"switchable": "ensemble", "simulated": "generator"}  # what the dem
 def make_heads(folder: Path) -> None:
     """Write fully sampled k-space of synthetic heads, disjoint subjects in ``full``, ``sub`` and ``test``."""
     for domain, subjects in SUBJECTS.items():
-        for subject in subjects:
-            target = folder / domain / f"phantom-{subject:04d}.npy"
-            if not target.exists():
-                write_kspace(target, draw_head(subject, slices=SLICES, matrix=MATRIX, noise=NOISE, phase=False).image)
+        write_heads(folder / domain, subjects, SLICES, MATRIX)
 
 
 def demo_config(method: str, steps: int | None) -> Config:

@@ -22,9 +22,18 @@ from switchrecon.masks import measured_acceleration
 from switchrecon.metrics import CONVENTIONS
 from switchrecon.reconstruct import DATA_CONSISTENCIES, ESTIMATES, Reconstructor
 from switchrecon.runs import machine, versions
-from switchrecon.scores import Volume, csv_text, error_spectra, find_lpips, measure, score, slice_rows, units
+from switchrecon.scores import (
+    ZERO_FILLED,
+    Volume,
+    csv_text,
+    error_spectra,
+    find_lpips,
+    measure,
+    score,
+    slice_rows,
+    units,
+)
 
-ZERO_FILLED = "zero-filled"
 EXAMPLES = 3
 
 
@@ -92,7 +101,7 @@ def evaluate(
         taken of, in every convention), ``images.npz`` (every run's own reconstructions as fractions of the
         reference's maximum, float16), ``evaluation.json`` and ``examples.npz``.
     conventions
-        Of ``fastmri`` and ``slice-max``: reports show the first, or the first run's where there is none. All are stored.
+        Of ``fastmri`` and ``slice-max``: reports show the first, or else the first run's. All are stored.
     lpips_weights
         See :func:`switchrecon.lpips.find_weights`; where there is none, LPIPS is null and the report says why.
     slices_per_scan

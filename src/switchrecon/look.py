@@ -1,5 +1,6 @@
 """Pictures of what is drawn: masks and synthetic heads."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,8 @@ from switchrecon.data.write import atomic_file
 from switchrecon.errors import ConfigError
 from switchrecon.fourier import fourier
 from switchrecon.masks import draw_mask, measured_acceleration
+
+HEAD_NOISE = 0.005  # of the brightest tissue; large voxels have little
 
 
 def save_grid(target: Path, rows: list[list[np.ndarray]], titles: list[list[str]], maximum: float | None = 1.0) -> None:
@@ -72,6 +75,17 @@ def picture_of_phantom(
             lines.append(f"k-space: {file}")
     save_grid(target, rows, titles, None)
     return lines
+
+
+def write_heads(folder: Path, subjects: Iterable[int], slices: int, matrix: int) -> list[Path]:
+    """Write fully sampled k-space of synthetic T2w heads without phase, unless it is there; return the files."""
+    files = []
+    for subject in subjects:
+        files.append(folder / f"phantom-{subject:04d}.npy")
+        if not files[-1].exists():
+            head = draw_head(subject, slices=slices, matrix=matrix, noise=HEAD_NOISE, phase=False)
+            write_kspace(files[-1], head.image)
+    return files
 
 
 def write_kspace(target: Path, image: np.ndarray) -> None:

@@ -1,6 +1,5 @@
 """One self-contained HTML file about an evaluation, or about a run that has not been evaluated yet."""
 
-import base64
 import csv
 import json
 import math
@@ -15,9 +14,9 @@ import numpy as np
 import yaml
 
 from switchrecon import __version__, figures
-from switchrecon.data.write import write_text
 from switchrecon.errors import RunError
 from switchrecon.log import read_log
+from switchrecon.page import data_uri, write_page
 
 _BEST: Final[dict[str, Callable[..., Any]]] = {"psnr": max, "ssim": max, "nmse": min, "lpips": min}
 _DECIMALS: Final = {"psnr": 2, "ssim": 3, "nmse": 4, "lpips": 3}  # others have four
@@ -57,16 +56,7 @@ def write_report(folder: Path) -> Path:
     else:
         expected = "evaluation.json of an evaluation, or config.yaml and log.jsonl of a run"
         raise RunError(f"{folder}: nothing to report on; expected {expected}")
-    from jinja2 import Environment, PackageLoader
-
-    loader = PackageLoader("switchrecon", "templates")
-    environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    file = folder / "report.html"
-    try:
-        write_text(file, environment.get_template("report.html.j2").render(content))
-    except OSError as error:
-        raise RunError(f"{file}: cannot be written ({error.strerror or error})") from error
-    return file
+    return write_page(folder / "report.html", "report.html.j2", content)
 
 
 def _evaluation(folder: Path) -> dict[str, Any]:
@@ -138,7 +128,7 @@ def _run_content(run: Mapping[str, Any]) -> dict[str, Any]:
     seconds = run["seconds"]
     return {
         "name": str(run["name"]),
-        "uri": _uri(figures.loss_figure(steps, curves, exact=("learning rate",))) if steps and described else "",
+        "uri": data_uri(figures.loss_figure(steps, curves, exact=("learning rate",))) if steps and described else "",
         "alt": f"Losses of {run['name']} against training steps: {described}.",
         "caption": f"{drawn} An axis is logarithmic where all its values are positive.",
         "config": yaml.safe_dump(run["config"], sort_keys=False, allow_unicode=True, width=100),
@@ -194,7 +184,7 @@ def _distribution(file: Path, order: Sequence[str]) -> dict[str, str] | None:
     if hidden:
         caption += f" {hidden} values that are not finite are not shown."
     alt = f"PSNR and SSIM of every slice for {', '.join(order)}."
-    return {"uri": _uri(figures.distribution_figure(values)), "alt": alt, "caption": caption}
+    return {"uri": data_uri(figures.distribution_figure(values)), "alt": alt, "caption": caption}
 
 
 def _examples(
@@ -214,7 +204,7 @@ def _examples(
             break
         alt = f"{', '.join(names)} and reference, with error maps and the sampling mask."
         columns = figures.comparison_columns(len(names))
-        shown.append({"uri": _uri(png), "alt": alt, "caption": f"{scan}, slice {number}", "columns": columns})
+        shown.append({"uri": data_uri(png), "alt": alt, "caption": f"{scan}, slice {number}", "columns": columns})
     return shown
 
 
@@ -243,7 +233,7 @@ def _picture(file: Path, caption: str) -> dict[str, str]:
         png = file.read_bytes()
         if not png.startswith(b"\x89PNG\r\n\x1a\n"):
             raise ValueError("not a PNG file")
-    return {"uri": _uri(png), "caption": caption}
+    return {"uri": data_uri(png), "caption": caption}
 
 
 def _ordered(methods: Mapping[str, Any]) -> list[str]:
@@ -260,10 +250,6 @@ def _duration(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-def _uri(png: bytes) -> str:
-    return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 
 @contextmanager

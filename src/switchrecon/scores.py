@@ -14,6 +14,7 @@ from switchrecon.lpips import SMALLEST_SIDE, Lpips, find_weights, load_weights
 from switchrecon.masks import measured_acceleration
 from switchrecon.metrics import CONVENTIONS, pool, radial_energy, seen, slice_metrics, summarise
 
+ZERO_FILLED = "zero-filled"
 RINGS = 16  # of the radial error spectrum
 
 

@@ -29,6 +29,26 @@ def _mask(path: Path, stored: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     return mask
 
 
+def _subject(path: Path, file: h5py.File) -> str:
+    return _text(file.attrs["patient_id"]) if "patient_id" in file.attrs else path.stem
+
+
+def fastmri_subject(path: Path) -> str:
+    """The attribute ``patient_id``, or the file's name.
+
+    Raises
+    ------
+    DataError
+        For a damaged file.
+    """
+    try:
+        with h5py.File(path, "r") as file:
+            return _subject(path, file)
+    except Exception as error:  # h5py raises several kinds for damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: not a readable HDF5 file ({reason})") from error
+
+
 def read_fastmri(path: Path, config: Config) -> Scan:
     """Read single-coil k-space, with its ``mask`` where the file has one.
 
@@ -47,7 +67,7 @@ def read_fastmri(path: Path, config: Config) -> Scan:
                 found = ", ".join(sorted(file)) or "nothing"
                 raise DataError(f"{path}: no dataset 'kspace'; found {found}")
             kspace, stored = file["kspace"][()], file["mask"][()] if "mask" in file else None
-            subject = _text(file.attrs["patient_id"]) if "patient_id" in file.attrs else path.stem
+            subject = _subject(path, file)
     except DataError:
         raise
     except Exception as error:  # h5py raises several kinds for damaged files

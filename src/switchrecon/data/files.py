@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from switchrecon.config import Config
-from switchrecon.data.fastmri import read_fastmri, write_fastmri
-from switchrecon.data.nifti import nifti_name, read_nifti, write_nifti
+from switchrecon.data.fastmri import fastmri_subject, read_fastmri, write_fastmri
+from switchrecon.data.nifti import describe_name, nifti_name, read_nifti, write_nifti
 from switchrecon.data.numpy_files import read_numpy, write_numpy
 from switchrecon.data.scan import Scan
 from switchrecon.errors import DataError
@@ -27,10 +27,11 @@ class Format:
     read: Callable[[Path, Config], Scan]
     write: Callable[[Scan, np.ndarray, Path], None]
     name_for: Callable[[Path], str] = lambda path: path.name
+    subject: Callable[[Path], str] = lambda path: path.stem
 
 
-HDF5 = Format("fastMRI HDF5", read_fastmri, write_fastmri)
-NIFTI = Format("NIfTI", read_nifti, write_nifti, nifti_name)
+HDF5 = Format("fastMRI HDF5", read_fastmri, write_fastmri, subject=fastmri_subject)
+NIFTI = Format("NIfTI", read_nifti, write_nifti, nifti_name, lambda path: describe_name(path)["subject"])
 NUMPY = Format("NumPy", read_numpy, write_numpy)
 
 
@@ -103,6 +104,11 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
 def read_scan(path: Path, config: Config) -> Scan:
     """Read one file, whatever its kind, at its own matrix."""
     return recognise(path).read(path, config)
+
+
+def subject_of(path: Path) -> str:
+    """The subject that a scan is of, without reading its data."""
+    return recognise(path).subject(path)
 
 
 def target_for(path: Path, out: Path) -> Path:

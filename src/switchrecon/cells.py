@@ -1,0 +1,282 @@
+"""The cells of a cross-validation: one training and its evaluation each, in a folder that can be continued.
+
+A cell's folder holds ``cell.json`` (what it is, with a hash of its settings and scans), ``lock``, ``log.txt``, ``run/``
+(the training with its checkpoints), ``evaluation/``, and ``DONE`` once all of it is complete.
+"""
+
+import json
+import shutil
+from collections.abc import Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from filelock import FileLock, Timeout
+
+from switchrecon.checkpoint import sha256
+from switchrecon.config import Config, parse_config
+from switchrecon.data.files import find_files, subject_of
+from switchrecon.data.write import write_text
+from switchrecon.errors import ConfigError, DataError, RunError
+from switchrecon.evaluate import evaluate
+from switchrecon.folds import Fold, split_subjects
+from switchrecon.look import write_heads
+from switchrecon.lpips import find_weights
+from switchrecon.recipe import Recipe, parse_recipe
+from switchrecon.train import train
+
+PLAN = "crossval.yaml"
+
+
+class CellBusy(RunError):
+    """Another process works on this cell."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One training and its evaluation.
+
+    Attributes
+    ----------
+    index
+        Its place in the grid, from 0.
+    setting, row, fold, seed
+        Its place in the recipe.
+    config
+        Its settings.
+    full, sub, test
+        Scans of disjoint subjects.
+    folder
+        Where it works.
+    threads, test_slices_per_scan
+        From the recipe.
+    """
+
+    index: int
+    setting: str
+    row: str
+    fold: int
+    seed: int
+    config: Config
+    full: tuple[Path, ...]
+    sub: tuple[Path, ...]
+    test: tuple[Path, ...]
+    folder: Path
+    threads: int
+    test_slices_per_scan: int | None
+
+    @property
+    def name(self) -> str:
+        """Setting, row, fold and seed."""
+        return f"{self.setting} · {self.row} · fold {self.fold} · seed {self.seed}"
+
+    def identity(self) -> dict[str, Any]:
+        """What a result depends on: settings, and name and size of every scan."""
+        scans = {
+            role: [(path.name, path.stat().st_size) for path in getattr(self, role)] for role in ("full", "sub", "test")
+        }
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "scans": sha256(json.dumps(scans).encode()),
+            "test_slices_per_scan": self.test_slices_per_scan,
+            "threads": self.threads,
+        }
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A recipe with its data: all cells, a fold's together."""
+
+    recipe: Recipe
+    out: Path
+    data: Path
+    subjects: int
+    cells: tuple[Cell, ...]
+
+
+def write_plan(out: Path, recipe: Recipe, data: Path) -> None:
+    """Store what the cells are made from, so that any process can work on one by its number."""
+    plan = {"recipe": json.loads(recipe.model_dump_json()), "data": str(data.resolve())}
+    write_text(out / PLAN, yaml.safe_dump(plan, sort_keys=False, allow_unicode=True))
+
+
+def read_plan(out: Path) -> Grid:
+    """Read what :func:`write_plan` stored.
+
+    Raises
+    ------
+    RunError
+        If the folder holds no cross-validation.
+    """
+    file = out / PLAN
+    try:
+        plan = yaml.safe_load(file.read_text(encoding="utf-8"))
+        recipe, data = parse_recipe(plan["recipe"], str(file)), Path(plan["data"])
+    except FileNotFoundError:
+        raise RunError(f"{out}: holds no cross-validation; start one with --config RECIPE") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError) as error:
+        raise RunError(f"{file}: damaged ({' '.join(str(error).split())})") from error
+    return make_grid(recipe, data, out)
+
+
+def make_grid(recipe: Recipe, data: Path, out: Path) -> Grid:
+    """Find the scans of a recipe and lay out its cells.
+
+    Parameters
+    ----------
+    recipe
+        The experiment.
+    data
+        Folder that its file patterns start from.
+    out
+        Folder of the cross-validation; synthetic heads are written there.
+
+    Raises
+    ------
+    DataError, ConfigError
+        If scans are missing or their subjects too few.
+    """
+    scans = _scans_by_subject(recipe, data, out)
+    try:
+        folds = split_subjects(list(scans), recipe.folds)
+    except ValueError as error:
+        raise ConfigError(f"{data}: {error}") from error
+    cells: list[Cell] = []
+    for setting in recipe.settings:
+        for number in recipe.used_folds:
+            for seed in recipe.seeds:
+                for row in recipe.methods:
+                    cells.append(_cell(recipe, len(cells), (setting, row, number, seed), folds[number], scans, out))
+    return Grid(recipe, out, data, len(scans), tuple(cells))
+
+
+def _cell(
+    recipe: Recipe,
+    index: int,
+    place: tuple[str, str, int, int],
+    fold: Fold[str],
+    scans: dict[str, list[Path]],
+    out: Path,
+) -> Cell:
+    setting, row, number, seed = place
+
+    def files(subjects: Sequence[str]) -> tuple[Path, ...]:
+        return tuple(path for subject in subjects for path in scans[subject])
+
+    return Cell(
+        index,
+        *place,
+        recipe.config(setting, row, seed),
+        files(fold.full),
+        files(fold.sub),
+        files(fold.test),
+        out / "cells" / setting / row / f"fold-{number}" / f"seed-{seed}",
+        recipe.threads,
+        recipe.test_slices_per_scan,
+    )
+
+
+def _scans_by_subject(recipe: Recipe, data: Path, out: Path) -> dict[str, list[Path]]:
+    source = recipe.data
+    if source.heads:
+        side = max(recipe.config(*next((s, r) for s in recipe.settings for r in recipe.methods), 0).matrix or (64,))
+        files = write_heads(out / "data", range(source.heads), source.head_slices, side)
+    else:
+        if not data.is_dir():
+            raise DataError(f"{data}: no such folder; --data DIR is where the recipe's patterns {source.files} start")
+        patterns = [str(data / pattern) for pattern in source.files]
+        files = sorted({path for pattern in patterns for path in _matching(pattern)})
+        if not files:
+            raise DataError(f"{data}: no file matches the recipe's patterns {', '.join(source.files)}; give --data DIR")
+    scans: dict[str, list[Path]] = {}
+    for path in files:
+        scans.setdefault(subject_of(path), []).append(path)
+    return dict(list(scans.items())[: source.subjects])
+
+
+def _matching(pattern: str) -> list[Path]:
+    try:
+        return find_files([pattern])
+    except DataError:
+        return []  # another pattern of the recipe may match
+
+
+def claim(cell: Cell) -> None:
+    """Write ``cell.json``, or check that the folder belongs to this cell.
+
+    Raises
+    ------
+    RunError
+        If it was made with other settings or scans, naming the first that differs.
+    """
+    file, mine = cell.folder / "cell.json", cell.identity()
+    if file.is_file():
+        try:
+            stored = json.loads(file.read_text(encoding="utf-8"))["identity"]
+            stored["config"] = parse_config(stored["config"], str(file)).model_dump(mode="json")
+        except (OSError, ValueError, LookupError) as error:
+            raise RunError(f"{file}: damaged ({error})") from error
+        theirs = {**stored, **stored["config"]}
+        for name, value in ({**mine, **mine["config"]}).items():
+            if name not in ("config", "seed") and theirs.get(name) != value:
+                raise RunError(
+                    f"{cell.folder}: was made with {name} = {theirs.get(name)!r}, the recipe now says {value!r}; "
+                    "choose another --out"
+                )
+        return
+    facts = {"setting": cell.setting, "row": cell.row, "fold": cell.fold, "seed": cell.seed}
+    write_text(file, json.dumps({**facts, "identity": mine}, indent=1))
+
+
+def is_done(cell: Cell) -> bool:
+    """Whether training and evaluation are complete; not so if LPIPS could now be added."""
+    try:
+        done = json.loads((cell.folder / "DONE").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return bool(done["lpips"]) or not find_weights().exists()
+
+
+def run_cell(cell: Cell) -> None:
+    """Train and evaluate a cell, or go on where it stopped. Prints go to the cell's ``log.txt``.
+
+    Raises
+    ------
+    CellBusy
+        If another process works on it.
+    SwitchreconError
+        For whatever training or evaluation refuse.
+    """
+    cell.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(cell.folder / "lock").acquire(timeout=0)
+    except Timeout:
+        raise CellBusy(f"{cell.folder}: another process works on this cell") from None
+    with lock, (cell.folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+        claim(cell)
+        if is_done(cell):
+            return
+        torch.set_num_threads(cell.threads)
+        try:
+            train(cell.config, cell.full, cell.sub, cell.folder / "run", resume=True)
+            shutil.rmtree(cell.folder / "evaluation", ignore_errors=True)
+            evaluate(
+                [cell.folder / "run"],
+                cell.test,
+                cell.folder / "evaluation",
+                slices_per_scan=cell.test_slices_per_scan,
+                title=cell.name,
+            )
+        except Exception as error:
+            print(f"failed: {type(error).__name__}: {error}", flush=True)
+            raise
+        write_text(cell.folder / "DONE", json.dumps({"lpips": find_weights().exists()}))
+        (cell.folder / "failed.json").unlink(missing_ok=True)
+
+
+def mark_failed(cell: Cell, message: str) -> None:
+    """Note why a cell failed, for the list at the end."""
+    write_text(cell.folder / "failed.json", json.dumps({"error": message}, indent=1))

@@ -1,0 +1,191 @@
+"""Cross-validation: a recipe's grid of cells, run by an engine, gathered into tables, figures and a page."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from switchrecon.cells import PLAN, Cell, Grid, claim, make_grid, read_plan, run_cell, write_plan
+from switchrecon.crossval_page import write_crossval_page
+from switchrecon.data.write import write_text
+from switchrecon.engines import fitting_workers, run_local, run_ray, slurm_script, unfinished
+from switchrecon.errors import ConfigError, RunError, nearest
+from switchrecon.grid_progress import GridProgress
+from switchrecon.metrics import CONVENTIONS
+from switchrecon.paper_figures import draw_figures
+from switchrecon.recipe import Recipe
+from switchrecon.results import gather, tabulate
+from switchrecon.tables import csv_table, latex, markdown
+
+ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class Only:
+    """A part of a grid; an empty part means all of it."""
+
+    methods: Sequence[str] = field(default=())
+    folds: Sequence[int] = field(default=())
+    settings: Sequence[str] = field(default=())
+
+    def holds(self, cell: Cell) -> bool:
+        """Whether a cell belongs to this part."""
+        asked = ((self.methods, cell.row), (self.folds, cell.fold), (self.settings, cell.setting))
+        return all(not wanted or value in wanted for wanted, value in asked)
+
+
+def open_grid(recipe: Recipe | None, data: Path | None, out: Path) -> Grid:
+    """The grid of a folder: a new one from a recipe, or the one that is there.
+
+    A recipe may grow (more methods, folds or seeds) as long as the cells that exist stay what they are.
+
+    Raises
+    ------
+    SwitchreconError
+        If recipe, data and folder do not go together; nothing has been written then.
+    """
+    if recipe is None:
+        if data is not None:
+            raise ConfigError("--data goes with --config; the folder remembers its own data")
+        return read_plan(out)
+    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not {PLAN, "data"} & {p.name for p in out.iterdir()}):
+        raise RunError(f"{out}: is not empty and holds no cross-validation; choose another --out")
+    grid = make_grid(recipe, data or Path(), out)
+    for cell in grid.cells:
+        if (cell.folder / "cell.json").is_file():
+            claim(cell)
+    write_plan(out, recipe, data or Path())
+    return grid
+
+
+def select(grid: Grid, only: Only) -> list[Cell]:
+    """The unfinished cells of a part of the grid.
+
+    Raises
+    ------
+    ConfigError
+        If the part names what the grid has not.
+    """
+    for wanted, valid in (
+        (only.methods, list(grid.recipe.methods)),
+        (only.settings, list(grid.recipe.settings)),
+        ([str(fold) for fold in only.folds], [str(fold) for fold in grid.recipe.used_folds]),
+    ):
+        for name in wanted:
+            if name not in valid:
+                raise ConfigError(f"the recipe has no '{name}'; {nearest(name, valid)}")
+    return [cell for cell in unfinished(grid) if only.holds(cell)]
+
+
+def run_one(grid: Grid, index: int) -> None:
+    """Run one cell by its number, as the engines and a Slurm array do.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such cell.
+    CellBusy
+        If another process works on it.
+    """
+    if not 0 <= index < len(grid.cells):
+        raise ConfigError(f"--cell {index}: the grid has cells 0 to {len(grid.cells) - 1}")
+    run_cell(grid.cells[index])
+
+
+def run_grid(
+    grid: Grid,
+    only: Only = Only(),
+    engine: str = "local",
+    workers: int | None = None,
+    address: str | None = None,
+    gpus: float = 0,
+) -> dict[str, Any]:
+    """Run what is unfinished and write table, figures and page from all that is done.
+
+    Parameters
+    ----------
+    grid
+        From :func:`open_grid`.
+    only
+        The part to run.
+    engine
+        ``local`` or ``ray``.
+    workers
+        Cells at once; None: as many as fit.
+    address, gpus
+        See :func:`switchrecon.engines.run_ray`.
+
+    Returns
+    -------
+    dict
+        What ``table.json`` holds.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown engine or part.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"unknown engine '{engine}'; {nearest(engine, ENGINES)}")
+    cells = select(grid, only)
+    at_once = workers or fitting_workers(grid.recipe.threads)
+    if cells:
+        with GridProgress(cells, len(grid.cells) - len(unfinished(grid))) as progress:
+            if engine == "ray":
+                run_ray(grid, cells, at_once, progress, address, gpus)
+            else:
+                run_local(grid, cells, at_once, progress)
+    return write_results(grid)
+
+
+def write_results(grid: Grid) -> dict[str, Any]:
+    """Write ``table.json``, ``.csv``, ``.md``, ``.tex``, the figures and ``report.html``; return the table.
+
+    ``table.json`` has the recipe's convention; the other conventions stand beside it as ``table-NAME.*``.
+
+    Raises
+    ------
+    RunError
+        If no cell is finished yet, or one is damaged.
+    """
+    results = gather(grid)
+    if len(results.missing) == len(grid.cells):
+        raise RunError(f"{grid.out}: no cell is finished; {'; '.join(failures(grid)) or 'nothing has run yet'}")
+    cell = next(cell for cell in grid.cells if cell not in results.missing)
+    own = cell.config.convention
+    tables = {name: tabulate(grid, results, name) for name in sorted(CONVENTIONS, key=lambda name: name != own)}
+    for convention, table in tables.items():
+        stem = "table" if convention == own else f"table-{convention}"
+        write_text(grid.out / f"{stem}.json", json.dumps(table, indent=1))
+        write_text(grid.out / f"{stem}.csv", csv_table(table))
+        write_text(grid.out / f"{stem}.md", markdown(table))
+        write_text(grid.out / f"{stem}.tex", latex(table))
+    figures = draw_figures(grid, results, tables[own])
+    write_crossval_page(grid.out, list(tables.values()), figures, failures(grid))
+    return tables[own]
+
+
+def failures(grid: Grid) -> list[str]:
+    """A sentence for each cell that failed."""
+    told = []
+    for cell in unfinished(grid):
+        file = cell.folder / "failed.json"
+        if file.is_file():
+            told.append(f"{cell.name} failed: {json.loads(file.read_text(encoding='utf-8'))['error']}")
+    return told
+
+
+def write_slurm(grid: Grid, target: Path) -> int:
+    """Write a Slurm array script for the unfinished cells and return their number.
+
+    Raises
+    ------
+    RunError
+        If all cells are done.
+    """
+    cells = unfinished(grid)
+    if not cells:
+        raise RunError(f"{grid.out}: all {len(grid.cells)} cells are done; nothing to submit")
+    write_text(target, slurm_script(grid, cells))
+    return len(cells)

@@ -1,0 +1,65 @@
+"""The page about a cross-validation: tables in every convention, figures, notes and the recipe."""
+
+import datetime
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from switchrecon.page import data_uri, write_page
+from switchrecon.paper_figures import Drawn
+from switchrecon.runs import versions
+from switchrecon.tables import layouts, settings_of
+
+
+def write_crossval_page(
+    out: Path, tables: Sequence[Mapping[str, Any]], figures: Sequence[Drawn], failed: Sequence[str]
+) -> Path:
+    """Write ``report.html`` into the folder of a cross-validation.
+
+    Parameters
+    ----------
+    out
+        The folder.
+    tables
+        From :func:`switchrecon.results.tabulate`, the recipe's own convention first.
+    figures
+        What was drawn.
+    failed
+        Sentences about cells that failed.
+    """
+    first = tables[0]
+    missing = first["missing"]
+    machines = {
+        machine
+        for part in settings_of(first).values()
+        for values in part["methods"].values()
+        for machine in values.get("machines", [])
+    }
+    summary = [f"{first['subjects']} subjects in {len(first['folds'])} folds, {len(first['seeds'])} seed(s)."]
+    if missing:
+        summary.append(f"Not complete: {len(missing)} cells are missing ({'; '.join(missing)}).")
+    sections = [
+        {
+            "convention": t["convention"],
+            "text": t["convention_text"].rsplit(";", 1)[0] + ".",
+            "layouts": list(layouts(t)),
+        }
+        for t in tables
+    ]
+    content = {
+        "title": first["title"],
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "summary": [*summary, *failed],
+        "sections": sections,
+        "footnotes": first["footnotes"],
+        "figures": [
+            {"name": d.name, "caption": d.caption, "uri": data_uri(d.file.read_bytes()) if d.file else ""}
+            for d in figures
+        ],
+        "recipe": yaml.safe_dump(first["recipe"], sort_keys=False, allow_unicode=True, width=100),
+        "versions": list(versions().items()),
+        "machines": sorted(machines),
+    }
+    return write_page(out / "report.html", "crossval.html.j2", content)

@@ -1,0 +1,193 @@
+"""Engines that work through the cells of a grid: processes here, Ray tasks, or a Slurm array."""
+
+import collections
+import logging
+import os
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from switchrecon.cells import Cell, CellBusy, Grid, is_done, mark_failed, read_plan, run_cell
+from switchrecon.errors import ConfigError
+from switchrecon.grid_progress import GridProgress
+
+BUSY = 75  # exit code of a cell that another process works on (EX_TEMPFAIL)
+POLL = 0.5  # seconds
+MEMORY_OF_A_CELL = 2 << 30  # bytes; what is assumed when workers are not given
+
+
+def fitting_workers(threads: int) -> int:
+    """As many cells at once as processors and free memory allow, at least one."""
+    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return max(1, min(len(os.sched_getaffinity(0)) // threads, free // MEMORY_OF_A_CELL))
+
+
+def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridProgress) -> None:
+    """Run cells in processes of their own, so that one that dies takes no other with it.
+
+    A failed cell goes to the end of the queue ``retries`` times; then it is marked and the others go on.
+    """
+    waiting = collections.deque(cells)
+    running: dict[subprocess.Popen[bytes], Cell] = {}
+    failures: collections.Counter[int] = collections.Counter()
+    environment = {**os.environ, "OMP_NUM_THREADS": str(grid.recipe.threads)}
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                cell = waiting.popleft()
+                command = [sys.executable, "-m", "switchrecon", "crossval", "--out", str(grid.out)]
+                cell.folder.mkdir(parents=True, exist_ok=True)
+                with (cell.folder / "log.txt").open("a", encoding="utf-8") as log:
+                    process = subprocess.Popen(
+                        [*command, "--cell", str(cell.index)], stdout=log, stderr=log, env=environment
+                    )
+                running[process] = cell
+                progress.set(cell, "running")
+            for process in [p for p in running if p.poll() is not None]:
+                cell = running.pop(process)
+                _settle(grid, cell, _outcome(process.returncode, cell), waiting, failures, progress)
+            progress.show(len(running))
+            time.sleep(POLL)
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+
+
+def _outcome(code: int, cell: Cell) -> str | None:
+    """None for success, else what went wrong: the last line of the cell's log."""
+    if code == 0:
+        return None
+    if code == BUSY:
+        return "busy"
+    if code < 0:
+        return f"killed by signal {-code}"
+    lines = (cell.folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("error: ") if lines else f"exit code {code}"
+
+
+def _settle(
+    grid: Grid,
+    cell: Cell,
+    problem: str | None,
+    waiting: "collections.deque[Cell]",
+    failures: "collections.Counter[int]",
+    progress: GridProgress,
+) -> None:
+    if problem is None:
+        progress.set(cell, "done")
+    elif problem == "busy":
+        progress.set(cell, "elsewhere")
+    elif failures[cell.index] < grid.recipe.retries:
+        failures[cell.index] += 1
+        progress.set(cell, "waiting", f"failed, to be tried again: {problem}")
+        waiting.append(cell)
+    else:
+        mark_failed(cell, problem)
+        progress.set(cell, "failed", problem)
+
+
+def work(out: str, index: int) -> str | None:
+    """What a Ray task does: one cell of the grid in a folder that all nodes see. Returns what went wrong."""
+    try:
+        run_cell(read_plan(Path(out)).cells[index])
+    except CellBusy:
+        return "busy"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}" if not str(error) else str(error)
+    return None
+
+
+def run_ray(
+    grid: Grid,
+    cells: Sequence[Cell],
+    workers: int,
+    progress: GridProgress,
+    address: str | None = None,
+    gpus: float = 0,
+) -> None:
+    """Run cells as Ray tasks; Ray starts a task again whose worker died, and the cell goes on where it stopped.
+
+    Parameters
+    ----------
+    grid, cells, workers, progress
+        As for :func:`run_local`; ``workers`` counts on a local instance alone.
+    address
+        Of an existing cluster whose nodes see the folder under the same path; None starts a local instance.
+    gpus
+        GPUs of each task.
+
+    Raises
+    ------
+    ConfigError
+        If Ray is not installed.
+    """
+    # Nothing is reported to anyone, and a local instance listens to this machine alone.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError("--engine ray needs Ray: pip install 'switchrecon[ray]'") from None
+    threads = grid.recipe.threads
+    local: dict[str, Any] = {"num_cpus": workers * threads, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    options: dict[str, Any] = {"address": address} if address else local
+    ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        environment = {"env_vars": {"OMP_NUM_THREADS": str(threads)}}
+        task: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=3, runtime_env=environment)(work)
+        _follow(ray, grid, cells, lambda cell: task.remote(str(grid.out.resolve()), cell.index), progress)
+    finally:
+        ray.shutdown()
+
+
+def _follow(ray: Any, grid: Grid, cells: Sequence[Cell], submit: Callable[[Cell], Any], progress: GridProgress) -> None:
+    waiting: collections.deque[Cell] = collections.deque()
+    failures: collections.Counter[int] = collections.Counter()
+    started = time.time()
+    pending = {submit(cell): cell for cell in cells}
+    while pending:
+        ready, _ = ray.wait(list(pending), timeout=POLL)
+        for cell in pending.values():  # Ray does not say when a task starts; its log does
+            log = cell.folder / "log.txt"
+            if progress.states[cell.index] == "waiting" and log.exists() and log.stat().st_mtime > started:
+                progress.set(cell, "running")
+        for reference in ready:
+            cell = pending.pop(reference)
+            try:
+                problem = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                problem = " ".join(str(error).split())[:300]
+            _settle(grid, cell, problem, waiting, failures, progress)
+            while waiting:
+                again = waiting.popleft()
+                pending[submit(again)] = again
+        progress.show(sum(progress.states[cell.index] == "running" for cell in pending.values()))
+
+
+def slurm_script(grid: Grid, cells: Sequence[Cell]) -> str:
+    """A batch script for Slurm in which task i of the array runs one unfinished cell."""
+    numbers = ",".join(str(cell.index) for cell in cells)
+    out = shlex.quote(str(grid.out.resolve()))
+    python = shlex.quote(sys.executable)
+    return f"""#!/bin/bash
+#SBATCH --job-name=switchrecon
+#SBATCH --array={numbers}
+#SBATCH --cpus-per-task={grid.recipe.threads}
+#SBATCH --output=/dev/null
+# Each task runs one cell, which continues where it stopped; its output is log.txt in the cell's folder.
+# Add what your cluster asks for (partition, time, memory, GPUs). When all are done, make the table with:
+#   switchrecon crossval --out {out}
+export OMP_NUM_THREADS={grid.recipe.threads}
+exec {python} -m switchrecon crossval --out {out} --cell "$SLURM_ARRAY_TASK_ID"
+"""
+
+
+def unfinished(grid: Grid) -> list[Cell]:
+    """The cells that are not done, in order."""
+    return [cell for cell in grid.cells if not is_done(cell)]

@@ -1,0 +1,249 @@
+"""The figures of a cross-validation, as PNG and PDF: the paper's Figs. 2 and 3, PSNR against LPIPS, error spectra."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from switchrecon.cells import Cell, Grid
+from switchrecon.data.write import atomic_file
+from switchrecon.errors import RunError
+from switchrecon.results import Results, finite
+from switchrecon.scores import ZERO_FILLED
+from switchrecon.statistics import Unit
+from switchrecon.tables import settings_of
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+UPPER_BOUND = "supervised"
+PROPOSED = "switchable"
+FIG_3_ROWS = 3
+DPI = 150
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure that was written (``name``.png and .pdf), or why it was not."""
+
+    name: str
+    caption: str
+    file: Path | None
+
+
+@dataclass(frozen=True)
+class Stored:
+    """The reconstructions of one fold and seed, as fractions of the reference's maximum: float32 (slices, H, W)."""
+
+    scans: list[str]
+    slices: list[str]
+    reference: np.ndarray
+    images: dict[str, np.ndarray]
+
+
+def draw_figures(grid: Grid, results: Results, table: Mapping[str, Any]) -> list[Drawn]:
+    """Draw every figure of every setting from the stored cells."""
+    drawn: list[Drawn] = []
+    for setting, part in settings_of(table).items():
+        own = setting or next(iter(grid.recipe.settings))
+        suffix = f"-{setting}" if setting else ""
+        said = f" Setting {setting}." if setting else ""
+        cells = _one_fold(grid, results, own)
+        if cells:
+            stored = _load(cells)
+            drawn.append(_fig_2(grid.out, suffix, said, cells[0], stored))
+            drawn.append(_fig_3(grid.out, suffix, said, cells[0], stored, results, table["convention"]))
+        drawn.append(_psnr_lpips(grid.out, suffix, said, part["methods"]))
+        drawn.append(_spectrum(grid.out, suffix, said, table["error_spectrum"], own))
+    return drawn
+
+
+def _one_fold(grid: Grid, results: Results, setting: str) -> list[Cell]:
+    """The finished cells of the fold and seed that have the most, the earliest of these."""
+    groups: dict[tuple[int, int], list[Cell]] = {}
+    for cell in grid.cells:
+        if cell.setting == setting and cell not in results.missing:
+            groups.setdefault((cell.fold, cell.seed), []).append(cell)
+    return max(groups.values(), key=len, default=[])
+
+
+def _load(cells: Sequence[Cell]) -> Stored:
+    images: dict[str, np.ndarray] = {}
+    for cell in cells:
+        file = cell.folder / "evaluation" / "images.npz"
+        try:
+            with np.load(file, allow_pickle=False) as stored:
+                names = [str(name) for name in stored["methods"]]
+                loaded = stored["images"].astype(np.float32)
+                images[ZERO_FILLED] = loaded[names.index(ZERO_FILLED)]
+                images[cell.row] = loaded[names.index(cell.config.method)]
+                reference = stored["reference"].astype(np.float32)
+                scans, slices = ([str(value) for value in stored[key]] for key in ("scan", "slice"))
+        except (OSError, ValueError, LookupError) as error:
+            raise RunError(f"{file}: damaged ({error})") from error
+    return Stored(scans, slices, reference, images)
+
+
+def busiest_square(image: np.ndarray, side: int) -> tuple[int, int]:
+    """Top left corner of the square of an image (H, W) with the most edges, where there is something to compare."""
+    rows, columns = np.gradient(image)
+    edges = np.hypot(rows, columns).cumsum(0).cumsum(1)
+    padded = np.pad(edges, ((1, 0), (1, 0)))
+    sums = padded[side:, side:] - padded[:-side, side:] - padded[side:, :-side] + padded[:-side, :-side]
+    top, left = np.unravel_index(int(sums.argmax()), sums.shape)
+    return int(top), int(left)
+
+
+def _fig_2(out: Path, suffix: str, said: str, cell: Cell, stored: Stored) -> Drawn:
+    from matplotlib.patches import Rectangle
+
+    place = len(stored.slices) // 2
+    reference = stored.reference[place]
+    shown = {"reference": reference} | {name: images[place] for name, images in stored.images.items()}
+    errors = {name: np.abs(image - reference) for name, image in shown.items()}
+    scale = float(np.percentile(np.stack(list(errors.values())), 99.8)) or 1.0
+    side = max(8, min(reference.shape) // 4)
+    top, left = busiest_square(reference, side)
+    figure = _figure(1.5 * len(shown) + 0.5, 4.9)
+    axes = figure.subplots(3, len(shown), squeeze=False)
+    white = float(np.percentile(reference, 99.8)) or 1.0
+    for column, (name, image) in enumerate(shown.items()):
+        _grey(axes[0, column], image, white)
+        axes[0, column].add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, ec="#ffcf33", lw=1))
+        _grey(axes[1, column], image[top : top + side, left : left + side], white)
+        axes[0, column].set_title(name, fontsize=7)
+        drawn = _show(axes[2, column], errors[name], "inferno", scale)
+    bar = figure.colorbar(drawn, ax=axes[2, :].tolist(), fraction=0.02, pad=0.01, extend="max")
+    bar.ax.tick_params(labelsize=6)
+    caption = (
+        f"The middle slice of the test set of fold {cell.fold} ({stored.scans[place]}, slice {stored.slices[place]}), "
+        "every method with the recipe's own estimate. Above: images; middle: the marked square, the one with the most "
+        "edges; below: absolute error as a fraction of the reference's maximum, one scale for all." + said
+    )
+    return _save(figure, out, f"fig2{suffix}", caption)
+
+
+def _fig_3(out: Path, suffix: str, said: str, cell: Cell, stored: Stored, results: Results, convention: str) -> Drawn:
+    name = f"fig3{suffix}"
+    rows = results.settings[cell.setting]
+    if UPPER_BOUND not in stored.images or PROPOSED not in stored.images:
+        return Drawn(name, f"Not drawn: it compares {PROPOSED} with {UPPER_BOUND}, and not both are there.{said}", None)
+
+    def of(method: str, metric: str, unit: Unit) -> float:
+        return rows[method].values["slice-max", metric][cell.seed][unit]
+
+    found = []
+    for unit in rows[UPPER_BOUND].values["slice-max", "psnr"][cell.seed]:
+        if unit.fold == cell.fold:
+            lower = of(PROPOSED, "psnr", unit) < of(UPPER_BOUND, "psnr", unit)
+            gain = of(UPPER_BOUND, "lpips", unit) - of(PROPOSED, "lpips", unit)
+            if not finite(gain):
+                return Drawn(name, f"Not drawn: LPIPS is n/a.{said}", None)
+            if lower and gain > 0:
+                found.append((gain, unit))
+    total = len(stored.slices)
+    if not found:
+        words = f"Not drawn: of {total} slices of fold {cell.fold}, {PROPOSED} has none with lower PSNR and better"
+        return Drawn(name, f"{words} LPIPS than {UPPER_BOUND}.{said}", None)
+    best = sorted(found, key=lambda pair: (-pair[0], pair[1]))[:FIG_3_ROWS]
+    columns = (ZERO_FILLED, UPPER_BOUND, PROPOSED)
+    figure = _figure(1.9 * (len(columns) + 1), 2.2 * len(best))
+    axes = figure.subplots(len(best), len(columns) + 1, squeeze=False)
+    places = {(scan, number): i for i, (scan, number) in enumerate(zip(stored.scans, stored.slices, strict=True))}
+    for line, (_, unit) in zip(axes, best, strict=True):
+        place = places[unit.scan, unit.slice]
+        reference = stored.reference[place]
+        white = float(np.percentile(reference, 99.8)) or 1.0
+        _with_inset(line[0], reference, reference, white)
+        line[0].set_title(f"reference\n{unit.scan}, slice {unit.slice}", fontsize=7)
+        for axis, method in zip(line[1:], columns, strict=True):
+            _with_inset(axis, stored.images[method][place], reference, white)
+            scores = f"{of(method, 'psnr', unit):.2f} dB · LPIPS {of(method, 'lpips', unit):.3f}"
+            axis.set_title(f"{method}\n{scores}", fontsize=7)
+    caption = (
+        f"Slices where {PROPOSED} has lower PSNR but better LPIPS than {UPPER_BOUND}: {len(found)} of {total} in fold "
+        f"{cell.fold}; shown are the {len(best)} with the largest gain in LPIPS. PSNR with each slice's maximum." + said
+    )
+    return _save(figure, out, name, caption)
+
+
+def _psnr_lpips(out: Path, suffix: str, said: str, methods: Mapping[str, Any]) -> Drawn:
+    name = f"psnr-lpips{suffix}"
+    points = {m: (v["psnr"]["mean"], v["lpips"]["mean"]) for m, v in methods.items()}
+    points = {m: (x, y) for m, (x, y) in points.items() if finite(x) and finite(y)}
+    if not points:
+        return Drawn(name, f"Not drawn: LPIPS is n/a.{said}", None)
+    figure = _figure(6.5, 4.6)
+    axes = figure.subplots()
+    for number, (method, (x, y)) in enumerate(points.items()):
+        main = "/" not in method
+        axes.plot(x, y, "o" if main else ".", color=f"C{number % 10}", ms=7 if main else 5)
+        axes.annotate(method, (x, y), xytext=(5, 4 if number % 2 else -9), textcoords="offset points", fontsize=6.5)
+    axes.set_xlabel("PSNR / dB →", fontsize=8)
+    axes.set_ylabel("← LPIPS", fontsize=8)
+    axes.invert_yaxis()  # so that better is up and right
+    axes.margins(x=0.18, y=0.1)
+    axes.tick_params(labelsize=7)
+    axes.grid(color="#e4e7eb", lw=0.6)
+    return _save(figure, out, name, f"Means over folds; better is up and to the right.{said}")
+
+
+def _spectrum(out: Path, suffix: str, said: str, spectrum: Mapping[str, Any], setting: str) -> Drawn:
+    figure = _figure(6.5, 4.0)
+    axes = figure.subplots()
+    rows = {m: r for m, r in spectrum["settings"].get(setting, {}).items() if "/" not in m}
+    for method, ratios in rows.items():
+        axes.semilogy(spectrum["frequency"], ratios, label=method, lw=1.4, ls="--" if method == ZERO_FILLED else "-")
+    axes.axhline(1, color="#b8c2cc", lw=0.8)
+    axes.set_xlabel("spatial frequency / Nyquist", fontsize=8)
+    axes.set_ylabel("error energy / reference energy", fontsize=8)
+    axes.tick_params(labelsize=7)
+    axes.grid(color="#e4e7eb", lw=0.6)
+    axes.legend(fontsize=6.5)
+    caption = (
+        "Radial error spectrum of magnitude images over all test slices: 0 is perfect, 1 is as much error as there is "
+        "signal; a method that leaves a frequency empty lies near 1 there." + said
+    )
+    return _save(figure, out, f"error-spectrum{suffix}", caption)
+
+
+def _with_inset(axis: Any, image: np.ndarray, reference: np.ndarray, white: float) -> None:
+    side = max(8, min(reference.shape) // 4)
+    top, left = busiest_square(reference, side)
+    _grey(axis, image, white)
+    inset = axis.inset_axes((0.58, 0.0, 0.42, 0.42))
+    _grey(inset, image[top : top + side, left : left + side], white)
+    inset.set_axis_on()
+    inset.set_xticks([])
+    inset.set_yticks([])
+    for spine in inset.spines.values():
+        spine.set_color("#ffcf33")
+
+
+def _grey(axis: Any, image: np.ndarray, white: float) -> None:
+    _show(axis, image, "gray", white)
+
+
+def _show(axis: Any, image: np.ndarray, colours: str, upper: float) -> Any:
+    axis.set_axis_off()
+    return axis.imshow(image, cmap=colours, vmin=0, vmax=upper, interpolation="nearest")
+
+
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def _save(figure: "Figure", out: Path, name: str, caption: str) -> Drawn:
+    # Without dates and programme names, so that the same cells give the same bytes.
+    metadata: dict[str, dict[str, Any]] = {
+        "png": {"Software": None},
+        "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    }
+    for kind, own in metadata.items():
+        with atomic_file(out / f"{name}.{kind}", suffix=f".{kind}") as temporary:
+            figure.savefig(temporary, metadata=own)
+    return Drawn(name, caption, out / f"{name}.png")

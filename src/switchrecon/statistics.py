@@ -1,0 +1,118 @@
+"""Statistics of paired results: means over folds, and bootstrap intervals clustered by subject."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from switchrecon.seeds import numpy_random
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+
+
+@dataclass(frozen=True, order=True)
+class Unit:
+    """What one value is measured on: a slice, or a volume where ``slice`` is empty. Folds share no subject."""
+
+    fold: int
+    subject: str
+    scan: str
+    slice: str
+
+    @property
+    def cluster(self) -> tuple[int, str]:
+        """The subject."""
+        return self.fold, self.subject
+
+
+Values = Mapping[Unit, float]
+
+
+def over_folds(values: Values) -> dict[str, Any]:
+    """Mean and standard deviation over folds, each fold the mean of its units, and the interval of the mean.
+
+    Returns
+    -------
+    dict
+        ``mean``; ``std`` (sample standard deviation; None for one fold); ``low`` and ``high``, see
+        :func:`clustered_interval`; ``folds``: each fold's mean. All None if a value is not a finite number.
+    """
+    if not values or not all(math.isfinite(value) for value in values.values()):
+        return {"mean": None, "std": None, "low": None, "high": None, "folds": {}}
+    numbers = sorted({unit.fold for unit in values})
+    means = {n: float(np.mean([v for unit, v in values.items() if unit.fold == n])) for n in numbers}
+    low, high = clustered_interval(values)
+    return {
+        "mean": float(np.mean(list(means.values()))),
+        "std": float(np.std(list(means.values()), ddof=1)) if len(means) > 1 else None,
+        "low": low,
+        "high": high,
+        "folds": {str(n): mean for n, mean in means.items()},
+    }
+
+
+def difference(first: Values, second: Values) -> dict[str, Any]:
+    """Paired differences second − first over the units that both have: mean, interval and number of subjects."""
+    paired = {unit: second[unit] - first[unit] for unit in first.keys() & second.keys()}
+    if not paired or not all(math.isfinite(value) for value in paired.values()):
+        return {"mean": None, "low": None, "high": None, "subjects": 0}
+    low, high = clustered_interval(paired)
+    return {
+        "mean": float(np.mean(list(paired.values()))),
+        "low": low,
+        "high": high,
+        "subjects": len({unit.cluster for unit in paired}),
+    }
+
+
+def clustered_interval(
+    values: Values, level: float = LEVEL, resamples: int = RESAMPLES
+) -> tuple[float | None, float | None]:
+    """Percentile bootstrap interval of the mean over units, with subjects drawn instead of units.
+
+    The slices of a subject are not independent. Each resample draws as many subjects as there are, with
+    replacement, and takes the mean over all their units. The draws are the same in every call.
+
+    Parameters
+    ----------
+    values
+        By unit, all finite.
+    level
+        Coverage asked for.
+    resamples
+        Number of draws.
+
+    Returns
+    -------
+    tuple
+        Ends of the interval; None for fewer than two subjects, of which nothing can be drawn.
+    """
+    clusters: dict[tuple[int, str], list[float]] = {}
+    for unit in sorted(values):
+        clusters.setdefault(unit.cluster, []).append(values[unit])
+    if len(clusters) < 2:
+        return None, None
+    sums = np.array([sum(own) for own in clusters.values()])
+    counts = np.array([len(own) for own in clusters.values()])
+    drawn = numpy_random("bootstrap").randint(len(clusters), size=(resamples, len(clusters)))
+    means = sums[drawn].sum(1) / counts[drawn].sum(1)
+    tail = 100 * (1 - level) / 2
+    low, high = np.percentile(means, (tail, 100 - tail))
+    return float(low), float(high)
+
+
+def seed_average(by_seed: Sequence[Values]) -> dict[Unit, float]:
+    """Values averaged over seeds, unit by unit; units that a seed lacks are left out."""
+    shared = set.intersection(*(set(values) for values in by_seed)) if by_seed else set()
+    return {unit: float(np.mean([values[unit] for values in by_seed])) for unit in sorted(shared)}
+
+
+def seed_spread(by_seed: Sequence[Values]) -> float | None:
+    """Sample standard deviation over seeds of the mean over all units; None for one seed."""
+    means = [float(np.mean(list(values.values()))) for values in by_seed if values]
+    if len(means) < 2 or not all(map(math.isfinite, means)):
+        return None
+    return float(np.std(means, ddof=1))

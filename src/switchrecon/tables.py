@@ -1,0 +1,178 @@
+"""A cross-validation's table as Markdown, CSV and LaTeX, and as cells for the page."""
+
+import csv
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from switchrecon.statistics import LEVEL
+
+LABELS = {"psnr": "PSNR / dB ↑", "ssim": "SSIM ↑", "nmse": "NMSE ↓", "lpips": "LPIPS ↓"}
+DECIMALS = {"psnr": 2, "ssim": 3, "nmse": 4, "lpips": 3}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """A table ready to be written: a title, a header and rows of text."""
+
+    title: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str
+
+
+def settings_of(table: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The parts of a table by setting, also where there is one."""
+    return dict(table["settings"]) if "settings" in table else {"": table}
+
+
+def layouts(table: Mapping[str, Any]) -> Iterator[Layout]:
+    """For each setting: the results, then the differences from row to row."""
+    for name, part in settings_of(table).items():
+        if part["methods"]:
+            suffix = f", {name}" if name else ""
+            yield _results(table, part, suffix)
+            if part["differences"]:
+                yield _differences(part, suffix)
+
+
+def _results(table: Mapping[str, Any], part: Mapping[str, Any], suffix: str) -> Layout:
+    paper = table["paper"]
+    header = ["method", *LABELS.values(), "parameters", "training"]
+    header += ["paper: PSNR", "SSIM", "LPIPS"] if paper else []
+    rows = []
+    for method, values in part["methods"].items():
+        row = [method, *(spread(values[metric], DECIMALS[metric]) for metric in LABELS)]
+        main = "/" not in method
+        row += [_parameters(values.get("parameters")), _minutes(values.get("training_seconds"))] if main else ["", ""]
+        if paper:
+            theirs = paper.get(method)
+            row += [f"{theirs[m]:.{d}f}" for m, d in (("psnr", 2), ("ssim", 3), ("lpips", 3))] if theirs else [""] * 3
+        rows.append(tuple(row))
+    folds, seeds = len(table["folds"]), len(table["seeds"])
+    spread_of = "mean ± sample standard deviation over folds" if folds > 1 else "mean"
+    subjects = f"{part['test_subjects']} test {_plural('subject', part['test_subjects'])}"
+    return Layout(
+        f"{table['title']}{suffix}",
+        tuple(header),
+        tuple(rows),
+        f"{spread_of} ({folds} {_plural('fold', folds)}, {seeds} {_plural('seed', seeds)}, {subjects}); "
+        f"{table['convention_text'].rsplit(';', 1)[0]}. A name alone is the "
+        "recipe's own estimate, NAME/… another estimate of the same checkpoint.",
+    )
+
+
+def _differences(part: Mapping[str, Any], suffix: str) -> Layout:
+    rows = tuple(
+        (f"{pair['second']} − {pair['first']}", *(interval(pair[m], DECIMALS[m], signed=True) for m in LABELS))
+        for pair in part["differences"]
+    )
+    subjects = part["test_subjects"]
+    note = f"Mean paired difference [{LEVEL:.0%} bootstrap interval, clustered by subject: it rests on {subjects} "
+    return Layout(
+        f"Differences from row to row{suffix}",
+        ("difference", *LABELS.values()),
+        rows,
+        f"{note}{_plural('subject', subjects)}].{_caution(subjects)}",
+    )
+
+
+def _caution(subjects: int) -> str:
+    return " With so few subjects an interval says little beyond these scans." if subjects < 10 else ""
+
+
+def _plural(word: str, count: int) -> str:
+    return word if count == 1 else f"{word}s"
+
+
+def spread(value: Mapping[str, Any], decimals: int) -> str:
+    """``mean ± std``; ``n/a`` where there is none."""
+    if value["mean"] is None:
+        return "n/a"
+    text = f"{value['mean']:.{decimals}f}"
+    return text if value["std"] is None else f"{text} ± {value['std']:.{decimals}f}"
+
+
+def interval(value: Mapping[str, Any], decimals: int, signed: bool = False) -> str:
+    """``mean [low, high]``; ``n/a`` where there is no mean."""
+    if value["mean"] is None:
+        return "n/a"
+    sign = "+" if signed else ""
+    text = f"{value['mean']:{sign}.{decimals}f}"
+    if value["low"] is None:
+        return text
+    return f"{text} [{value['low']:{sign}.{decimals}f}, {value['high']:{sign}.{decimals}f}]"
+
+
+def _parameters(count: int | None) -> str:
+    return "" if count is None else f"{count / 1e6:.2f} M"
+
+
+def _minutes(seconds: float | None) -> str:
+    return "" if seconds is None else f"{seconds / 60:.1f} min"
+
+
+def markdown(table: Mapping[str, Any]) -> str:
+    """All tables, footnotes and missing cells as Markdown."""
+    lines: list[str] = []
+    for layout in layouts(table):
+        lines += [f"### {layout.title}", "", "| " + " | ".join(layout.header) + " |"]
+        lines.append("|---" + "|---:" * (len(layout.header) - 1) + "|")
+        lines += ["| " + " | ".join(row) + " |" for row in layout.rows]
+        lines += ["", layout.note, ""]
+    lines += [f"{number}. {note}" for number, note in enumerate(table["footnotes"], 1)]
+    if table["missing"]:
+        lines += ["", f"Missing: {len(table['missing'])} cells ({'; '.join(table['missing'])})."]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def csv_table(table: Mapping[str, Any]) -> str:
+    """A line for each setting, method and metric: mean, std, low, high, seed_std."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = ["mean", "std", "low", "high", "seed_std"]
+    writer.writerow(["convention", "setting", "method", "metric", *names])
+    for setting, part in settings_of(table).items():
+        for method, values in part["methods"].items():
+            for metric in LABELS:
+                numbers = [values[metric][name] for name in names]
+                printed = ["" if number is None else f"{number:.6g}" for number in numbers]
+                writer.writerow([table["convention"], setting, method, metric, *printed])
+    return text.getvalue()
+
+
+_LATEX = {"&": r"\&", "%": r"\%", "#": r"\#", "_": r"\_", "±": r"$\pm$", "↑": r"$\uparrow$", "↓": r"$\downarrow$"}
+_LATEX |= {"−": "--", "×": r"$\times$", "$": r"\$", "{": r"\{", "}": r"\}", "~": r"\textasciitilde{}"}
+_LATEX |= {"^": r"\textasciicircum{}", "\\": r"\textbackslash{}", "…": r"\dots{}"}
+
+
+def _latex_text(text: str) -> str:
+    return "".join(_LATEX.get(character, character) for character in text)
+
+
+def latex(table: Mapping[str, Any]) -> str:
+    """All tables as LaTeX with booktabs."""
+    return "\n".join(_latex_one(layout) for layout in layouts(table))
+
+
+def _latex_one(layout: Layout) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return " & ".join(map(_latex_text, cells)) + r" \\"
+
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{_latex_text(layout.title)}. {_latex_text(layout.note)}}}",
+            rf"\begin{{tabular}}{{l{'r' * (len(layout.header) - 1)}}}",
+            r"\toprule",
+            line(layout.header),
+            r"\midrule",
+            *map(line, layout.rows),
+            r"\bottomrule",
+            r"\end{tabular}",
+            r"\end{table}",
+            "",
+        ]
+    )

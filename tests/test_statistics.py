@@ -1,0 +1,73 @@
+"""Statistics against numbers worked by hand and against what they are meant to cover."""
+
+import numpy as np
+import pytest
+
+from switchrecon.statistics import Unit, clustered_interval, difference, over_folds, seed_average, seed_spread
+
+
+def unit(fold: int, subject: str, number: int = 0) -> Unit:
+    return Unit(fold, subject, f"scan-{subject}", str(number))
+
+
+def test_over_folds_is_the_mean_of_fold_means() -> None:
+    values = {unit(0, "a", 0): 1.0, unit(0, "a", 1): 3.0, unit(1, "b", 0): 6.0}
+    found = over_folds(values)
+    assert found["mean"] == 4.0  # (2 + 6) / 2, not (1 + 3 + 6) / 3
+    assert found["std"] == pytest.approx(np.sqrt(8))  # deviations −2 and 2, divided by 2 − 1
+    assert found["folds"] == {"0": 2.0, "1": 6.0}
+    one = over_folds({unit(0, "a"): 1.0})
+    assert (one["mean"], one["std"], one["low"]) == (1.0, None, None)
+    for bad in ({}, {unit(0, "a"): float("nan")}, {unit(0, "a"): float("inf")}):
+        assert over_folds(bad)["mean"] is None
+
+
+def test_difference_is_paired_over_what_both_have() -> None:
+    first = {unit(0, "a", 0): 10.0, unit(0, "a", 1): 20.0, unit(0, "b", 0): 5.0}
+    second = {unit(0, "a", 0): 11.0, unit(0, "a", 1): 22.0, unit(0, "c", 0): 9.0}
+    found = difference(first, second)
+    assert (found["mean"], found["subjects"]) == (1.5, 1)
+    assert found["low"] is None  # one subject: nothing to draw
+    assert difference(first, {})["mean"] is None
+
+
+def test_two_subjects_give_their_means_as_ends() -> None:
+    values = {unit(0, "a", i): 0.0 for i in range(5)} | {unit(0, "b", i): 1.0 for i in range(5)}
+    # A quarter of the draws take one subject twice, so both 2.5 % tails lie there.
+    assert clustered_interval(values) == (0.0, 1.0)
+
+
+def test_the_same_subject_name_in_two_folds_is_two_clusters() -> None:
+    values = {unit(0, "subject-001"): 0.0, unit(1, "subject-001"): 1.0}
+    assert clustered_interval(values) == (0.0, 1.0)
+
+
+def test_clustered_intervals_cover_where_those_of_slices_do_not() -> None:
+    random = np.random.RandomState(3)
+    covered = covered_by_slices = 0
+    trials = 100
+    for _ in range(trials):
+        subjects = random.normal(size=15)  # their true mean is 0
+        values = {
+            unit(0, f"s{i}", j): mean + 0.1 * random.normal() for i, mean in enumerate(subjects) for j in range(20)
+        }
+        low, high = clustered_interval(values, resamples=400)
+        assert low is not None
+        assert high is not None
+        covered += low < 0 < high
+        as_if_independent = {unit(0, f"{u.subject}-{u.slice}"): v for u, v in values.items()}
+        low, high = clustered_interval(as_if_independent, resamples=400)
+        assert low is not None
+        assert high is not None
+        covered_by_slices += low < 0 < high
+    assert covered >= 85  # of 95 asked for; few clusters make the percentile interval a little short
+    assert covered_by_slices < 60
+
+
+def test_seeds() -> None:
+    first = {unit(0, "a"): 1.0, unit(0, "b"): 2.0}
+    second = {unit(0, "a"): 3.0, unit(0, "b"): 4.0}
+    assert seed_average([first, second]) == {unit(0, "a"): 2.0, unit(0, "b"): 3.0}
+    assert seed_average([]) == {}
+    assert seed_spread([first, second]) == pytest.approx(np.sqrt(2))  # means 1.5 and 3.5
+    assert seed_spread([first]) is None
