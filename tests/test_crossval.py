@@ -176,7 +176,7 @@ def test_a_cell_that_fails_is_listed_and_stops_no_other(
     assert "of the user" in err
     assert err.count("to be tried again") == 1
     assert "| supervised |" in printed
-    assert "Missing: 1 cells" in printed
+    assert "Missing: 1 cell (" in printed
     log = (tmp_path / "out/cells/default/broken/fold-1/seed-0/log.txt").read_text()
     assert log.count("failed: ConfigError") == 2
     # Mended, it goes on without the recipe, and the old failure is forgotten.
@@ -410,6 +410,16 @@ def test_figures_have_the_same_bytes_each_time(finished: Grid) -> None:
     write_results(finished)
     assert first == {p.name: p.read_bytes() for p in finished.out.glob("*.p[nd]*")}
     assert len(first) >= 4
+
+
+def test_the_claim_checklist_of_a_grid(finished: Grid, run_cli: Callable[..., tuple[int, str, str]]) -> None:
+    code, printed, err = run_cli("report", finished.out, "--claim")
+    assert code == 0, err
+    assert "claim.md" in printed
+    text = (finished.out / "claim.md").read_text()
+    assert "3 subjects in 3 folds" in text
+    assert "clustered by subject" in text
+    assert "k-space" in text
 
 
 def test_progress_tells_counts_and_time_left(finished: Grid, capsys: pytest.CaptureFixture[str]) -> None:

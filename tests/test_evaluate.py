@@ -11,14 +11,17 @@ import torch
 
 from switchrecon import Reconstructor
 from switchrecon.baselines import zero_filled
+from switchrecon.claim import YOURS, write_claim
 from switchrecon.comparison import load_runs
 from switchrecon.errors import DataError, RunError
 from switchrecon.evaluate import evaluate, variants
 from switchrecon.fourier import fourier, inverse_fourier
+from switchrecon.lpips import ENVIRONMENT, Lpips, load_weights
 from switchrecon.masks import draw_mask
-from switchrecon.metrics import psnr, ssim
+from switchrecon.metrics import CONVENTIONS, psnr, ssim
+from switchrecon.rescore import add_lpips
 from switchrecon.train import train
-from tests.conftest import blob_images, tiny_config
+from tests.conftest import blob_images, shared_file, tiny_config
 
 Trained = Callable[..., Path]
 MakeScan = Callable[..., Path]
@@ -132,3 +135,67 @@ def test_runs_that_cannot_stand_in_one_table(trained: Trained, tmp_path: Path, m
         load_runs([trained(), trained()])
     second = train(tiny_config("seed=1"), *piles, tmp_path / "second")
     assert set(load_runs([trained(), second])) == {"run", "second"}
+
+
+def test_lpips_can_be_added_from_the_stored_images(
+    tmp_path: Path, trained: Callable[..., Path], make_scan: Callable[..., Path]
+) -> None:
+    weights = shared_file("weights/lpips_alex_v0.1.safetensors")
+    scans = [make_scan("test", 5), make_scan("test", 6)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(ENVIRONMENT, str(tmp_path / "absent"))
+        without = evaluate([trained()], scans, tmp_path / "without")
+    given = evaluate([trained()], scans, tmp_path / "with", lpips_weights=weights)
+    assert without["methods"]["switchable"]["lpips"]["mean"] is None
+    add_lpips(tmp_path / "without", Lpips(load_weights(weights)))
+    found = json.loads((tmp_path / "without" / "metrics.json").read_text())
+    for convention in CONVENTIONS:
+        for name in ("zero-filled", "switchable"):
+            mine, theirs = (m["conventions"][convention][name]["lpips"] for m in (found, given))
+            assert mine["mean"] == pytest.approx(theirs["mean"], abs=2e-3)  # the images are stored in half precision
+            assert mine["std"] == pytest.approx(theirs["std"], abs=2e-3)
+        assert found["conventions"][convention]["switchable/hard"]["lpips"]["mean"] is None
+    assert found["methods"] == found["conventions"][found["convention"]]
+    for name in ("metrics.csv", "units.csv"):
+        rows = list(csv.DictReader((tmp_path / "without" / name).read_text().splitlines()))
+        assert all((row["lpips"] == "nan") == ("/" in row["method"]) for row in rows)
+    with pytest.raises(RunError, match="not an evaluation"):
+        add_lpips(tmp_path, Lpips(load_weights(weights)))
+
+
+def test_images_and_spectra_are_stored(
+    tmp_path: Path, trained: Callable[..., Path], make_scan: Callable[..., Path]
+) -> None:
+    metrics = evaluate([trained()], [make_scan("test", 5)], tmp_path / "out", slices_per_scan=2)
+    assert (metrics["slices"], metrics["subjects"]) == (2, 1)
+    with np.load(tmp_path / "out" / "images.npz") as stored:
+        assert list(stored["methods"]) == ["zero-filled", "switchable"]
+        assert stored["images"].shape == (2, 2, 64, 64)
+        assert stored["reference"].max() == 1
+        assert list(stored["slice"]) == [0, 2]
+    spectrum = metrics["error_spectrum"]
+    assert len(spectrum["frequency"]) == len(spectrum["methods"]["zero-filled"]) == 16
+    # Zero filling leaves the measured centre alone; magnitudes mix frequencies, so it is small there, not zero.
+    assert spectrum["methods"]["zero-filled"][0] < 0.2 * spectrum["methods"]["zero-filled"][8]
+
+
+def test_the_claim_checklist_says_what_is_known_and_marks_the_rest(
+    tmp_path: Path, trained: Callable[..., Path], make_scan: Callable[..., Path]
+) -> None:
+    run = trained("switchable", "magnitude")
+    evaluate([run], [make_scan("test", 5)], tmp_path / "out")
+    text = write_claim(tmp_path / "out").read_text()
+    rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ") and line[2].isdigit()]
+    assert [row[0] for row in rows] == [f"| {n}" for n in range(1, 43)]
+    by_item = {row[2]: row[3] for row in rows}
+    assert "3 fully sampled slices of 1 subjects and 3 undersampled slices of 1 subjects" in by_item["Sources"]
+    assert "acceleration 4, centre fraction 0.08" in by_item["Preprocessing"]
+    assert "torch" in by_item["Software"]
+    assert "zero-filled: PSNR" in by_item["Performance"]
+    assert YOURS in by_item["Funding"]
+    assert "1 test subjects" in by_item["How data were assigned"]
+    alone = write_claim(run).read_text()
+    assert "none for testing yet" in alone
+    (run / "claim.md").unlink()
+    with pytest.raises(RunError, match="nothing to report on"):
+        write_claim(tmp_path)

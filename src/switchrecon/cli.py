@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from switchrecon.cli_crossval import crossval
+from switchrecon.cli_options import ConfigOption, FullOption, LpipsOption, OutOption, SetOption, SubOption
 from switchrecon.errors import SwitchreconError
 
 app = typer.Typer(
@@ -21,29 +23,6 @@ app = typer.Typer(
 )
 
 SPILLED = {"allow_extra_args": True, "ignore_unknown_options": False}
-FullOption = Annotated[
-    list[str],
-    typer.Option(
-        "--full",
-        metavar="PATH",
-        help="Fully sampled scans (domain Y): a file, a folder or a quoted pattern. May be repeated.",
-    ),
-]
-SubOption = Annotated[
-    list[str],
-    typer.Option(
-        "--sub",
-        metavar="PATH",
-        help="Undersampled scans (domain X) of other subjects. Fully sampled ones are undersampled retrospectively. "
-        "May be repeated.",
-    ),
-]
-OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for what is written.")]
-ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings in YAML.")]
-SetOption = Annotated[
-    list[str],
-    typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as mask.acceleration=6. May be repeated."),
-]
 
 
 def _refuse_spilled(context: typer.Context) -> None:
@@ -70,6 +49,7 @@ def _root(
 def demo(
     out: OutOption = Path("runs/demo"),
     steps: Annotated[int | None, typer.Option(help="Fewer or more training steps than the demo's own.")] = None,
+    lpips_weights: LpipsOption = None,
 ) -> None:
     """Train on synthetic heads, evaluate on held-out ones, reconstruct a real slice, and write a report.
 
@@ -77,7 +57,7 @@ def demo(
     """
     from switchrecon.demo import run_demo
 
-    typer.echo(f"report: {run_demo(out, steps)}")
+    typer.echo(f"report: {run_demo(out, steps, lpips_weights)}")
 
 
 @app.command(context_settings=SPILLED)
@@ -174,9 +154,7 @@ def evaluate(
             "the report shows the first. Default: the run's."
         ),
     ] = [],  # noqa: B006
-    lpips_weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="LPIPS weights; see 'switchrecon weights lpips'.")
-    ] = None,
+    lpips_weights: LpipsOption = None,
 ) -> None:
     """Undersample references with the run's masks, reconstruct them, and measure against the truth.
 
@@ -215,86 +193,33 @@ def _cell(value: dict[str, Any], digits: int) -> str:
     return "n/a" if mean is None else f"{mean:.{digits}f} ± {spread:.{digits}f}"
 
 
-@app.command()
-def crossval(
-    out: OutOption,
-    config: Annotated[
-        str | None,
-        typer.Option(
-            "--config", metavar="RECIPE", help="A recipe: a YAML file, or ixi-x4, ixi-x6, fastmri-x4 or quick."
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option("--data", metavar="DIR", help="Where the recipe's file patterns start. Default: here."),
-    ] = None,
-    methods: Annotated[list[str], typer.Option("--method", help="Run only this row now. May be repeated.")] = [],  # noqa: B006
-    folds: Annotated[list[int], typer.Option("--fold", help="Run only this fold now. May be repeated.")] = [],  # noqa: B006
-    parts: Annotated[list[str], typer.Option("--setting", help="Run only this setting now. May be repeated.")] = [],  # noqa: B006
-    engine: Annotated[str, typer.Option(help="local: processes here. ray: Ray tasks.")] = "local",
-    workers: Annotated[int | None, typer.Option(min=1, help="Cells at once. Default: as many as fit.")] = None,
-    address: Annotated[
-        str | None,
-        typer.Option(help="Of a Ray cluster whose nodes see DIR under the same path. Default: start one here."),
-    ] = None,
-    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each Ray task; parts of one are allowed.")] = 0,
-    slurm: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write a Slurm array script for the unfinished cells, run nothing."),
-    ] = None,
-    cell: Annotated[int | None, typer.Option(min=0, help="Run only cell number N, as the engines do.")] = None,
-    lpips_weights: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="LPIPS weights; see 'switchrecon weights lpips'.")
-    ] = None,
-) -> None:
-    """Train and evaluate a grid: methods, settings, folds of subjects and seeds, with tables and figures.
-
-    Continues where it stopped; without --config it goes on with the grid in DIR. Writes table.json, .csv, .md and .tex,
-    figures as PNG and PDF, and report.html. Exit code 3: some cells failed, the others are done.
-
-    Example: switchrecon crossval --config quick --out runs/quick
-    """
-    import os
-
-    from switchrecon.cells import CellBusy
-    from switchrecon.crossval import Only, failures, open_grid, run_grid, run_one, write_slurm
-    from switchrecon.engines import BUSY
-    from switchrecon.lpips import ENVIRONMENT, load_weights
-    from switchrecon.recipe import load_recipe
-    from switchrecon.tables import markdown
-
-    if lpips_weights is not None:
-        load_weights(lpips_weights)
-        os.environ[ENVIRONMENT] = str(lpips_weights.resolve())  # cells are processes of their own
-    grid = open_grid(load_recipe(config) if config is not None else None, data, out)
-    if cell is not None:
-        try:
-            run_one(grid, cell)
-        except CellBusy as error:
-            typer.echo(f"error: {error}", err=True)
-            raise typer.Exit(BUSY) from None
-    elif slurm is not None:
-        typer.echo(f"{slurm}: an array of {write_slurm(grid, slurm)} cells; submit it with sbatch")
-    else:
-        table = run_grid(grid, Only(methods, folds, parts), engine, workers, address, gpus)
-        typer.echo(markdown(table))
-        typer.echo(f"report: {out / 'report.html'}")
-        failed = failures(grid)
-        for sentence in failed:
-            typer.echo(sentence, err=True)
-        if failed:
-            raise typer.Exit(3)
+app.command()(crossval)
 
 
 @app.command()
 def report(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of an evaluation, a run or a cross-validation.")],
+    claim: Annotated[
+        bool, typer.Option("--claim", help="Also write claim.md: the CLAIM checklist, filled from what is known.")
+    ] = False,
+    lpips_weights: LpipsOption = None,
 ) -> None:
-    """Write report.html from what an evaluation, a run or a cross-validation has stored."""
-    from switchrecon.cells import PLAN
-    from switchrecon.crossval import open_grid, write_results
-    from switchrecon.report import write_report
+    """Write report.html from what an evaluation, a run or a cross-validation has stored.
 
+    With --lpips-weights, an evaluation that was made without LPIPS gets it, for zero filling and every run's own
+    estimate. (A cross-validation gets it when crossval is run again.)
+    """
+    from switchrecon.cells import PLAN
+    from switchrecon.claim import write_claim
+    from switchrecon.crossval import open_grid, write_results
+    from switchrecon.lpips import Lpips, load_weights
+    from switchrecon.report import write_report
+    from switchrecon.rescore import add_lpips
+
+    if claim:
+        typer.echo(f"checklist: {write_claim(folder)}")
+    if lpips_weights is not None:
+        add_lpips(folder, Lpips(load_weights(lpips_weights)))
     if (folder / PLAN).is_file():
         write_results(open_grid(None, None, folder))
         typer.echo(f"report: {folder / 'report.html'}")

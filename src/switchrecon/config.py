@@ -70,7 +70,9 @@ class Config(Settings):
     # Networks
     width: int = Field(32, ge=1)  # c, channels of the first convolution
     residual_blocks: int = Field(3, ge=0)  # of G
-    output_deviation: float | None = Field(None, gt=0)  # of G's last weights at the start; None: see `Generators`
+    output_deviation: float = Field(
+        0.005, gt=0
+    )  # of G's last weights at the start: tanh begins unsaturated; ISCL: 0.05
     extractor_depth: int = Field(20, ge=2)  # convolutions of H
     code_size: int = Field(64, ge=1)  # length of z
     # Objectives

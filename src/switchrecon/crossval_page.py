@@ -10,7 +10,7 @@ import yaml
 from switchrecon.page import data_uri, write_page
 from switchrecon.paper_figures import Drawn
 from switchrecon.runs import versions
-from switchrecon.tables import layouts, settings_of
+from switchrecon.tables import layouts, missing_sentence, settings_of
 
 
 def write_crossval_page(
@@ -39,7 +39,7 @@ def write_crossval_page(
     }
     summary = [f"{first['subjects']} subjects in {len(first['folds'])} folds, {len(first['seeds'])} seed(s)."]
     if missing:
-        summary.append(f"Not complete: {len(missing)} cells are missing ({'; '.join(missing)}).")
+        summary.append(missing_sentence(missing))
     sections = [
         {
             "convention": t["convention"],

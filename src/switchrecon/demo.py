@@ -56,7 +56,7 @@ def reduced(config: Config) -> list[str]:
         f"{SLICES * len(SUBJECTS['full'])} slices of {len(SUBJECTS['full'])} synthetic subjects a pile instead of 75 "
         "images of real ones.",
         f"{config.steps} steps with learning rate {config.learning_rate:g} instead of 3,750 with 1e-4, the first "
-        f"{config.warm_up} of switchable towards the identity.",
+        f"{min(config.warm_up, (config.steps or 0) // 10)} of switchable towards the identity.",
         "Magnitude images without phase, as in the paper; the package's default is complex. Their k-space is conjugate "
         "symmetric, which no scanner offers and which helps data consistency.",
         "switchable is shown with the ensemble estimate, which the demo recommends, and with the generator alone, "
@@ -108,7 +108,7 @@ def reconstruct_real_slice(run: Path, out: Path) -> tuple[str, str]:
     )
 
 
-def run_demo(out: Path, steps: int | None = None) -> Path:
+def run_demo(out: Path, steps: int | None = None, lpips_weights: Path | None = None) -> Path:
     """Run the demo and return the report.
 
     Parameters
@@ -117,6 +117,8 @@ def run_demo(out: Path, steps: int | None = None) -> Path:
         Gets the data, the runs, ``metrics.json`` and ``report.html``. A demo that was interrupted continues.
     steps
         Training steps of both methods; None takes the demo's own.
+    lpips_weights
+        See :func:`switchrecon.lpips.find_weights`.
 
     Raises
     ------
@@ -141,6 +143,7 @@ def run_demo(out: Path, steps: int | None = None) -> Path:
         runs,
         [out / "data/test"],
         out,
+        lpips_weights=lpips_weights,
         title="switchrecon demo: synthetic heads",
         reduced=reduced(demo_config("switchable", steps)),
         pictures=[picture],

@@ -171,6 +171,9 @@ def evaluate(
         "versions": versions(),
         "machine": machine(),
         "runs": [describe_run(name, run) for name, run in runs.items()],
+        "cards": [
+            {key: value for key, value in run.card.items() if key not in ("salt", "subjects")} for run in runs.values()
+        ],
         "examples": [_example(volumes[v], s, convention) for v, s in examples],
         "example_methods": list(volumes[0].images),
         "pictures": picked,
@@ -230,6 +233,7 @@ def _write_images(target: Path, volumes: Sequence[Volume], runs: Sequence[str]) 
             scan=np.array([v.scan for v in volumes for _ in v.numbers]),
             slice=np.array([n for v in volumes for n in v.numbers]),
             reference=flat([v.reference for v in volumes]),
+            maximum=np.concatenate([v.reference.max((-2, -1)) for v in volumes]),
             mask=np.concatenate([v.masks for v in volumes]),
             methods=np.array(names),
             images=np.stack([flat([v.images[name] for v in volumes]) for name in names]),

@@ -129,7 +129,9 @@ WARM_UP = (Phase(GENERATOR, {identity: 1}),)
 
 Cycle consistency is as content with an inverted contrast as with the right one, and methods that start at random
 leave the wrong one after some hundred or thousand steps, by luck. A few steps towards the identity settle the sign;
-they do not trap G there, as a skip connection does.
+they do not trap G there, as a skip connection does. They also allow ``output_deviation`` to be small: from ISCL's 0.05
+tanh starts saturated, which cost the supervised family 2 dB in 3,000 steps, while without the warm-up unpaired methods
+that started from 0.005 were still in the inverted contrast after 1,200.
 """
 
 METHODS: Mapping[str, Method] = MappingProxyType(

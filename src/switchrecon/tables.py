@@ -9,6 +9,7 @@ from typing import Any
 from switchrecon.statistics import LEVEL
 
 LABELS = {"psnr": "PSNR / dB ↑", "ssim": "SSIM ↑", "nmse": "NMSE ↓", "lpips": "LPIPS ↓"}
+MISSING_SHOWN = 4
 DECIMALS = {"psnr": 2, "ssim": 3, "nmse": 4, "lpips": 3}
 
 
@@ -123,8 +124,14 @@ def markdown(table: Mapping[str, Any]) -> str:
         lines += ["", layout.note, ""]
     lines += [f"{number}. {note}" for number, note in enumerate(table["footnotes"], 1)]
     if table["missing"]:
-        lines += ["", f"Missing: {len(table['missing'])} cells ({'; '.join(table['missing'])})."]
+        lines += ["", missing_sentence(table["missing"])]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def missing_sentence(names: Sequence[str]) -> str:
+    """How many cells are not there yet, and the first of them."""
+    shown = "; ".join(names[:MISSING_SHOWN]) + ("; …" if len(names) > MISSING_SHOWN else "")
+    return f"Missing: {len(names)} {_plural('cell', len(names))} ({shown})."
 
 
 def csv_table(table: Mapping[str, Any]) -> str:

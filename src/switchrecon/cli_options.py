@@ -1,0 +1,34 @@
+"""Options that several commands share."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+FullOption = Annotated[
+    list[str],
+    typer.Option(
+        "--full",
+        metavar="PATH",
+        help="Fully sampled scans (domain Y): a file, a folder or a quoted pattern. May be repeated.",
+    ),
+]
+SubOption = Annotated[
+    list[str],
+    typer.Option(
+        "--sub",
+        metavar="PATH",
+        help="Undersampled scans (domain X) of other subjects. Fully sampled ones are undersampled retrospectively. "
+        "May be repeated.",
+    ),
+]
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for what is written.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings in YAML.")]
+SetOption = Annotated[
+    list[str],
+    typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as mask.acceleration=6. May be repeated."),
+]
+LpipsOption = Annotated[
+    Path | None,
+    typer.Option("--lpips-weights", metavar="FILE", help="LPIPS weights; see 'switchrecon weights lpips'."),
+]
