@@ -8,7 +8,16 @@ import pytest
 import torch
 
 from switchrecon.errors import ConfigError
-from switchrecon.methods import CYCLEGAN, ISCL, ISCL_SAMPLING, METHODS, SWITCHABLE_ISCL, Phase, find_method
+from switchrecon.methods import (
+    CYCLEGAN,
+    ISCL,
+    ISCL_SAMPLING,
+    METHODS,
+    SWITCHABLE_ISCL,
+    Phase,
+    find_method,
+    with_method_settings,
+)
 from switchrecon.nets.discriminator import Discriminator
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import Generator
@@ -20,11 +29,29 @@ from switchrecon.train import update
 from tests.conftest import tiny_config
 
 
+class FixedDraws:
+    """Draws that only depend on x, y and one mask."""
+
+    def __init__(self, x: torch.Tensor, y: torch.Tensor, mask: torch.Tensor) -> None:
+        self.x, self.y, self.mask = x, y, mask
+
+    def pair(self) -> tuple[torch.Tensor, torch.Tensor]:
+        return 0.5 * self.y, self.mask
+
+    def split(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        kept = self.mask.clone()
+        kept[:, ::2] = False
+        return 0.5 * self.x, kept, (self.mask & ~kept).float()
+
+    def turned(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return image.flip(-1), self.mask
+
+
 def small_batch() -> Batch:
     random = torch.Generator().manual_seed(0)
     x, y = torch.rand(2, 1, 2, 64, 64, generator=random) - 0.5
     mask = torch.rand(1, 64, 64, generator=random) < 0.3
-    return Batch(x, y, torch.randn(1, 64, generator=random), mask, mask)
+    return Batch(x, y, torch.randn(1, 64, generator=random), mask, mask, FixedDraws(x, y, mask))
 
 
 def test_the_papers_weights_and_order() -> None:
@@ -101,6 +128,17 @@ def test_shared_images_give_the_gradients_of_separate_ones(phases: tuple[Phase, 
             update(images, phase, state.optimizers[phase.group])
         results.append(torch.cat([p.detach().flatten() for p in state.players.parameters()]))
     torch.testing.assert_close(results[0], results[1], atol=1e-6, rtol=1e-5)
+
+
+def test_a_method_has_settings_of_its_own_where_the_user_has_none() -> None:
+    joint = METHODS["joint"]
+    assert with_method_settings(tiny_config("method=joint"), joint).cascades == 4
+    assert with_method_settings(tiny_config("method=joint", "cascades=0"), joint).cascades == 0
+    assert with_method_settings(tiny_config("method=iscl"), ISCL) == tiny_config("method=iscl")
+    once = with_method_settings(tiny_config("method=joint"), joint)
+    assert with_method_settings(once, joint) == once
+    with pytest.raises(ConfigError, match="method 'joint': unknown setting 'cascade'"):
+        with_method_settings(tiny_config("method=joint"), dataclasses.replace(joint, settings={"cascade": 4}))
 
 
 def test_hinge_is_a_setting() -> None:

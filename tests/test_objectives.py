@@ -28,7 +28,7 @@ from switchrecon.passes import Batch, Pass
 class HandPlayers:
     """G(x) = 2x, G(y, A(z)) = y + z, H(x) = x / 2, D_Y(u) = mean u, D_X(u) = −mean u."""
 
-    def to_full(self, x: Tensor) -> Tensor:
+    def to_full(self, x: Tensor, mask: Tensor) -> Tensor:
         return 2 * x
 
     def to_sub(self, y: Tensor, z: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from switchrecon.errors import DataError
-from switchrecon.operators import Fourier, Operator, Sampling, Sensitivity, hard_data_consistency
+from switchrecon.operators import Fourier, Operator, Sampling, Sensitivity, data_consistency
 
 MASK = torch.rand(6, 8, generator=torch.Generator().manual_seed(0)) < 0.4
 MAPS = torch.randn(3, 6, 8, dtype=torch.complex128, generator=torch.Generator().manual_seed(1))
@@ -55,12 +55,33 @@ def test_errors_name_the_operator() -> None:
 def test_hard_data_consistency_restores_measured_samples_and_keeps_the_others() -> None:
     kspace = torch.randn(2, 6, 8, dtype=torch.complex128)
     image = torch.randn(2, 6, 8, dtype=torch.complex128)
-    result = Fourier()(hard_data_consistency(image, kspace, MASK))
+    operator = Sampling(MASK) @ Fourier()
+    result = Fourier()(data_consistency(operator, image, Sampling(MASK)(kspace)))
     torch.testing.assert_close(result, torch.where(MASK, kspace, Fourier()(image)))
 
 
 def test_hard_data_consistency_with_a_full_mask_is_the_inverse_transform() -> None:
     kspace = torch.randn(2, 6, 8, dtype=torch.complex128)
     full = torch.ones(6, 8, dtype=torch.bool)
-    result = hard_data_consistency(torch.randn_like(kspace), kspace, full)
+    result = data_consistency(Sampling(full) @ Fourier(), torch.randn_like(kspace), kspace)
     torch.testing.assert_close(result, Fourier().H(kspace))
+
+
+def test_soft_data_consistency_takes_a_part_of_each() -> None:
+    measured = Sampling(MASK)(torch.randn(2, 6, 8, dtype=torch.complex128))
+    image = torch.randn(2, 6, 8, dtype=torch.complex128)
+    operator = Sampling(MASK) @ Fourier()
+    result = operator(data_consistency(operator, image, measured, 0.25))
+    torch.testing.assert_close(result, 0.25 * measured + 0.75 * operator(image))
+
+
+def test_data_consistency_of_several_coils_lowers_the_residual() -> None:
+    maps = MAPS / MAPS.abs().square().sum(0, keepdim=True).sqrt()
+    operator = Sampling(MASK) @ Fourier() @ Sensitivity(maps)
+    truth = torch.randn(6, 8, dtype=MAPS.dtype)
+    image = torch.zeros_like(truth)
+    residuals = []
+    for _ in range(3):
+        image = data_consistency(operator, image, operator(truth))
+        residuals.append((operator(image) - operator(truth)).abs().square().sum().item())
+    assert residuals[0] > residuals[1] > residuals[2]

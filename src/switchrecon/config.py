@@ -73,12 +73,18 @@ class Config(Settings):
     output_deviation: float = Field(
         0.005, gt=0
     )  # of G's last weights at the start: tanh begins unsaturated; ISCL: 0.05
+    cascades: int = Field(0, ge=0)  # of the unrolled generator, with data consistency between; 0: the paper's, without
+    refiner: Literal["unet", "generator"] = "unet"  # the network of a cascade; generator is the paper's G
+    unet_width: int = Field(16, ge=1)  # channels of the U-Net's first level
+    cascade_weights: Literal["own", "shared"] = "own"
+    cascade_consistency: Literal["hard", "soft"] = "hard"  # soft: a weight a cascade, learned
     extractor_depth: int = Field(20, ge=2)  # convolutions of H
     code_size: int = Field(64, ge=1)  # length of z
     # Objectives
     adversarial: Literal["lsgan", "hinge"] = "lsgan"  # lsgan is the paper's, hinge the ISCL code's
     sampling_consistency_mask: Literal["slice", "fresh", "dataset"] = "slice"  # R for y in Eq. (1)
     code_noise: float = Field(0.1, ge=0)  # standard deviation of the noise on z
+    kept_part: float = Field(0.6, gt=0, lt=1)  # of x's measured samples outside the centre, when they are split
     code_renewed: Literal["epoch", "step"] = "epoch"  # when that noise is drawn anew; epoch is the paper's
     # Training
     warm_up: int = Field(100, ge=0)  # first steps of unpaired methods, to the identity; at most a tenth; paper: 0

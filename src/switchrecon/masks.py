@@ -5,6 +5,7 @@ encodes along W) and repeat them along the readout H. Every kind has a fully sam
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from numpy.random import RandomState
@@ -24,6 +25,11 @@ def centre_slice(size: int, fraction: float) -> slice:
     count = min(size, round(size * fraction))
     start = (size - count + 1) // 2
     return slice(start, start + count)
+
+
+def line_wise(mask: Any) -> bool:
+    """Whether a mask (H, W), array or tensor, measures whole rows or whole columns."""
+    return bool((mask == mask[:1]).all() or (mask == mask[:, :1]).all())
 
 
 def _lines(matrix: Matrix, columns: np.ndarray) -> np.ndarray:

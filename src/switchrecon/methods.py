@@ -15,18 +15,20 @@ and runs with ``switchrecon train --method mine.py:MINE``.
 
 import runpy
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import Literal
+from typing import Any, Literal
 
-from switchrecon.config import Config
+from switchrecon.config import Config, parse_config
 from switchrecon.errors import ConfigError, nearest
 from switchrecon.objectives import (
     Objective,
     boosting,
     bypass,
     cycle,
+    equivariance,
+    held_out_samples,
     hinge_boosting,
     hinge_discriminator,
     hinge_generator,
@@ -36,6 +38,7 @@ from switchrecon.objectives import (
     noise_consistency,
     pseudo_noise,
     sampling_consistency,
+    simulated_pairs,
     supervised,
 )
 from switchrecon.players import (
@@ -51,7 +54,7 @@ from switchrecon.players import (
     SwitchableGenerator,
 )
 
-Pairing = Literal["unpaired", "paired", "simulated"]
+Pairing = Literal["unpaired", "paired", "simulated", "undersampled"]
 
 
 @dataclass(frozen=True)
@@ -74,12 +77,16 @@ class Method:
         The updates of one step.
     pairing
         ``unpaired``: x and y of different subjects; ``paired``: y is x's own reference, x sampled once;
-        ``simulated``: x is made from y with a mask redrawn in every step, and only Y is used.
+        ``simulated``: x is made from y with a mask redrawn in every step, and only Y is used;
+        ``undersampled``: only X is used.
+    settings
+        Values of settings that the user has not set.
     """
 
     cast: Cast
     phases: tuple[Phase, ...]
     pairing: Pairing = "unpaired"
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def adding(self, group: str, objectives: Mapping[Objective, float]) -> "Method":
         """The same method with objectives added to the phase of a group."""
@@ -124,6 +131,21 @@ SWITCHABLE_ISCL = ISCL_SAMPLING.using(SWITCHABLE)
 SUPERVISED = Method(SINGLE, (Phase(GENERATOR, {supervised: 1}),), pairing="paired")
 SIMULATED = replace(SUPERVISED, pairing="simulated")
 
+UNROLLED = MappingProxyType({"cascades": 4})
+"""Settings of methods whose generator knows the physics."""
+
+SELF_SUPERVISED = Method(
+    SINGLE,
+    (Phase(GENERATOR, {held_out_samples: 1, equivariance: 1}),),
+    pairing="undersampled",
+    settings=UNROLLED,
+)
+JOINT = Method(
+    SINGLE,
+    (Phase(GENERATOR, {simulated_pairs: 1, held_out_samples: 1, equivariance: 1}),),
+    settings=UNROLLED,
+)
+
 WARM_UP = (Phase(GENERATOR, {identity: 1}),)
 """The phases of the first ``warm_up`` steps of an unpaired method.
 
@@ -144,6 +166,8 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "switchable": SWITCHABLE_ISCL,
         "supervised": SUPERVISED,
         "simulated": SIMULATED,
+        "self-supervised": SELF_SUPERVISED,
+        "joint": JOINT,
     }
 )
 
@@ -168,6 +192,12 @@ def _from_file(name: str) -> Method:
         own = [key for key, value in names.items() if isinstance(value, Method)]
         raise ConfigError(f"method '{name}': {path} has no Method named '{attribute}'; {nearest(attribute, own)}")
     return found
+
+
+def with_method_settings(config: Config, method: Method) -> Config:
+    """The settings with the method's own values where the user has set none."""
+    own = {name: value for name, value in method.settings.items() if name not in config.model_fields_set}
+    return parse_config({**config.model_dump(), **own}, f"method '{config.method}'")
 
 
 def find_method(config: Config) -> Method:

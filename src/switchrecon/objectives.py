@@ -7,10 +7,13 @@ sampled images y. G is ``to_full`` (without a code) and ``to_sub`` (with A(z)), 
 
 from collections.abc import Callable
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from switchrecon.passes import Pass
+from switchrecon.fourier import fourier, inverse_fourier
+from switchrecon.operators import Sampling
+from switchrecon.passes import Pass, channels_to_complex
 
 Objective = Callable[[Pass], Tensor]
 
@@ -93,6 +96,30 @@ def hinge_boosting(step: Pass) -> Tensor:
 def identity(step: Pass) -> Tensor:
     """‖G(x) − x‖₁ + ‖G(y, A(z)) − y‖₁: what a warm-up minimises, to settle the sign of the contrast."""
     return l1(step.full_of_x - step.x) + l1(step.sub_of_y - step.y)
+
+
+def simulated_pairs(step: Pass) -> Tensor:
+    """L1 on pairs simulated from y with X's own masks: ‖G(x(y)) − y‖₁."""
+    return l1(step.full_of_pair - step.y)
+
+
+def held_out_samples(step: Pass) -> Tensor:
+    """SSDU with density weighting: x's measured samples are split, G sees one part, the other is compared.
+
+    Σ w |F G(x_Θ) − F x| / Σ w over the held-out samples Λ, with |·| = |re| + |im|. The weight w = 1 / P(j ∈ Λ | j ∉ Θ)
+    makes it an estimate of the error at all samples outside Θ (Yaman et al. 2020; Millard and Chiew 2023).
+    """
+    image, kept, weight = step.drawn.split()
+    difference = fourier(channels_to_complex(step.players.to_full(image, kept) - step.x))
+    return (weight * (difference.real.abs() + difference.imag.abs())).sum() / weight.sum().clamp_min(1e-12)
+
+
+def equivariance(step: Pass) -> Tensor:
+    """Multi-operator equivariance (Chen et al. 2021): ‖G(A' T G(x)) − T G(x)‖₁, T a symmetry, A' another mask."""
+    turned, mask = step.drawn.turned(step.full_of_x)
+    sampled = inverse_fourier(Sampling(mask)(fourier(channels_to_complex(turned))))
+    again = step.players.to_full(torch.stack([sampled.real, sampled.imag], 1), mask)
+    return l1(again - turned)
 
 
 def supervised(step: Pass) -> Tensor:

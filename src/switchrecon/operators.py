@@ -165,25 +165,26 @@ class Sensitivity(Operator):
         return f"Sensitivity(maps {'x'.join(map(str, self.maps.shape))})"
 
 
-def hard_data_consistency(image: Tensor, kspace: Tensor, mask: Tensor) -> Tensor:
-    """Replace the measured part of an image's k-space: ``u' = u + Aᴴ(k − Au)`` with ``A = R F`` (one coil).
+def data_consistency(operator: Operator, image: Tensor, measured: Tensor, weight: float | Tensor = 1.0) -> Tensor:
+    """Move an image towards what was measured: ``u' = u + w Aᴴ(k − Au)``.
 
-    Since A Aᴴ is then the projection on the measured samples, A u' = R k exactly.
+    With one coil A Aᴴ is the projection on the measured samples, so that w = 1 replaces them exactly (hard data
+    consistency, A u' = k) and w < 1 takes a part of each (soft).
 
     Parameters
     ----------
+    operator
+        A, such as ``Sampling(mask) @ Fourier()``.
     image
-        Complex images, shape (..., H, W).
-    kspace
-        Measured k-space, shape (..., H, W); its unmeasured samples are ignored.
-    mask
-        Boolean, broadcasts against k-space.
+        u, complex, shape (..., H, W).
+    measured
+        k, in the range of A: zero where nothing was measured.
+    weight
+        w in [0, 1].
 
     Returns
     -------
     Tensor
-        Complex images of the same shape.
+        Complex, of the image's shape.
     """
-    sampling = Sampling(mask)
-    operator = sampling @ Fourier()
-    return image + operator.H(sampling(kspace) - operator(image))
+    return image + weight * operator.H(measured - operator(image))

@@ -7,6 +7,7 @@ this. In the paper's order of updates a step costs 7 forward calls of G, 2 of H 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -14,6 +15,22 @@ from torch import Tensor
 from switchrecon.fourier import fourier
 from switchrecon.operators import Sampling
 from switchrecon.players import EXTRACTOR, GENERATOR, GROUPS, Players
+
+
+class Draws(Protocol):
+    """Draws for objectives that need more than x and y: seeded by the step, so that asking twice gives the same."""
+
+    def pair(self) -> tuple[Tensor, Tensor]:
+        """y as X would show it: the undersampled image (B, channels, H, W) and its mask (B, H, W)."""
+        ...
+
+    def split(self) -> tuple[Tensor, Tensor, Tensor]:
+        """x's samples in two: the image of the kept ones, their mask, and weights (B, H, W) of the held-out ones."""
+        ...
+
+    def turned(self, image: Tensor) -> tuple[Tensor, Tensor]:
+        """An image (B, channels, H, W) moved by a symmetry, and another mask (B, H, W) to sample it with."""
+        ...
 
 
 @dataclass
@@ -32,6 +49,8 @@ class Batch:
         x's own sampling mask, boolean (B, H, W).
     mask_y
         The mask for y in Eq. (1), boolean (B, H, W).
+    draws
+        What some objectives draw besides; made when it is asked for.
     """
 
     x: Tensor
@@ -39,6 +58,7 @@ class Batch:
     z: Tensor
     mask_x: Tensor
     mask_y: Tensor
+    draws: "Draws | None" = None
 
 
 def channels_to_complex(image: Tensor) -> Tensor:
@@ -90,8 +110,8 @@ class Pass:
     def __init__(self, players: Players, batch: Batch, to_come: Sequence[str] = GROUPS) -> None:
         self.players = players
         self.x, self.y, self.z = batch.x, batch.y, batch.z
-        self.sampling_x = Sampling(batch.mask_x)
-        self.sampling_y = Sampling(batch.mask_y)
+        self.mask_x, self.mask_y = batch.mask_x, batch.mask_y
+        self.draws = batch.draws
         self.kept: dict[str, tuple[Tensor, frozenset[str]]] = {}
         self.to_come = list(to_come)
 
@@ -104,7 +124,7 @@ class Pass:
     @depends_on(GENERATOR)
     def full_of_x(self) -> Tensor:
         """G(x)."""
-        return self.players.to_full(self.x)
+        return self.players.to_full(self.x, self.mask_x)
 
     @depends_on(GENERATOR)
     def sub_of_y(self) -> Tensor:
@@ -119,7 +139,7 @@ class Pass:
     @depends_on(GENERATOR)
     def cycle_of_y(self) -> Tensor:
         """G(G(y, A(z)))."""
-        return self.players.to_full(self.sub_of_y)
+        return self.players.to_full(self.sub_of_y, self.mask_y)
 
     @depends_on(EXTRACTOR)
     def noise_of_x(self) -> Tensor:
@@ -139,17 +159,29 @@ class Pass:
     @depends_on(GENERATOR, EXTRACTOR)
     def full_of_pseudo_sub(self) -> Tensor:
         """G(y + H(x))."""
-        return self.players.to_full(self.pseudo_sub)
+        return self.players.to_full(self.pseudo_sub, self.mask_x)
 
     @depends_on(GENERATOR, EXTRACTOR)
     def noise_of_sub_of_y(self) -> Tensor:
         """H(G(y, A(z)))."""
         return self.players.noise(self.sub_of_y)
 
+    @depends_on(GENERATOR)
+    def full_of_pair(self) -> Tensor:
+        """G of the pair that was simulated from y."""
+        return self.players.to_full(*self.drawn.pair())
+
+    @property
+    def drawn(self) -> Draws:
+        """The batch's draws."""
+        if self.draws is None:
+            raise TypeError("this batch was made without draws, but an objective needs them")
+        return self.draws
+
     def sampled_difference_x(self) -> Tensor:
         """R F (x − G(x)), complex (B, H, W), with x's own mask."""
-        return self.sampling_x(fourier(channels_to_complex(self.x - self.full_of_x)))
+        return Sampling(self.mask_x)(fourier(channels_to_complex(self.x - self.full_of_x)))
 
     def sampled_difference_y(self) -> Tensor:
         """R F (y − G(y, A(z))), complex (B, H, W), with y's mask."""
-        return self.sampling_y(fourier(channels_to_complex(self.y - self.sub_of_y)))
+        return Sampling(self.mask_y)(fourier(channels_to_complex(self.y - self.sub_of_y)))

@@ -11,9 +11,49 @@ from typing import Any
 from torch import Tensor, nn
 
 from switchrecon.config import Config
+from switchrecon.errors import ConfigError
 from switchrecon.nets.discriminator import Discriminator
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import CodeGenerator, Generator
+from switchrecon.nets.unrolled import UNet, Unrolled
+
+
+def plain_generator(config: Config, adaptive: bool) -> Generator:
+    """The paper's G with the sizes of the settings."""
+    sizes = (config.channels, config.width, config.residual_blocks)
+    return Generator(*sizes, adaptive, config.output_deviation)
+
+
+def build_generator(config: Config, adaptive: bool) -> Generator | Unrolled:
+    """The network for X → Y: the paper's G, or cascades of it or of a small U-Net with data consistency between.
+
+    Raises
+    ------
+    ConfigError
+        If cascades do not go with the other settings.
+    """
+    if config.cascades == 0:
+        return plain_generator(config, adaptive)
+    if config.representation != "complex":
+        raise ConfigError("cascades need representation 'complex': magnitudes are not consistent with k-space")
+    if adaptive and (config.refiner, config.cascade_weights) != ("generator", "shared"):
+        raise ConfigError(
+            "cascades of a generator with AdaIN, which also undersamples, need refiner 'generator' and cascade_weights "
+            "'shared'"
+        )
+
+    def refiner() -> nn.Module:
+        if config.refiner == "generator":
+            return plain_generator(config, adaptive)
+        return UNet(config.channels, config.unet_width)
+
+    networks = 1 if config.cascade_weights == "shared" else config.cascades
+    return Unrolled([refiner() for _ in range(networks)], config.cascades, config.cascade_consistency == "soft")
+
+
+def run(network: nn.Module, image: Tensor, mask: Tensor) -> Tensor:
+    """Reconstruct an image (B, channels, H, W), sampled with mask (B, H, W)."""
+    return network(image, mask) if isinstance(network, Unrolled) else network(image)
 
 
 class Generators(nn.Module):
@@ -27,10 +67,9 @@ class Generators(nn.Module):
 
     adaptive = False
 
-    def make(self, config: Config) -> Generator:
-        """A network with the sizes of the settings."""
-        sizes = (config.channels, config.width, config.residual_blocks)
-        return Generator(*sizes, self.adaptive, config.output_deviation)
+    def make(self, config: Config) -> nn.Module:
+        """The network for X → Y, with the sizes of the settings."""
+        return build_generator(config, self.adaptive)
 
 
 class OneGenerator(Generators):
@@ -40,9 +79,9 @@ class OneGenerator(Generators):
         super().__init__()
         self.full = self.make(config)
 
-    def to_full(self, x: Tensor) -> Tensor:
-        """Reconstruct x (B, channels, H, W)."""
-        return self.full(x)
+    def to_full(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Reconstruct x (B, channels, H, W), sampled with mask (B, H, W)."""
+        return run(self.full, x, mask)
 
     def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
         """Not played by this generator."""
@@ -54,7 +93,7 @@ class TwoGenerators(OneGenerator):
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
-        self.sub = self.make(config)
+        self.sub = plain_generator(config, self.adaptive)
 
     def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
         """Undersample y (B, channels, H, W)."""
@@ -71,13 +110,18 @@ class SwitchableGenerator(Generators):
         self.full = self.make(config)
         self.code = CodeGenerator(Generator.site_widths(config.width), config.code_size)
 
-    def to_full(self, x: Tensor) -> Tensor:
-        """Reconstruct x (B, channels, H, W): mean 0 and variance 1 at each AdaIN site."""
-        return self.full(x)
+    @property
+    def plain(self) -> nn.Module:
+        """G itself, also where it stands in cascades."""
+        return self.full.refiners[0] if isinstance(self.full, Unrolled) else self.full
+
+    def to_full(self, x: Tensor, mask: Tensor) -> Tensor:
+        """Reconstruct x (B, channels, H, W), sampled with mask (B, H, W): mean 0 and variance 1 at each AdaIN site."""
+        return run(self.full, x, mask)
 
     def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
         """Undersample y (B, channels, H, W) with the code A(z), z of shape (B, code_size)."""
-        return self.full(y, self.code(z))
+        return self.plain(y, self.code(z))
 
 
 class TwoDiscriminators(nn.Module):
@@ -134,9 +178,9 @@ class Players(nn.Module):
         self.discriminator = discriminator
         self.extractor = extractor
 
-    def to_full(self, x: Tensor) -> Tensor:
-        """X → Y: the reconstruction."""
-        return self._of(GENERATOR).to_full(x)
+    def to_full(self, x: Tensor, mask: Tensor) -> Tensor:
+        """X → Y: the reconstruction of x, sampled with mask (B, H, W), which only unrolled generators look at."""
+        return self._of(GENERATOR).to_full(x, mask)
 
     def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
         """Y → X."""

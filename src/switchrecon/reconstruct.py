@@ -5,15 +5,15 @@ from typing import Any, get_args
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from switchrecon.checkpoint import load_model
 from switchrecon.config import Config, DataConsistency, Estimate, parse_config
 from switchrecon.errors import ConfigError, DataError, RunError, nearest
 from switchrecon.fourier import inverse_fourier, resize_image, resize_kspace
 from switchrecon.nets.extractor import Extractor
-from switchrecon.nets.generator import Generator
-from switchrecon.operators import Sampling, hard_data_consistency
+from switchrecon.operators import Fourier, Sampling, data_consistency
+from switchrecon.players import build_generator, run
 from switchrecon.scaling import from_network, intensity_scale, low_resolution, to_network
 
 ESTIMATES: tuple[str, ...] = get_args(Estimate)
@@ -47,7 +47,7 @@ class Reconstructor:
 
     def __init__(
         self,
-        generator: Generator,
+        generator: nn.Module,
         extractor: Extractor | None,
         config: Config,
         card: dict[str, Any],
@@ -102,7 +102,7 @@ class Reconstructor:
             module.load_state_dict(weights)
             return module
 
-        generator = Generator(config.channels, config.width, config.residual_blocks, card["adaptive"])
+        generator = build_generator(config, card["adaptive"])
         extractor = Extractor(config.channels, config.width, config.extractor_depth) if card["extractor"] else None
         return cls(
             part(generator, "generator."),
@@ -192,22 +192,23 @@ class Reconstructor:
         image = resize_image(self._network(resize_kspace(kspace, matrix), small_mask), own)
         if self.config.data_consistency == "none":
             return image
+        operator = Sampling(mask) @ Fourier()
         if complex_run:
-            return hard_data_consistency(image, kspace, mask)
+            return data_consistency(operator, image, kspace)
         # A magnitude has no phase of its own; the alias-free low-resolution image lends it one.
         phase = torch.sgn(low_resolution(kspace, self.card["center_fraction"], mask))
-        return hard_data_consistency(image * phase, kspace, mask).abs()
+        return data_consistency(operator, image * phase, kspace).abs()
 
     def _network(self, kspace: Tensor, mask: Tensor) -> Tensor:
         """Scale, networks, scale back, at the run's matrix (1, H, W)."""
         config = self.config
         scale = intensity_scale(kspace, self.card["center_fraction"], config.headroom, mask)
         x = to_network(inverse_fourier(kspace) / scale, config.representation)
-        return from_network(self._estimate(x), config.representation) * scale
+        return from_network(self._estimate(x, mask), config.representation) * scale
 
-    def _estimate(self, x: Tensor) -> Tensor:
+    def _estimate(self, x: Tensor, mask: Tensor) -> Tensor:
         """G(x), or the ensemble, of network images (1, channels, H, W)."""
-        estimate = self.generator(x)
+        estimate = run(self.generator, x, mask)
         if self.config.estimate == "ensemble" and self.extractor is not None:
             return (0.5 * estimate + 0.5 * (x - self.extractor(x))).clamp(-1, 1)
         return estimate

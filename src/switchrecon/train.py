@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from switchrecon.config import Config
-from switchrecon.data.batches import Batches, line_wise
+from switchrecon.data.batches import Batches
 from switchrecon.data.piles import TrainingData, read_training_data
 from switchrecon.errors import RunError
 from switchrecon.log import RunLog, TrainingProgress
-from switchrecon.methods import WARM_UP, Method, Phase, find_method
+from switchrecon.masks import line_wise
+from switchrecon.methods import WARM_UP, Method, Phase, find_method, with_method_settings
 from switchrecon.nets.discriminator import check_side
 from switchrecon.optim import Lookahead, learning_rate, set_learning_rate
 from switchrecon.passes import Pass
@@ -93,7 +94,7 @@ def run_steps(
 
 def phases_of(method: Method, config: Config, step: int, steps: int) -> tuple[Phase, ...]:
     """The updates of a step: the method's own, after a warm-up of at most a tenth of the run."""
-    warming = method.pairing == "unpaired" and step < min(config.warm_up, steps // 10)
+    warming = method.cast.discriminator is not None and step < min(config.warm_up, steps // 10)
     return WARM_UP if warming else method.phases
 
 
@@ -126,7 +127,7 @@ def write_pictures(log: RunLog, state: State, images: Pass, config: Config) -> N
     if log.events is None:
         return
     with torch.no_grad():
-        shown = {"x": images.x, "G(x)": state.players.to_full(images.x), "y": images.y}
+        shown = {"x": images.x, "G(x)": state.players.to_full(images.x, images.mask_x), "y": images.y}
     for name, image in shown.items():
         magnitude = from_network(image, config.representation)[0].abs().clamp(0, 1)
         log.picture(name, magnitude.numpy(), state.step)
@@ -163,6 +164,7 @@ def train(
         For settings, files or folders that cannot be used, before anything is written.
     """
     method = find_method(config)
+    config = with_method_settings(config, method)
     if resume and is_finished(folder, config):
         print(f"{folder}: the run is finished")
         return folder
@@ -191,7 +193,7 @@ def describe_data(data: TrainingData, config: Config) -> None:
             dropped = f", {pile.dropped} near-empty ones dropped" if pile.dropped else ""
             own = f", acceleration {pile.acceleration():.2f}" if pile is data.sub else ""
             print(f"{name}: {len(pile.slices)} slices of {len(pile.subjects)} subjects{dropped}{own}")
-    if data.full.synthetic or (data.sub and data.sub.synthetic):
+    if any(pile.synthetic for pile in data.piles.values()):
         print("k-space is synthetic: computed from magnitude images, so results are optimistic for a scanner")
     if data.sub is not None and data.sub.retrospective < data.sub.scans:
         lines = any(line_wise(own.mask) for own in data.sub.slices)

@@ -7,20 +7,16 @@ from torch import Tensor
 
 from switchrecon.config import Config
 from switchrecon.data.augment import DIHEDRAL, FLIPS, move
+from switchrecon.data.draws import DrawSource, StepDraws
 from switchrecon.data.piles import Pile, Slice, TrainingData
 from switchrecon.errors import ConfigError
 from switchrecon.fourier import fourier, inverse_fourier
-from switchrecon.masks import draw_mask
+from switchrecon.masks import draw_mask, line_wise
 from switchrecon.methods import Pairing
 from switchrecon.operators import Sampling
 from switchrecon.passes import Batch
 from switchrecon.scaling import to_network
 from switchrecon.seeds import numpy_random, seed_for, torch_random
-
-
-def line_wise(mask: Tensor) -> bool:
-    """Whether a mask (H, W) measures whole rows or whole columns."""
-    return bool((mask == mask[:1]).all() or (mask == mask[:, :1]).all())
 
 
 def symmetries(config: Config, data: TrainingData) -> tuple[int, ...]:
@@ -39,7 +35,7 @@ def symmetries(config: Config, data: TrainingData) -> tuple[int, ...]:
     if config.augment == "flips":
         return FLIPS
     square = data.matrix[0] == data.matrix[1]
-    lines = any(line_wise(s.mask) for s in (data.sub or data.full).slices)
+    lines = any(line_wise(s.mask) for s in list(data.piles.values())[-1].slices)
     if config.augment == "dihedral":
         if not square:
             raise ConfigError(f"augment 'dihedral' needs a square matrix, found {data.matrix}; use 'flips'")
@@ -70,8 +66,8 @@ class Batches:
         self.config = config
         self.pairing = pairing
         self.symmetries = symmetries(config, data)
-        piles = [data.full] if data.sub is None else [data.full, data.sub]
-        self.per_epoch = min(len(pile.slices) for pile in piles)
+        self.per_epoch = min(len(pile.slices) for pile in data.piles.values())
+        self.source = DrawSource(data, config, self.symmetries)
         size = (1, config.code_size)
         self.code = torch.randn(size, generator=torch_random("code", config.seed))
 
@@ -93,6 +89,11 @@ class Batches:
         choice = seed_for("symmetry", domain, self.config.seed, position) % len(self.symmetries)
         return pile.slices[order[place]], self.symmetries[choice]
 
+    @property
+    def _sub(self) -> Pile:
+        assert self.data.sub is not None
+        return self.data.sub
+
     def _equation_1_mask(self, own: Slice, position: int) -> Tensor:
         """R for y in Eq. (1)."""
         kind, matrix = self.config.sampling_consistency_mask, self.data.matrix
@@ -111,11 +112,14 @@ class Batches:
 
     def _example(self, position: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Complex x and y, and their masks, each (H, W)."""
+        if self.data.full is None:  # X alone: there is no y, and nothing looks at it
+            sub, sub_symmetry = self._draw(self._sub, "sub", position)
+            x, mask = move(sub.image, sub_symmetry), move(sub.mask, sub_symmetry)
+            return x, x, mask, mask
         own, symmetry = self._draw(self.data.full, "full", position)
         y = move(own.image, symmetry)
         if self.pairing == "unpaired":
-            assert self.data.sub is not None
-            sub, sub_symmetry = self._draw(self.data.sub, "sub", position)
+            sub, sub_symmetry = self._draw(self._sub, "sub", position)
             mask_y = self._equation_1_mask(own, position)
             return move(sub.image, sub_symmetry), y, move(sub.mask, sub_symmetry), mask_y
         if self.pairing == "paired":
@@ -134,4 +138,5 @@ class Batches:
         )
         representation = self.config.representation
         z = torch.cat([self._z(p) for p in positions])
-        return Batch(to_network(x, representation), to_network(y, representation), z, mask_x, mask_y)
+        draws = StepDraws(self.source, positions, x, y, mask_x)
+        return Batch(to_network(x, representation), to_network(y, representation), z, mask_x, mask_y, draws)

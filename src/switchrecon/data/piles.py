@@ -201,21 +201,24 @@ def check_disjoint(first: dict[str, Path], second: dict[str, Path], what: str) -
 
 @dataclass
 class TrainingData:
-    """What a run learns from: ``full`` (Y) and ``sub`` (X); paired and simulated methods have only ``full``."""
+    """What a run learns from: ``full`` (Y) and ``sub`` (X); paired and simulated methods have only ``full``.
 
-    full: Pile
+    Methods that learn from X alone have only ``sub``.
+    """
+
+    full: Pile | None
     sub: Pile | None
 
     @property
     def matrix(self) -> tuple[int, int]:
         """(H, W)."""
-        height, width = self.full.slices[0].image.shape
+        height, width = next(iter(self.piles.values())).slices[0].image.shape
         return height, width
 
     @property
     def piles(self) -> dict[str, Pile]:
         """The piles that there are, by name."""
-        return {"full": self.full} | ({"sub": self.sub} if self.sub is not None else {})
+        return {name: pile for name, pile in (("full", self.full), ("sub", self.sub)) if pile is not None}
 
     def centre_fraction(self, config: Config) -> float:
         """The k-space centre that every slice has measured, so that one rule scales both domains."""
@@ -258,7 +261,7 @@ def read_training_data(
         The run's settings.
     pairing
         ``unpaired`` needs both; ``paired`` takes each fully sampled scan of both with its own undersampled
-        version; ``simulated`` uses ``full`` alone.
+        version; ``simulated`` uses ``full`` alone, ``undersampled`` uses ``sub`` alone.
 
     Raises
     ------
@@ -266,6 +269,11 @@ def read_training_data(
         If a pile is missing or unusable, or a subject is in both.
     """
     check, count = MatrixCheck(), config.pile_slices
+    if pairing == "undersampled":
+        if not sub:
+            raise DataError(f"no undersampled scans: method '{config.method}' needs --sub PATH")
+        pile = read_pile(find_files(sub), config, check, undersample=True)
+        return TrainingData(None, pile.thinned(count)).scaled(config)
     if not full:
         raise DataError("no fully sampled scans: give --full PATH")
     if pairing == "simulated":

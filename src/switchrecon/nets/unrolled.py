@@ -1,0 +1,110 @@
+"""The unrolled generator: refinements by a network with data consistency between them."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from switchrecon.nets.layers import SLOPE, pad_to_multiple
+from switchrecon.operators import Fourier, Sampling, data_consistency
+
+
+class UNet(nn.Module):
+    """A small U-Net that adds a correction to its input: u + f(u).
+
+    Two 3×3 convolutions with leaky ReLU at each of three resolutions (average pooling, bilinear upsampling), widths c,
+    2c, 4c, no norms: intensities matter where data consistency follows.
+
+    Parameters
+    ----------
+    channels
+        Of the image.
+    width
+        c.
+    """
+
+    levels = 2
+
+    def __init__(self, channels: int, width: int = 16) -> None:
+        super().__init__()
+        widths = [width << level for level in range(self.levels + 1)]
+        inputs = [channels, *widths[:-1]]
+        self.down = nn.ModuleList(_block(i, o) for i, o in zip(inputs, widths, strict=True))
+        self.up = nn.ModuleList(_block(deep + o, o) for deep, o in zip(widths[:0:-1], widths[-2::-1], strict=True))
+        self.leave = nn.Conv2d(width, channels, 3, padding=1, padding_mode="replicate")
+        for layer in self.modules():
+            if isinstance(layer, nn.Conv2d):
+                nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+                nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+        nn.init.normal_(self.leave.weight, std=1e-3)  # starts near the identity
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Images (B, channels, H, W) → the same shape; any H and W."""
+        height, width = image.shape[-2:]
+        h = pad_to_multiple(image, 1 << self.levels, 1 << self.levels)
+        kept = []
+        for block in self.down[:-1]:
+            h = block(h)
+            kept.append(h)
+            h = F.avg_pool2d(h, 2)
+        h = self.down[-1](h)
+        for block in self.up:
+            h = F.interpolate(h, scale_factor=2, mode="bilinear", align_corners=False)
+            h = block(torch.cat([h, kept.pop()], 1))
+        return image + self.leave(h)[..., :height, :width]
+
+
+def _block(inputs: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="replicate"),
+        nn.LeakyReLU(SLOPE),
+        nn.Conv2d(outputs, outputs, 3, padding=1, padding_mode="replicate"),
+        nn.LeakyReLU(SLOPE),
+    )
+
+
+class Unrolled(nn.Module):
+    """u ← u' + w Aᴴ(k − A u') with u' = f(u), repeated: refinement, then data consistency; A = R F.
+
+    Parameters
+    ----------
+    refiners
+        f of each cascade, or one for all of them.
+    cascades
+        How many.
+    soft
+        True: each w is learned, a sigmoid that starts at 0.9. False: w = 1, and measured samples are kept exactly.
+    """
+
+    def __init__(self, refiners: list[nn.Module], cascades: int, soft: bool = False) -> None:
+        super().__init__()
+        self.refiners = nn.ModuleList(refiners)
+        self.cascades = cascades
+        self.weights = nn.Parameter(torch.full((cascades,), 2.2)) if soft else None
+
+    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+        """Refine undersampled images.
+
+        Parameters
+        ----------
+        image
+            Zero-filled, shape (B, 2, H, W): real and imaginary part.
+        mask
+            Their sampling masks, boolean (B, H, W).
+
+        Returns
+        -------
+        Tensor
+            Shape (B, 2, H, W).
+        """
+        operator = Sampling(mask) @ Fourier()
+        measured = operator(_complex(image))
+        for number in range(self.cascades):
+            refiner = self.refiners[number % len(self.refiners)]
+            weight = 1.0 if self.weights is None else self.weights[number].sigmoid()
+            refined = data_consistency(operator, _complex(refiner(image)), measured, weight)
+            image = torch.stack([refined.real, refined.imag], 1)
+        return image
+
+
+def _complex(image: Tensor) -> Tensor:
+    return torch.complex(image[:, 0], image[:, 1])
