@@ -132,13 +132,13 @@ def test_shared_images_give_the_gradients_of_separate_ones(phases: tuple[Phase, 
 
 def test_a_method_has_settings_of_its_own_where_the_user_has_none() -> None:
     joint = METHODS["joint"]
-    assert with_method_settings(tiny_config("method=joint"), joint).cascades == 4
-    assert with_method_settings(tiny_config("method=joint", "cascades=0"), joint).cascades == 0
+    assert with_method_settings(tiny_config("method=joint"), joint).network == "unrolled"
+    assert with_method_settings(tiny_config("method=joint", "network=paper"), joint).network == "paper"
     assert with_method_settings(tiny_config("method=iscl"), ISCL) == tiny_config("method=iscl")
     once = with_method_settings(tiny_config("method=joint"), joint)
     assert with_method_settings(once, joint) == once
-    with pytest.raises(ConfigError, match="method 'joint': unknown setting 'cascade'"):
-        with_method_settings(tiny_config("method=joint"), dataclasses.replace(joint, settings={"cascade": 4}))
+    with pytest.raises(ConfigError, match="method 'joint': unknown setting 'netwrok'"):
+        with_method_settings(tiny_config("method=joint"), dataclasses.replace(joint, settings={"netwrok": "unrolled"}))
 
 
 def test_hinge_is_a_setting() -> None:

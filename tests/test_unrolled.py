@@ -67,7 +67,7 @@ def test_soft_cascades_take_the_learned_part() -> None:
 
 def test_shared_cascades_have_one_network() -> None:
     def parameters(**settings: object) -> int:
-        config = tiny_config(*(f"{name}={value}" for name, value in settings.items()))
+        config = tiny_config("network=unrolled", *(f"{name}={value}" for name, value in settings.items()))
         return sum(p.numel() for p in build_generator(config, adaptive=False).parameters())
 
     one = parameters(cascades=1)
@@ -77,15 +77,15 @@ def test_shared_cascades_have_one_network() -> None:
 
 
 def test_the_papers_generator_can_stand_in_cascades_and_still_undersamples() -> None:
-    config = tiny_config("cascades=2", "refiner=generator", "cascade_weights=shared")
+    config = tiny_config("network=unrolled", "cascades=2", "refiner=generator", "cascade_weights=shared")
     generator = SwitchableGenerator(config)
     image, mask = torch.randn(1, 2, 64, 64), torch.rand(1, 64, 64) < 0.3
     assert generator.to_full(image, mask).shape == image.shape
     assert generator.to_sub(image, torch.randn(1, 64)).abs().max() <= 1  # one pass through G ends in tanh
     with pytest.raises(ConfigError, match="cascades of a generator with AdaIN"):
-        SwitchableGenerator(tiny_config("cascades=2"))
-    with pytest.raises(ConfigError, match="need representation 'complex'"):
-        build_generator(tiny_config("cascades=2", "representation=magnitude"), adaptive=False)
+        SwitchableGenerator(tiny_config("network=unrolled"))
+    with pytest.raises(ConfigError, match="needs representation 'complex'"):
+        build_generator(tiny_config("network=unrolled", "representation=magnitude"), adaptive=False)
 
 
 def test_the_papers_generator_alone_does_not_look_at_the_mask() -> None:

@@ -131,7 +131,12 @@ SWITCHABLE_ISCL = ISCL_SAMPLING.using(SWITCHABLE)
 SUPERVISED = Method(SINGLE, (Phase(GENERATOR, {supervised: 1}),), pairing="paired")
 SIMULATED = replace(SUPERVISED, pairing="simulated")
 
-UNROLLED = MappingProxyType({"cascades": 4})
+# RAdam is slow at first: these move the logarithm of the one weight by several units.
+TUNING = MappingProxyType({"steps": 100, "learning_rate": 1.0})
+TOTAL_VARIATION = replace(SIMULATED, settings={"network": "total-variation", **TUNING})
+WAVELET = replace(SIMULATED, settings={"network": "wavelet", **TUNING})
+
+UNROLLED = MappingProxyType({"network": "unrolled"})
 """Settings of methods whose generator knows the physics."""
 
 SELF_SUPERVISED = Method(
@@ -166,6 +171,8 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "switchable": SWITCHABLE_ISCL,
         "supervised": SUPERVISED,
         "simulated": SIMULATED,
+        "total-variation": TOTAL_VARIATION,
+        "wavelet": WAVELET,
         "self-supervised": SELF_SUPERVISED,
         "joint": JOINT,
     }

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from switchrecon.config import Config
 from switchrecon.errors import ConfigError
+from switchrecon.nets.classical import TotalVariation, Wavelet
 from switchrecon.nets.discriminator import Discriminator
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import CodeGenerator, Generator
@@ -24,18 +25,25 @@ def plain_generator(config: Config, adaptive: bool) -> Generator:
     return Generator(*sizes, adaptive, config.output_deviation)
 
 
-def build_generator(config: Config, adaptive: bool) -> Generator | Unrolled:
-    """The network for X → Y: the paper's G, or cascades of it or of a small U-Net with data consistency between.
+def build_generator(config: Config, adaptive: bool) -> nn.Module:
+    """What maps X to Y: the paper's G; cascades of it or of a small U-Net with data consistency between; or
+    compressed sensing, whose one parameter is its regularisation weight.
 
     Raises
     ------
     ConfigError
-        If cascades do not go with the other settings.
+        If the network does not go with the other settings.
     """
-    if config.cascades == 0:
+    if config.network == "paper":
         return plain_generator(config, adaptive)
     if config.representation != "complex":
-        raise ConfigError("cascades need representation 'complex': magnitudes are not consistent with k-space")
+        raise ConfigError(
+            f"network '{config.network}' needs representation 'complex': magnitudes are not consistent with k-space"
+        )
+    if config.network == "total-variation":
+        return TotalVariation(config.iterations)
+    if config.network == "wavelet":
+        return Wavelet(config.iterations)
     if adaptive and (config.refiner, config.cascade_weights) != ("generator", "shared"):
         raise ConfigError(
             "cascades of a generator with AdaIN, which also undersamples, need refiner 'generator' and cascade_weights "
@@ -53,7 +61,7 @@ def build_generator(config: Config, adaptive: bool) -> Generator | Unrolled:
 
 def run(network: nn.Module, image: Tensor, mask: Tensor) -> Tensor:
     """Reconstruct an image (B, channels, H, W), sampled with mask (B, H, W)."""
-    return network(image, mask) if isinstance(network, Unrolled) else network(image)
+    return network(image) if isinstance(network, Generator) else network(image, mask)
 
 
 class Generators(nn.Module):

@@ -1,0 +1,91 @@
+"""Compressed sensing against its optimality conditions, and its tuning by training."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from switchrecon.config import load_config
+from switchrecon.evaluate import evaluate
+from switchrecon.fourier import fourier, inverse_fourier
+from switchrecon.masks import draw_mask
+from switchrecon.nets import classical
+from switchrecon.nets.classical import TotalVariation, Wavelet, gradient, gradient_adjoint, shrink_haar
+from switchrecon.operators import Fourier, Sampling
+from switchrecon.train import train
+from tests.conftest import blob_images, tiny_config
+
+MASK = torch.from_numpy(draw_mask(tiny_config().mask, (64, 64), volume="v", index=0))[None]
+TRUTH = torch.from_numpy(blob_images(1, 1))
+MEASURED = Sampling(MASK)(fourier(TRUTH))
+
+
+def test_gradient_and_its_adjoint() -> None:
+    random = torch.Generator().manual_seed(0)
+    u = torch.randn(3, 6, 7, dtype=torch.complex128, generator=random)
+    v = torch.randn(2, 3, 6, 7, dtype=torch.complex128, generator=random)
+    left = torch.vdot(v.flatten(), gradient(u).flatten())
+    torch.testing.assert_close(left, torch.vdot(gradient_adjoint(v).flatten(), u.flatten()))
+
+
+def total_variation(image: torch.Tensor) -> float:
+    return float(gradient(image).abs().square().sum(0).sqrt().sum())
+
+
+def test_total_variation_finds_the_minimum() -> None:
+    weight = torch.tensor(0.02)
+
+    def cost(image: torch.Tensor) -> float:
+        error = (Sampling(MASK) @ Fourier())(image) - MEASURED
+        return 0.5 * float(error.abs().square().sum()) + float(weight) * total_variation(image)
+
+    found = TotalVariation(400).solve(MEASURED, MASK, weight)
+    best = cost(found)
+    assert best < cost(TotalVariation(20).solve(MEASURED, MASK, weight))
+    assert best < min(cost(TRUTH), cost(inverse_fourier(MEASURED)))
+    random = torch.Generator().manual_seed(1)
+    for size in (1e-3, 1e-2):  # no small change of the solution is cheaper
+        for _ in range(5):
+            change = torch.randn(TRUTH.shape, dtype=torch.complex64, generator=random)
+            assert cost(found + size * change) > best
+
+
+def test_haar_shrinkage_is_the_identity_at_zero_and_removes_details_at_large_weights() -> None:
+    random = torch.Generator().manual_seed(2)
+    image = torch.randn(2, 16, 24, dtype=torch.complex64, generator=random)
+    torch.testing.assert_close(shrink_haar(image, torch.tensor(1e-12), 3), image)
+    flat = shrink_haar(image, torch.tensor(1e6), 3)
+    blocks = image.reshape(2, 2, 8, 3, 8).mean((2, 4))
+    torch.testing.assert_close(flat, blocks.repeat_interleave(8, 1).repeat_interleave(8, 2))
+    # One level of one block by hand: details (1, 0, 0) of [[1, 0], [1, 0]] shrink from 1 to 1 − 0.25.
+    block = torch.tensor([[1, 0], [1, 0]], dtype=torch.complex64)
+    torch.testing.assert_close(
+        shrink_haar(block, torch.tensor(0.25), 1), torch.tensor([[0.875, 0.125], [0.875, 0.125]]).to(torch.complex64)
+    )
+    odd = torch.randn(1, 7, 8, dtype=torch.complex64, generator=random)
+    assert torch.equal(shrink_haar(odd, torch.tensor(1.0), 2), odd)
+
+
+@pytest.mark.parametrize("solver", [TotalVariation(60), Wavelet(60)])
+def test_both_are_better_than_zero_filling_on_piecewise_constant_images(solver: TotalVariation | Wavelet) -> None:
+    zero_filled = inverse_fourier(MEASURED)
+    found = solver.solve(MEASURED, MASK, torch.tensor(0.01))
+    errors = [float((image - TRUTH).abs().square().mean()) for image in (found, zero_filled)]
+    assert errors[0] < 0.5 * errors[1]
+
+
+@pytest.mark.parametrize("method", ["total-variation", "wavelet"])
+def test_training_tunes_the_weight_on_simulated_pairs(
+    method: str, tmp_path: Path, make_scan: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, test = make_scan("full", 1), make_scan("test", 2)
+    monkeypatch.setattr(classical, "START", 0.2)  # far too smooth
+    found = {}
+    for steps in (1, 60):
+        config = load_config(None, [f"steps={steps}", "learning_rate=1", "augment=none"], method=method)
+        run = train(config, [full], [], tmp_path / f"run{steps}")
+        metrics = evaluate([run], [test], tmp_path / f"out{steps}")
+        found[steps] = metrics["methods"][method]["psnr"]["mean"]
+    assert found[60] > found[1] + 1
+    assert found[60] > metrics["methods"]["zero-filled"]["psnr"]["mean"] + 1
