@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from switchrecon.checkpoint import load_model
 from switchrecon.config import load_config
 from switchrecon.evaluate import evaluate
 from switchrecon.fourier import fourier, inverse_fourier
@@ -80,12 +81,15 @@ def test_training_tunes_the_weight_on_simulated_pairs(
     method: str, tmp_path: Path, make_scan: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full, test = make_scan("full", 1), make_scan("test", 2)
-    monkeypatch.setattr(classical, "START", 0.2)  # far too smooth
-    found = {}
-    for steps in (1, 60):
-        config = load_config(None, [f"steps={steps}", "learning_rate=1", "augment=none"], method=method)
-        run = train(config, [full], [], tmp_path / f"run{steps}")
-        metrics = evaluate([run], [test], tmp_path / f"out{steps}")
-        found[steps] = metrics["methods"][method]["psnr"]["mean"]
-    assert found[60] > found[1] + 1
-    assert found[60] > metrics["methods"]["zero-filled"]["psnr"]["mean"] + 1
+    weights = {}
+    for start in (0.05, 1e-4):  # far too smooth, and far too little
+        monkeypatch.setattr(classical, "START", start)
+        config = load_config(None, ["steps=40", "learning_rate=1", "augment=none", "iterations=25"], method=method)
+        run = train(config, [full], [], tmp_path / f"from {start}")
+        [tensor] = load_model(run / "model.safetensors")[0].values()
+        weights[start] = float(tensor.exp())
+    assert weights[0.05] < 0.05
+    assert weights[1e-4] > 2e-4
+    metrics = evaluate([run], [test], tmp_path / "out")
+    psnr = {name: values["psnr"]["mean"] for name, values in metrics["methods"].items()}
+    assert psnr[method] > psnr["zero-filled"]
