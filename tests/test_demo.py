@@ -17,11 +17,11 @@ def test_the_demo_runs_continues_and_ends_with_a_report(tmp_path: Path, monkeypa
     report = demo.run_demo(out, steps=2)
     assert report == out / "report.html"
     metrics = json.loads((out / "metrics.json").read_text())["methods"]
-    assert {"zero-filled", "switchable", "switchable/generator", "simulated"} <= set(metrics)
+    assert {"zero-filled", "switchable", "switchable/generator", "simulated", "joint"} <= set(metrics)
     page = report.read_text()
     assert "width 12 instead of 32" in page
     assert "not a medical device" in page
-    assert np.load(out / "real" / "data-consistency-none" / "mr-slice.npy").shape == (256, 256)
+    assert np.load(out / "real" / "switchable" / "mr-slice.npy").shape == (256, 256)
     before = (out / "switchable" / "model.safetensors").stat().st_mtime_ns
     demo.run_demo(out, steps=2)
     assert (out / "switchable" / "model.safetensors").stat().st_mtime_ns == before

@@ -10,12 +10,16 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from switchrecon.checkpoint import load_checkpoint, load_model, save_checkpoint
+from switchrecon import Reconstructor
+from switchrecon.checkpoint import load_checkpoint, load_model, save_checkpoint, save_model
 from switchrecon.config import load_config
 from switchrecon.data.batches import Batches
 from switchrecon.data.piles import read_training_data
 from switchrecon.errors import ConfigError, DataError, RunError, SwitchreconError
+from switchrecon.evaluate import evaluate
+from switchrecon.fourier import fourier
 from switchrecon.log import read_log
+from switchrecon.masks import draw_mask
 from switchrecon.methods import METHODS, WARM_UP, find_method
 from switchrecon.passes import Pass
 from switchrecon.state import build_state
@@ -249,3 +253,33 @@ def test_a_seal_covers_the_description(tmp_path: Path) -> None:
 def test_a_loss_that_is_no_number_stops_the_run(tmp_path: Path, piles: tuple[list[Path], list[Path]]) -> None:
     with pytest.raises(RunError, match="training diverged"):
         train(tiny_config("learning_rate=1e30", "steps=6"), *piles, tmp_path / "run")
+
+
+@pytest.mark.parametrize("name", ["self-supervised", "joint", "total-variation", "wavelet"])
+def test_methods_that_know_the_physics_run_from_scans_to_metrics(
+    name: str, tmp_path: Path, make_scan: Callable[..., Path]
+) -> None:
+    config = tiny_config(f"method={name}", "cascades=2", "unet_width=2", "iterations=3")
+    run = train(config, [make_scan("full", 1)], [make_scan("sub", 2)], tmp_path / "run")
+    metrics = evaluate([run], [make_scan("test", 3)], tmp_path / "out")
+    assert metrics["methods"][name]["psnr"]["mean"] > 5
+    again = train(config, [make_scan("full", 1)], [make_scan("sub", 2)], tmp_path / "again")
+    assert (again / "model.safetensors").stat().st_size == (run / "model.safetensors").stat().st_size
+    assert (
+        load_model(again / "model.safetensors")[1]["weights_sha256"]
+        == (load_model(run / "model.safetensors")[1]["weights_sha256"])
+    )
+    if name in ("self-supervised", "joint"):  # measured samples are in the result as they were
+        kspace = np.load(make_scan("test", 3))
+        mask = draw_mask(config.mask, (64, 64), volume="v", index=0)
+        image = Reconstructor.load(run)(kspace, mask)
+        found = fourier(torch.from_numpy(image)).numpy()
+        assert np.abs(found - kspace)[..., mask].max() < 1e-4 * np.abs(kspace).max()
+
+
+def test_a_model_that_does_not_fit_its_settings_is_refused(tmp_path: Path, make_scan: Callable[..., Path]) -> None:
+    run = train(tiny_config("method=simulated"), [make_scan("full", 1)], [], tmp_path / "run")
+    tensors, card = load_model(run / "model.safetensors")
+    save_model(run / "model.safetensors", tensors, {**card, "config": {**card["config"], "width": 3}})
+    with pytest.raises(RunError, match="do not fit its settings"):
+        Reconstructor.load(run)

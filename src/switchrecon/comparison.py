@@ -83,7 +83,8 @@ def data_statement(config: Config, runs: dict[str, Run]) -> list[str]:
                 f"{synthetic}), {pile['dropped']} near-empty slices dropped."
             )
     sentences.append("No reference subject was used for training.")
-    if config.phase == "none" and any(run.card["data"]["full"]["synthetic"] for run in runs.values()):
+    piles = [pile for run in runs.values() for pile in run.card["data"].values()]
+    if config.phase == "none" and any(pile["synthetic"] for pile in piles):
         sentences.append(
             "Synthetic k-space without phase is conjugate symmetric, which no scanner offers: figures are optimistic."
         )

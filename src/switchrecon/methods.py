@@ -147,7 +147,7 @@ SELF_SUPERVISED = Method(
 )
 JOINT = Method(
     SINGLE,
-    (Phase(GENERATOR, {simulated_pairs: 1, held_out_samples: 1, equivariance: 1}),),
+    (Phase(GENERATOR, {simulated_pairs: 1, held_out_samples: 0.3}),),
     settings=UNROLLED,
 )
 

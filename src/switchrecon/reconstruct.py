@@ -99,7 +99,12 @@ class Reconstructor:
 
         def part(module: Any, prefix: str) -> Any:
             weights = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-            module.load_state_dict(weights)
+            try:
+                module.load_state_dict(weights)
+            except RuntimeError as error:
+                raise RunError(
+                    f"{folder}: its weights do not fit its settings, or another version made them"
+                ) from error
             return module
 
         generator = build_generator(config, card["adaptive"])
