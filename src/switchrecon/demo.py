@@ -72,8 +72,8 @@ def reduced(config: Config) -> list[str]:
         f"{min(config.warm_up, (config.steps or 0) // 10)} of switchable towards the identity.",
         "Images without phase, as in the paper: their k-space is conjugate symmetric, which no scanner offers and "
         "which helps data consistency. switchable and simulated work on magnitudes, joint on complex images.",
-        "joint, the method that we recommend, is not the paper's: it learns from the same two piles, with four cascades "
-        f"and data consistency between them, in {METHODS['joint']['steps']} steps.",
+        "joint, the method that we recommend, is not the paper's: it learns from the same two piles, with four "
+        f"cascades and data consistency between them, in {METHODS['joint']['steps']} steps.",
         "switchable is shown with the ensemble estimate, which the demo recommends, and with the generator alone, "
         "which is the paper's.",
     ]
