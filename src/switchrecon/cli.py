@@ -227,6 +227,35 @@ def report(
         typer.echo(f"report: {write_report(folder)}")
 
 
+@app.command("compare-domains", context_settings=SPILLED)
+def compare_domains(
+    context: typer.Context,
+    full: FullOption,
+    sub: SubOption,
+    out: OutOption,
+    config: ConfigOption = None,
+    settings: SetOption = [],  # noqa: B006
+) -> None:
+    """Test before any training whether the two piles are alike: in contrast, anatomy, sharpness, noise and phase.
+
+    Uses what both show without aliasing, the fully sampled centre of k-space. Writes domains.json and domains.png.
+    """
+    _refuse_spilled(context)
+    from switchrecon.config import load_config
+    from switchrecon.domains import compare_domains as compare
+
+    found = compare(full, sub, load_config(config, settings), out)
+    typer.echo(found["sentence"])
+    value = found["auc"]
+    typer.echo(
+        f"AUC {value['value']:.2f} [{value['low']:.2f}, {value['high']:.2f}] (0.5: alike, 1: told apart every time), "
+        f"{found['subjects']['full']} and {found['subjects']['sub']} subjects; {found['masks']}"
+    )
+    for entry in found["differences"]:
+        typer.echo(f"  {entry['about']:10s} {entry['what']:42s} {entry['standardised']:+.2f} standard deviations")
+    typer.echo(f"pictures: {out / 'domains.png'}")
+
+
 @app.command()
 def masks(
     out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="The picture.")] = Path("masks.png"),

@@ -141,7 +141,7 @@ UNROLLED = MappingProxyType({"network": "unrolled"})
 
 SELF_SUPERVISED = Method(
     SINGLE,
-    (Phase(GENERATOR, {held_out_samples: 1, equivariance: 1}),),
+    (Phase(GENERATOR, {held_out_samples: 1, equivariance: 0.3}),),
     pairing="undersampled",
     settings=UNROLLED,
 )

@@ -1,0 +1,290 @@
+"""Are the two piles alike? A two-sample test on what both show without aliasing: low-resolution images and noise.
+
+The centre of X's k-space is fully sampled, so that its low-resolution image is as good as Y's, before any training.
+Adversarial methods match G(X) to Y: where the piles differ in contrast, noise or anatomy, they learn that difference
+as if it were part of the reconstruction.
+"""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from switchrecon.config import Config
+from switchrecon.data.files import find_files, read_scan
+from switchrecon.data.piles import check_disjoint, evenly, usable_slices
+from switchrecon.data.scan import Scan
+from switchrecon.data.write import write_text
+from switchrecon.errors import DataError
+from switchrecon.fourier import inverse_fourier
+from switchrecon.look import save_grid
+from switchrecon.masks import centre_slice, full_centre_fraction, line_wise, measured_acceleration
+from switchrecon.seeds import numpy_random
+
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+FEATURES = (
+    *(("contrast", f"brightness quantile {q:g}") for q in QUANTILES),
+    ("contrast", "middle over rim"),
+    ("contrast", "part that is brighter than four fifths"),
+    ("anatomy", "part of the field of view that is filled"),
+    ("anatomy", "height over width"),
+    ("sharpness", "fine over coarse structure"),
+    ("noise", "noise over signal"),
+    ("phase", "spread of the phase"),
+)
+"""What each number of a slice is about, and what it is."""
+RIDGE = 0.1  # of the variance of all slices, so that no number counts without limit
+RESAMPLES = 2000
+DIFFER, ALIKE = 0.65, 0.75  # of AUC: its interval lies above the first, or below the second
+ENOUGH = 4  # subjects in each pile, before they are called alike
+LARGE = 0.8  # a standardised difference that is worth naming
+OUTER = 0.85  # of Nyquist: where noise is measured
+SHOWN = 6
+
+
+@dataclass
+class Domain:
+    """Numbers and examples of one pile."""
+
+    features: np.ndarray  # (slices, features)
+    subjects: list[str]  # of each slice
+    examples: list[np.ndarray]
+    paths: dict[str, Path]
+    accelerations: list[float]
+    lines: bool
+
+
+def low_resolution_centre(kspace: np.ndarray, fraction: float) -> np.ndarray:
+    """Complex image of the centre of k-space alone, at its own small size, Hann-weighted; (H, W) → (h, w)."""
+    rows, columns = (centre_slice(n, max(fraction, 3 / n)) for n in kspace.shape)
+    centre = kspace[rows, columns]
+    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in centre.shape))
+    return inverse_fourier(torch.from_numpy((centre * window).astype(np.complex64))).numpy()
+
+
+def noise_level(kspace: np.ndarray, mask: np.ndarray) -> float:
+    """Standard deviation of the noise in each of real and imaginary part, from the outermost measured samples.
+
+    The median magnitude there over √(2 ln 2), as for complex Gaussian noise. Signal that reaches so far out makes it an
+    upper bound. NaN where nothing was measured there.
+
+    Parameters
+    ----------
+    kspace, mask
+        Complex and boolean, both (H, W).
+    """
+    rows, columns = (np.abs(np.arange(n) - n // 2) / (n / 2) for n in kspace.shape)
+    outer = mask & (np.maximum(rows[:, None], columns[None, :]) > OUTER)
+    values = np.abs(kspace[outer])
+    return float(np.median(values) / math.sqrt(2 * math.log(2))) if values.size else math.nan
+
+
+def slice_features(kspace: np.ndarray, mask: np.ndarray, fraction: float) -> tuple[list[float], np.ndarray]:
+    """The numbers of one slice, free of its scale, and the magnitude of its low-resolution image."""
+    image = low_resolution_centre(kspace, fraction)
+    magnitude = np.abs(image)
+    bright = np.quantile(magnitude, 0.99) or 1.0
+    inside = magnitude > 0.1 * bright
+    rows, columns = np.nonzero(inside)
+    spread = [max(float(np.std(place)), 0.3) / n for place, n in zip((rows, columns), image.shape, strict=True)]
+    distance = np.hypot((rows - rows.mean()) / spread[0], (columns - columns.mean()) / spread[1])
+    core = np.zeros_like(inside)
+    core[rows, columns] = distance <= np.median(distance)
+    rim = inside & ~core
+    energy = np.abs(np.fft.fftshift(np.fft.fft2(magnitude))) ** 2
+    radius = np.hypot(*np.meshgrid(*((np.arange(n) - n // 2) / n for n in image.shape), indexing="ij"))
+    fine, coarse = energy[radius > 0.2].sum(), energy[(radius <= 0.2) & (radius > 0)].sum()
+    noise = noise_level(kspace, mask)
+    numbers = [
+        *np.quantile(magnitude[inside] / bright, QUANTILES),
+        math.log(magnitude[core].mean() / magnitude[rim].mean()) if rim.any() else 0.0,
+        float((magnitude[inside] > 0.8 * bright).mean()),
+        float(inside.mean()),
+        math.log(spread[0] / spread[1]),
+        math.log((fine + 1e-12) / (coarse + 1e-12)),
+        math.log10((noise + 1e-12) / bright) if math.isfinite(noise) else 0.0,
+        1 - float(np.abs(image[inside].sum()) / magnitude[inside].sum()),
+    ]
+    return numbers, magnitude
+
+
+def read_domain(paths: Sequence[str | Path], config: Config, fraction: float | None) -> tuple[Domain, float]:
+    """Numbers of every usable slice of a pile, at the scans' own matrix, and the centre that was used.
+
+    Parameters
+    ----------
+    paths
+        Files, folders or patterns.
+    config
+        Mask settings (the centre to look for) and what counts as empty.
+    fraction
+        Centre that both piles have; None finds the one that all these scans have.
+    """
+    scans = [read_scan(path, config) for path in find_files(paths)]
+    found = [_fraction(scan, config) for scan in scans]
+    used = min(found) if fraction is None else fraction
+    domain = Domain(np.empty((0, len(FEATURES))), [], [], {}, [], False)
+    rows = []
+    for scan in scans:
+        domain.paths.setdefault(scan.subject, scan.path)
+        for index in evenly(usable_slices(scan, config), config.slices_per_scan):
+            mask = scan.mask[index] if scan.mask is not None else np.ones(scan.matrix, dtype=bool)
+            numbers, image = slice_features(scan.kspace[index], mask, used)
+            rows.append(numbers)
+            domain.subjects.append(scan.subject)
+            domain.examples.append(image / (image.max() or 1))
+            domain.accelerations.append(measured_acceleration(mask))
+        domain.lines |= scan.mask is not None and line_wise(scan.mask[0])
+    domain.features = np.array(rows)
+    return domain, used
+
+
+def _fraction(scan: Scan, config: Config) -> float:
+    wanted = config.mask.center_fraction
+    return wanted if scan.mask is None else min(full_centre_fraction(mask, wanted) for mask in scan.mask)
+
+
+def auc(negative: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve: the probability that a positive score is larger, ties counting half."""
+    order = np.sort(negative)
+    below = np.searchsorted(order, positive, "left") + np.searchsorted(order, positive, "right")
+    return float(below.mean() / (2 * len(negative)))
+
+
+def cross_validated_scores(full: Domain, sub: Domain) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of each slice by a discriminant that has seen none of its subject; larger means more like X.
+
+    The discriminant takes the numbers as independent: with a handful of subjects, their correlations cannot be known.
+    Each fold leaves out some subjects of each pile; a pile of one subject is cut into two halves of slices instead.
+    """
+    folds = min(5, *(max(2, len(set(domain.subjects))) for domain in (full, sub)))
+    parts = [_parts(domain, folds) for domain in (full, sub)]
+    scores = [np.zeros(len(domain.subjects)) for domain in (full, sub)]
+    for fold in range(folds):
+        train = [domain.features[part != fold] for domain, part in zip((full, sub), parts, strict=True)]
+        everything = np.concatenate(train)
+        centre, scale = everything.mean(0), everything.std(0) + 1e-9
+        y, x = ((own - centre) / scale for own in train)
+        direction = (x.mean(0) - y.mean(0)) / ((y.var(0) + x.var(0)) / 2 + RIDGE)
+        middle = (x.mean(0) + y.mean(0)) / 2
+        for place, domain in enumerate((full, sub)):
+            left_out = parts[place] == fold
+            scores[place][left_out] = ((domain.features[left_out] - centre) / scale - middle) @ direction
+    return scores[0], scores[1]
+
+
+def _parts(domain: Domain, folds: int) -> np.ndarray:
+    names = list(dict.fromkeys(domain.subjects))
+    if len(names) == 1:
+        return (np.arange(len(domain.subjects)) * 2 // len(domain.subjects)).clip(0, folds - 1)
+    return np.array([names.index(subject) % folds for subject in domain.subjects])
+
+
+def auc_interval(scores: Sequence[np.ndarray], subjects: Sequence[Sequence[str]]) -> tuple[float, float]:
+    """95 % bootstrap interval of the AUC: subjects are drawn with replacement in each pile, with all their slices."""
+    random = numpy_random("domains")
+    groups = [
+        [own[np.array(names) == name] for name in dict.fromkeys(names)]
+        for own, names in zip(scores, subjects, strict=True)
+    ]
+    drawn = []
+    for _ in range(RESAMPLES):
+        y, x = (np.concatenate([pile[i] for i in random.randint(len(pile), size=len(pile))]) for pile in groups)
+        drawn.append(auc(y, x))
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def compare_domains(
+    full: Sequence[str | Path], sub: Sequence[str | Path], config: Config, out: Path | None = None
+) -> dict[str, Any]:
+    """Compare the two piles and say in plain words whether and how they differ.
+
+    Parameters
+    ----------
+    full, sub
+        Paths of the piles, disjoint subjects. Scans are read at their own matrix.
+    config
+        Mask settings say how large a centre is looked for.
+    out
+        Gets ``domains.json`` and ``domains.png``.
+
+    Returns
+    -------
+    dict
+        ``verdict`` (differ, alike or unknown), ``sentence``, ``auc`` with its interval, and the standardised difference
+        of every number.
+
+    Raises
+    ------
+    DataError
+        For files that cannot be used, a subject in both piles, or fewer than four slices in one.
+    """
+    x, fraction = read_domain(sub, config, None)
+    y, _ = read_domain(full, config, fraction)
+    check_disjoint(y.paths, x.paths, "--full and --sub")
+    for domain, what in ((y, "--full"), (x, "--sub")):
+        if len(domain.subjects) < 4:
+            raise DataError(f"{what}: {len(domain.subjects)} slices are too few for a comparison; expected at least 4")
+    scores = cross_validated_scores(y, x)
+    value = auc(*scores)
+    low, high = auc_interval(scores, (y.subjects, x.subjects))
+    spread = np.sqrt((y.features.var(0) + x.features.var(0)) / 2) + 1e-9
+    effects = (x.features.mean(0) - y.features.mean(0)) / spread
+    fewest = min(len(set(y.subjects)), len(set(x.subjects)))
+    verdict = "unknown"
+    if fewest > 1 and low > DIFFER:
+        verdict = "differ"
+    elif fewest >= ENOUGH and high < ALIKE:
+        verdict = "alike"
+    result = {
+        "verdict": verdict,
+        "sentence": _sentence(verdict, effects, fewest == 1),
+        "auc": {"value": value, "low": low, "high": high},
+        "subjects": {"full": len(set(y.subjects)), "sub": len(set(x.subjects))},
+        "slices": {"full": len(y.subjects), "sub": len(x.subjects)},
+        "center_fraction": fraction,
+        "masks": _masks(x),
+        "differences": [
+            {"about": about, "what": what, "standardised": float(effect)}
+            for (about, what), effect in zip(FEATURES, effects, strict=True)
+        ],
+    }
+    if out is not None:
+        shown = [evenly(domain.examples, SHOWN) for domain in (y, x)]
+        titles = [
+            [f"{name} {i + 1}" for i in range(len(row))] for name, row in zip(("full", "sub"), shown, strict=True)
+        ]
+        save_grid(out / "domains.png", shown, titles, None)
+        write_text(out / "domains.json", json.dumps(result, indent=1))
+    return result
+
+
+def _masks(domain: Domain) -> str:
+    mean = sum(domain.accelerations) / len(domain.accelerations)
+    if mean < 1.01:
+        return "the scans of --sub are fully sampled; they would be undersampled by the mask settings"
+    return f"the scans of --sub have {'line' if domain.lines else 'point'} masks of acceleration {mean:.2f}"
+
+
+def _sentence(verdict: str, effects: np.ndarray, few: bool) -> str:
+    largest: dict[str, float] = {}
+    for (about, _), effect in zip(FEATURES, effects, strict=True):
+        largest[about] = max(largest.get(about, 0.0), abs(float(effect)))
+    named = [about for about, size in sorted(largest.items(), key=lambda pair: -pair[1]) if size > LARGE]
+    seen = f" What is seen differs in {', '.join(named)}." if named else ""
+    if few:
+        return f"One subject in a pile: a difference of the piles cannot be told from one of two people.{seen}"
+    if verdict == "differ":
+        return (
+            f"The piles differ, in {', '.join(named) or 'a combination of small things'}: matching reconstructions of "
+            "X to Y would teach that difference; use joint, not an adversarial method."
+        )
+    if verdict == "alike":
+        return "No difference of the piles was found at low resolution: matching reconstructions of X to Y is allowed."
+    return f"It cannot be told whether the piles differ: more subjects are needed. Prefer joint.{seen}"

@@ -1,0 +1,123 @@
+"""The comparison of two piles: its numbers, its verdicts, and its honesty about few subjects."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from switchrecon.config import Config
+from switchrecon.domains import (
+    FEATURES,
+    auc,
+    auc_interval,
+    compare_domains,
+    low_resolution_centre,
+    noise_level,
+    slice_features,
+)
+from switchrecon.errors import DataError
+from switchrecon.fourier import fourier
+from switchrecon.masks import draw_mask
+from tests.conftest import blob_images, tiny_config
+
+FULL_MASK = np.ones((64, 64), dtype=bool)
+
+
+def kspace_of(images: np.ndarray) -> np.ndarray:
+    return fourier(torch.from_numpy(images.astype(np.complex64))).numpy()
+
+
+def pile(folder: Path, subjects: range, change: Callable[[np.ndarray], np.ndarray] = lambda u: u) -> Path:
+    folder.mkdir()
+    for subject in subjects:
+        np.save(folder / f"s{subject}.npy", kspace_of(change(blob_images(subject, 6))))
+    return folder
+
+
+def darker_outside(images: np.ndarray) -> np.ndarray:
+    """Another contrast: weak signal is suppressed."""
+    return images * np.abs(images) ** 1.5
+
+
+def test_auc_by_hand() -> None:
+    assert auc(np.array([0.0, 1.0]), np.array([2.0, 3.0])) == 1
+    assert auc(np.array([0.0, 2.0]), np.array([1.0, 3.0])) == 0.75
+    assert auc(np.array([1.0, 1.0]), np.array([1.0])) == 0.5
+
+
+def test_the_interval_is_over_subjects() -> None:
+    scores = [np.zeros(20), np.r_[np.ones(10), -np.ones(10)]]  # one subject of X above all, one below
+    low, high = auc_interval(scores, [["a"] * 10 + ["b"] * 10, ["c"] * 10 + ["d"] * 10])
+    assert (low, high) == (0, 1)
+
+
+def test_noise_level_is_that_of_the_outer_samples() -> None:
+    random = np.random.RandomState(0)
+    noise = 0.3 * (random.normal(size=(128, 96)) + 1j * random.normal(size=(128, 96)))
+    mask = random.uniform(size=noise.shape) < 0.5
+    assert noise_level(noise, mask) == pytest.approx(0.3, rel=0.05)
+    centre_only = np.zeros_like(mask)
+    centre_only[60:68, 44:52] = True
+    assert np.isnan(noise_level(noise, centre_only))
+
+
+def test_features_do_not_depend_on_scale_or_on_unmeasured_samples() -> None:
+    kspace = kspace_of(blob_images(3, 1))[0]
+    mask = draw_mask(tiny_config().mask, (64, 64), volume="v", index=0)
+    numbers, image = slice_features(kspace, FULL_MASK, 0.08)
+    assert len(numbers) == len(FEATURES)
+    scaled, _ = slice_features(1e6 * kspace, FULL_MASK, 0.08)
+    np.testing.assert_allclose(scaled, numbers, rtol=1e-4, atol=1e-5)
+    undersampled, _ = slice_features(kspace * mask, mask, 0.08)
+    noise = [what for _, what in FEATURES].index("noise over signal")
+    np.testing.assert_allclose(np.delete(undersampled, noise), np.delete(numbers, noise), rtol=1e-4, atol=1e-5)
+    assert image.shape == (5, 5)
+    assert low_resolution_centre(kspace, 0.0).shape == (3, 3)
+
+
+def test_alike_piles_and_different_ones(tmp_path: Path) -> None:
+    full, sub = pile(tmp_path / "full", range(8)), pile(tmp_path / "sub", range(10, 18))
+    other = pile(tmp_path / "other", range(20, 28), darker_outside)
+    found = compare_domains([full], [sub], Config(), tmp_path / "out")
+    assert found["verdict"] != "differ"
+    assert found["subjects"] == {"full": 8, "sub": 8}
+    assert "fully sampled" in found["masks"]
+    assert json.loads((tmp_path / "out" / "domains.json").read_text()) == found
+    assert (tmp_path / "out" / "domains.png").read_bytes()[:4] == b"\x89PNG"
+    different = compare_domains([full], [other], Config())
+    assert different["verdict"] == "differ"
+    assert different["sentence"].startswith("The piles differ, in ")
+    assert different["auc"]["low"] > 0.65
+    assert different["auc"]["value"] > found["auc"]["high"]
+
+
+def test_undersampling_alone_is_no_difference(tmp_path: Path, make_scan: Callable[..., Path]) -> None:
+    masks = [draw_mask(tiny_config().mask, (64, 64), volume="v", index=i) for i in range(6)]
+    full = [make_scan("full", subject, slices=6) for subject in range(6)]
+    sub = [make_scan("sub", subject, slices=6, mask=np.stack(masks)) for subject in range(10, 16)]
+    found = compare_domains(full, sub, Config())
+    assert found["verdict"] != "differ"
+    assert "point masks of acceleration" in found["masks"]
+
+
+def test_one_subject_cannot_speak_for_a_pile(tmp_path: Path) -> None:
+    full, other = pile(tmp_path / "full", range(1)), pile(tmp_path / "other", range(20, 28), darker_outside)
+    found = compare_domains([full], [other], Config())
+    assert found["verdict"] == "unknown"
+    assert found["sentence"].startswith("One subject in a pile")
+    with pytest.raises(DataError, match="both --full and --sub"):
+        compare_domains([full], [full], Config())
+    few = pile(tmp_path / "few", range(30, 31), lambda u: u[:2])
+    with pytest.raises(DataError, match="2 slices are too few"):
+        compare_domains([other], [few], Config())
+
+
+def test_the_command_line_says_it_in_a_sentence(run_cli: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+    full, other = pile(tmp_path / "full", range(6)), pile(tmp_path / "other", range(20, 26), darker_outside)
+    code, out, err = run_cli("compare-domains", "--full", full, "--sub", other, "--out", tmp_path / "out")
+    assert code == 0, err
+    assert out.startswith("The piles differ, in ")
+    assert "AUC 1.00" in out or "AUC 0.9" in out
