@@ -114,6 +114,9 @@ def test_the_table_is_the_mean_of_the_cells(finished: Grid) -> None:
             rows = csv.DictReader((cell.folder / "evaluation" / "units.csv").read_text().splitlines())
             picked = [r for r in rows if (r["convention"], r["method"]) == ("slice-max", "supervised")]
             means.append(np.mean([float(r["ssim"]) for r in picked]))
+    cells = list(csv.DictReader((finished.out / "cells.csv").read_text().splitlines()))
+    mine = [float(r["ssim"]) for r in cells if (r["convention"], r["method"]) == ("slice-max", "supervised")]
+    assert mine == pytest.approx(means, rel=1e-5)
     assert table["methods"]["supervised"]["ssim"]["mean"] == pytest.approx(np.mean(means))
     assert table["methods"]["supervised"]["ssim"]["std"] == pytest.approx(np.std(means, ddof=1))
 

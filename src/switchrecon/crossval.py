@@ -15,7 +15,8 @@ from switchrecon.grid_progress import GridProgress
 from switchrecon.metrics import CONVENTIONS
 from switchrecon.paper_figures import draw_figures
 from switchrecon.recipe import Recipe
-from switchrecon.results import gather, tabulate
+from switchrecon.results import cell_rows, gather, tabulate
+from switchrecon.scores import csv_text
 from switchrecon.tables import csv_table, latex, markdown
 
 ENGINES = ("local", "ray")
@@ -140,7 +141,7 @@ def run_grid(
 
 
 def write_results(grid: Grid) -> dict[str, Any]:
-    """Write ``table.json``, ``.csv``, ``.md``, ``.tex``, the figures and ``report.html``; return the table.
+    """Write the table in four formats, ``cells.csv``, figures and ``report.html``; return the table.
 
     ``table.json`` has the recipe's convention; the other conventions stand beside it as ``table-NAME.*``.
 
@@ -161,6 +162,7 @@ def write_results(grid: Grid) -> dict[str, Any]:
         write_text(grid.out / f"{stem}.csv", csv_table(table))
         write_text(grid.out / f"{stem}.md", markdown(table))
         write_text(grid.out / f"{stem}.tex", latex(table))
+    write_text(grid.out / "cells.csv", csv_text(cell_rows(results)))
     figures = draw_figures(grid, results, tables[own])
     write_crossval_page(grid.out, list(tables.values()), figures, failures(grid))
     return tables[own]

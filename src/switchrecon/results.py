@@ -165,6 +165,23 @@ def _setting(grid: Grid, rows: dict[str, Row], convention: str) -> dict[str, Any
     }
 
 
+def cell_rows(results: Results) -> list[dict[str, Any]]:
+    """A row for each cell, estimate and convention: the mean of each metric over the cell's units."""
+    rows = []
+    for setting, methods in results.settings.items():
+        for name, row in methods.items():
+            for convention in CONVENTIONS:
+                for seed, values in row.values[convention, METRICS[0]].items():
+                    for fold in sorted({unit.fold for unit in values}):
+                        units = [unit for unit in values if unit.fold == fold]
+                        place = {"setting": setting, "method": name, "fold": fold, "seed": seed}
+                        means = {
+                            m: f"{np.mean([row.values[convention, m][seed][u] for u in units]):.6g}" for m in METRICS
+                        }
+                        rows.append({"convention": convention, **place, "units": len(units), **means})
+    return rows
+
+
 def finite(value: float | None) -> bool:
     """Whether there is a number to print."""
     return value is not None and math.isfinite(value)

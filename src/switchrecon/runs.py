@@ -97,9 +97,7 @@ def subject_hash(salt: str, subject: str) -> str:
 
 def machine() -> str:
     """What results and times were made on."""
-    return (
-        f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, no GPU"
-    )
+    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads (CPU)"
 
 
 def versions() -> dict[str, str]:
