@@ -332,6 +332,7 @@ def test_what_is_no_cross_validation_is_refused(tmp_path: Path) -> None:
 def a_table() -> dict[str, Any]:
     def row(psnr: float | None) -> dict[str, Any]:
         value = {"mean": psnr, "std": None if psnr is None else 0.5, "low": psnr, "high": psnr, "seed_std": None}
+        value["folds"] = {"0": psnr, "1": psnr}
         none = {"mean": None, "std": None, "low": None, "high": None, "seed_std": None}
         return {"psnr": value, "ssim": value, "nmse": value, "lpips": none}
 

@@ -38,8 +38,13 @@ EXAMPLES = 3
 
 
 def variants(own: Reconstructor, name: str) -> dict[str, Reconstructor]:
-    """Every estimate of a run: under ``name`` the run's own setting, under ``name/…`` the others."""
+    """Every estimate of a run: under ``name`` the run's own setting, under ``name/…`` the others.
+
+    A network that ends with hard data consistency has no others: they would be the same image.
+    """
     found = {name: own}
+    if (own.config.network, own.config.cascade_consistency) == ("unrolled", "hard"):
+        return found
     for consistency in DATA_CONSISTENCIES:
         for estimate in ESTIMATES if own.extractor is not None else ESTIMATES[:1]:
             changed = [estimate] if estimate != own.config.estimate else []

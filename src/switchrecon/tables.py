@@ -44,7 +44,9 @@ def _results(table: Mapping[str, Any], part: Mapping[str, Any], suffix: str) -> 
     header += ["paper: PSNR", "SSIM", "LPIPS"] if paper else []
     rows = []
     for method, values in part["methods"].items():
-        row = [method, *(spread(values[metric], DECIMALS[metric]) for metric in LABELS)]
+        folds = len(values["psnr"]["folds"])
+        part_of = f" ({folds} of {len(table['folds'])} folds)" if 0 < folds < len(table["folds"]) else ""
+        row = [method + part_of, *(spread(values[metric], DECIMALS[metric]) for metric in LABELS)]
         main = "/" not in method
         row += [_parameters(values.get("parameters")), _minutes(values.get("training_seconds"))] if main else ["", ""]
         if paper:
