@@ -103,6 +103,15 @@ def test_undersampling_alone_is_no_difference(tmp_path: Path, make_scan: Callabl
     assert "point masks of acceleration" in found["masks"]
 
 
+def test_zero_padding_is_no_difference(tmp_path: Path, make_scan: Callable[..., Path]) -> None:
+    padded = np.ones((6, 64, 64), dtype=bool)
+    padded[..., :8] = padded[..., -8:] = False
+    lines = draw_mask(tiny_config("mask.kind=random-1d").mask, (64, 64), volume="v", index=0)
+    full = [make_scan("full", subject, slices=6, mask=padded) for subject in range(6)]
+    sub = [make_scan("sub", subject, slices=6, mask=padded & lines) for subject in range(10, 16)]
+    assert compare_domains(full, sub, Config())["verdict"] != "differ"
+
+
 def test_one_subject_cannot_speak_for_a_pile(tmp_path: Path) -> None:
     full, other = pile(tmp_path / "full", range(1)), pile(tmp_path / "other", range(20, 28), darker_outside)
     found = compare_domains([full], [other], Config())

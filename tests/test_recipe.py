@@ -97,11 +97,25 @@ def test_settings_are_laid_over_each_other() -> None:
         ({"methods": {"../x": {}}}, "pattern"),
         ({"methods": {"switchable": {"widht": 3}}}, "setting default, method switchable: unknown setting 'widht'"),
         ({"common": {"mask.acceleration": 0}}, "greater than or equal to 1"),
+        ({"common": {"mask": "x", "mask.acceleration": 4}}, "has settings inside in another"),
+        ({"methods": {"iscl": {}, "joint": {"mask.acceleration": 8}}}, "rows iscl and joint differ in mask"),
     ],
 )
 def test_wrong_recipes_are_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         parse_recipe({**SMALL, **change}, "mine.yaml")
+
+
+def test_a_methods_own_settings_stand_over_the_common_ones() -> None:
+    plan = {**SMALL, "common": {"epochs": 5, "representation": "complex"}}
+    plan["methods"] = {"iscl": {}, "total-variation": {}, "joint": {"epochs": 3}, "wavelet": {"steps": 7}}
+    recipe = parse_recipe(plan, "r")
+    lengths = {
+        row: (recipe.config("default", row, 0).steps, recipe.config("default", row, 0).epochs)
+        for row in plan["methods"]
+    }
+    assert lengths == {"iscl": (None, 5), "total-variation": (100, None), "joint": (None, 3), "wavelet": (7, None)}
+    assert recipe.config("default", "joint", 0).network == "unrolled"
 
 
 def test_files_that_are_no_recipe(tmp_path: Path) -> None:

@@ -69,5 +69,8 @@ def test_seeds() -> None:
     second = {unit(0, "a"): 3.0, unit(0, "b"): 4.0}
     assert seed_average([first, second]) == {unit(0, "a"): 2.0, unit(0, "b"): 3.0}
     assert seed_average([]) == {}
+    partial = {unit(0, "a"): 5.0}  # a seed that is not finished takes nothing away
+    assert seed_average([first, partial]) == {unit(0, "a"): 3.0, unit(0, "b"): 2.0}
+    assert seed_spread([first, partial]) == pytest.approx(np.std([1, 5], ddof=1))
     assert seed_spread([first, second]) == pytest.approx(np.sqrt(2))  # means 1.5 and 3.5
     assert seed_spread([first]) is None

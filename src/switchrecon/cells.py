@@ -20,7 +20,7 @@ from switchrecon.checkpoint import sha256
 from switchrecon.config import Config, parse_config
 from switchrecon.data.files import find_files, subject_of
 from switchrecon.data.write import write_text
-from switchrecon.errors import ConfigError, DataError, RunError
+from switchrecon.errors import ConfigError, DataError, RunError, nearest
 from switchrecon.evaluate import evaluate
 from switchrecon.folds import Fold, split_subjects
 from switchrecon.look import write_heads
@@ -42,7 +42,7 @@ class Cell:
     Attributes
     ----------
     index
-        Its place in the grid, from 0.
+        Its place in this grid, from 0.
     setting, row, fold, seed
         Its place in the recipe.
     config
@@ -67,6 +67,11 @@ class Cell:
     folder: Path
     threads: int
     test_slices_per_scan: int | None
+
+    @property
+    def key(self) -> str:
+        """What ``--cell`` takes; it stays the same when the recipe grows."""
+        return f"{self.setting}/{self.row}/{self.fold}/{self.seed}"
 
     @property
     def name(self) -> str:
@@ -151,6 +156,20 @@ def make_grid(recipe: Recipe, data: Path, out: Path) -> Grid:
                 for row in recipe.methods:
                     cells.append(_cell(recipe, len(cells), (setting, row, number, seed), folds[number], scans, out))
     return Grid(recipe, out, data, len(scans), tuple(cells))
+
+
+def find_cell(grid: Grid, key: str) -> Cell:
+    """The cell with this key.
+
+    Raises
+    ------
+    ConfigError
+        If there is none; the message names the nearest one.
+    """
+    for cell in grid.cells:
+        if cell.key == key:
+            return cell
+    raise ConfigError(f"the grid has no cell '{key}'; {nearest(key, (cell.key for cell in grid.cells))}")
 
 
 def _cell(

@@ -50,15 +50,18 @@ def _data(facts: Facts) -> str:
 
 
 def _preprocessing(facts: Facts) -> str:
-    config, card = facts.config, facts.cards[0]
-    height, width = card["matrix"]
-    text = (
-        f"Resized in k-space to {height}x{width}; {config.representation} images, each slice divided by "
-        f"{config.headroom:g} times the maximum of its low-resolution image (central {card['center_fraction']:g} of "
-        f"k-space); slices under {config.empty_below:g} of the mean magnitude of their scan's brightest slice dropped. "
-        f"Retrospective undersampling: {config.mask.kind}, acceleration {config.mask.acceleration:g}, centre fraction "
-        f"{config.mask.center_fraction:g}, one mask for each {config.mask.per}."
-    )
+    def describe(card: Mapping[str, Any], config: Config) -> str:
+        height, width = card["matrix"]
+        return (
+            f"resized in k-space to {height}x{width}; {config.representation} images, each slice divided by "
+            f"{config.headroom:g} times the maximum of its low-resolution image (central "
+            f"{card['center_fraction']:g} of k-space); slices under {config.empty_below:g} of the mean magnitude of "
+            f"their scan's brightest slice dropped; retrospective undersampling {config.mask.kind}, acceleration "
+            f"{config.mask.acceleration:g}, centre fraction {config.mask.center_fraction:g}, one mask for each "
+            f"{config.mask.per}"
+        )
+
+    text = f"{_grouped(facts, describe)}."
     if any(pile["synthetic"] for own in facts.cards for pile in own["data"].values()):
         text += (
             " K-space was computed from magnitude images, so figures are optimistic for raw data (Shimron et al. 2022)."
@@ -79,20 +82,35 @@ def _subsets(facts: Facts) -> str:
     return "; ".join(limits) + "." if limits else "All slices that are not near empty."
 
 
+def _grouped(facts: Facts, describe: Callable[[Mapping[str, Any], Config], str]) -> str:
+    """What is said of each run, with the methods that it is true of; once where it is true of all."""
+    said: dict[str, list[str]] = {}
+    for card in facts.cards:
+        config = parse_config(card["config"])
+        said.setdefault(describe(card, config), []).append(config.method)
+    if len(said) == 1:
+        return next(iter(said))
+    return "; ".join(f"{', '.join(dict.fromkeys(methods))}: {text}" for text, methods in said.items())
+
+
+def _network(config: Config) -> str:
+    if config.network == "paper":
+        return (
+            f"generator (7x7 convolution to {config.width} channels, two strided convolutions, "
+            f"{config.residual_blocks} residual blocks, two transposed convolutions, 7x7 convolution, tanh)"
+        )
+    if config.network == "unrolled":
+        refiner = f"U-Nets of width {config.unet_width}" if config.refiner == "unet" else "the paper's generator"
+        return f"{config.cascades} cascades ({refiner}) with {config.cascade_consistency} data consistency"
+    return f"{config.network}, {config.iterations} iterations, one weight"
+
+
 def _model(facts: Facts) -> str:
-    config = facts.config
-    sizes = [
-        f"{card['config']['method']}: {', '.join(f'{group} {count:,}' for group, count in card['parameters'].items())}"
-        for card in facts.cards
-    ]
-    return (
-        f"Input and output: {config.channels}-channel images. Generator: 7x7 convolution to {config.width} channels, "
-        f"two strided convolutions, {config.residual_blocks} residual blocks, two transposed convolutions, 7x7 "
-        f"convolution, tanh; discriminator: four strided convolutions; extractor: {config.extractor_depth} 3x3 "
-        "convolutions. Parameters: "
-        + "; ".join(dict.fromkeys(sizes))
-        + ". All layers are in the source of switchrecon."
-    )
+    def describe(card: Mapping[str, Any], config: Config) -> str:
+        sizes = ", ".join(f"{group} {count:,}" for group, count in card["parameters"].items())
+        return f"{config.channels}-channel images; {_network(config)}; parameters: {sizes}"
+
+    return _grouped(facts, describe) + ". All layers are in the source of switchrecon."
 
 
 def _software(facts: Facts) -> str:
@@ -101,21 +119,29 @@ def _software(facts: Facts) -> str:
 
 
 def _initial(facts: Facts) -> str:
-    return (
-        "Truncated normal with standard deviation 0.05, the generator's last layer "
-        f"{facts.config.output_deviation:g}; seed {', '.join(sorted({str(c['config']['seed']) for c in facts.cards}))}."
-    )
+    def describe(card: Mapping[str, Any], config: Config) -> str:
+        if config.network == "unrolled" and config.refiner == "unet":
+            return "Kaiming normal, last layer of each U-Net 0.001"
+        if config.network in ("total-variation", "wavelet"):
+            return "a small weight"
+        return f"truncated normal with standard deviation 0.05, the generator's last layer {config.output_deviation:g}"
+
+    seeds = ", ".join(sorted({str(card["config"]["seed"]) for card in facts.cards}))
+    return f"{_grouped(facts, describe)}; seed {seeds}."
 
 
 def _training(facts: Facts) -> str:
+    def describe(card: Mapping[str, Any], config: Config) -> str:
+        return (
+            f"{card['steps']} steps, batch size {config.batch_size}, learning rate {config.learning_rate:g} falling "
+            f"linearly to {config.final_learning_rate:g}, augmentation {config.augment}"
+        )
+
     config = facts.config
-    methods = ", ".join(dict.fromkeys(card["config"]["method"] for card in facts.cards))
     return (
-        f"{len(facts.cards)} trainings ({methods}) of {facts.cards[0]['steps']} steps, batch size "
-        f"{config.batch_size}; RAdam, learning rate {config.learning_rate:g} falling linearly to "
-        f"{config.final_learning_rate:g}; Lookahead ({config.lookahead_steps}, {config.lookahead_rate:g}) for "
-        f"discriminator and extractor; augmentation {config.augment}; warm-up of unpaired methods "
-        f"{config.warm_up} steps. All settings are in config.yaml of each run."
+        f"{len(facts.cards)} trainings; {_grouped(facts, describe)}. RAdam; Lookahead ({config.lookahead_steps}, "
+        f"{config.lookahead_rate:g}) for discriminator and extractor; adversarial methods begin with at most "
+        f"{config.warm_up} steps towards the identity. All settings are in config.yaml of each run."
     )
 
 

@@ -34,7 +34,10 @@ def crossval(
         Path | None,
         typer.Option(metavar="FILE", help="Write a Slurm array script for the unfinished cells, run nothing."),
     ] = None,
-    cell: Annotated[int | None, typer.Option(min=0, help="Run only cell number N, as the engines do.")] = None,
+    cell: Annotated[
+        str | None,
+        typer.Option(metavar="SETTING/METHOD/FOLD/SEED", help="Run only this cell, as the engines do."),
+    ] = None,
     lpips_weights: LpipsOption = None,
 ) -> None:
     """Train and evaluate a grid: methods, settings, folds of subjects and seeds, with tables and figures.

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from switchrecon.cells import PLAN, Cell, Grid, claim, make_grid, read_plan, run_cell, write_plan
+from switchrecon.cells import PLAN, Cell, Grid, claim, find_cell, make_grid, read_plan, run_cell, write_plan
 from switchrecon.crossval_page import write_crossval_page
 from switchrecon.data.write import write_text
 from switchrecon.engines import fitting_workers, run_local, run_ray, slurm_script, unfinished
@@ -79,8 +79,8 @@ def select(grid: Grid, only: Only) -> list[Cell]:
     return [cell for cell in unfinished(grid) if only.holds(cell)]
 
 
-def run_one(grid: Grid, index: int) -> None:
-    """Run one cell by its number, as the engines and a Slurm array do.
+def run_one(grid: Grid, key: str) -> None:
+    """Run one cell by its key, as the engines and a Slurm array do.
 
     Raises
     ------
@@ -89,9 +89,7 @@ def run_one(grid: Grid, index: int) -> None:
     CellBusy
         If another process works on it.
     """
-    if not 0 <= index < len(grid.cells):
-        raise ConfigError(f"--cell {index}: the grid has cells 0 to {len(grid.cells) - 1}")
-    run_cell(grid.cells[index])
+    run_cell(find_cell(grid, key))
 
 
 def run_grid(
@@ -130,8 +128,8 @@ def run_grid(
     if engine not in ENGINES:
         raise ConfigError(f"unknown engine '{engine}'; {nearest(engine, ENGINES)}")
     cells = select(grid, only)
-    at_once = workers or fitting_workers(grid.recipe.threads)
     if cells:
+        at_once = workers or fitting_workers(cells)
         with GridProgress(cells, len(grid.cells) - len(unfinished(grid))) as progress:
             if engine == "ray":
                 run_ray(grid, cells, at_once, progress, address, gpus)

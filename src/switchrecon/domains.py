@@ -79,7 +79,8 @@ def noise_level(kspace: np.ndarray, mask: np.ndarray) -> float:
         Complex and boolean, both (H, W).
     """
     rows, columns = (np.abs(np.arange(n) - n // 2) / (n / 2) for n in kspace.shape)
-    outer = mask & (np.maximum(rows[:, None], columns[None, :]) > OUTER)
+    # Zeros are padding, not samples, also where a scan counts as fully sampled.
+    outer = mask & (kspace != 0) & (np.maximum(rows[:, None], columns[None, :]) > OUTER)
     values = np.abs(kspace[outer])
     return float(np.median(values) / math.sqrt(2 * math.log(2))) if values.size else math.nan
 
@@ -107,7 +108,7 @@ def slice_features(kspace: np.ndarray, mask: np.ndarray, fraction: float) -> tup
         float(inside.mean()),
         math.log(spread[0] / spread[1]),
         math.log((fine + 1e-12) / (coarse + 1e-12)),
-        math.log10((noise + 1e-12) / bright) if math.isfinite(noise) else 0.0,
+        math.log10((noise + 1e-12) / bright) if math.isfinite(noise) else math.nan,
         1 - float(np.abs(image[inside].sum()) / magnitude[inside].sum()),
     ]
     return numbers, magnitude
@@ -227,6 +228,9 @@ def compare_domains(
     """
     x, fraction = read_domain(sub, config, None)
     y, _ = read_domain(full, config, fraction)
+    known = np.isfinite(np.concatenate([y.features, x.features])).all(0)
+    for domain in (y, x):  # what some slice does not show cannot be compared
+        domain.features[:, ~known] = 0
     check_disjoint(y.paths, x.paths, "--full and --sub")
     for domain, what in ((y, "--full"), (x, "--sub")):
         if len(domain.subjects) < 4:

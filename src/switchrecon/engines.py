@@ -11,19 +11,35 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from switchrecon.cells import Cell, CellBusy, Grid, is_done, mark_failed, read_plan, run_cell
+from switchrecon.cells import Cell, CellBusy, Grid, find_cell, is_done, mark_failed, read_plan, run_cell
 from switchrecon.errors import ConfigError
 from switchrecon.grid_progress import GridProgress
+from switchrecon.lpips import ENVIRONMENT, find_weights
 
 BUSY = 75  # exit code of a cell that another process works on (EX_TEMPFAIL)
 POLL = 0.5  # seconds
-MEMORY_OF_A_CELL = 2 << 30  # bytes; what is assumed when workers are not given
+BASE_MEMORY = 1 << 30  # bytes of a process without data
+SLICES_OF_A_SCAN = 40  # assumed where the recipe does not say
+BYTES_OF_A_PIXEL = 9 * 3  # image and mask, with the copies that reading and scaling make
 
 
-def fitting_workers(threads: int) -> int:
+def memory_of(cell: Cell) -> int:
+    """About how many bytes a cell needs: its slices, or those of its test with all their reconstructions."""
+    config = cell.config
+    height, width = config.matrix or (256, 256)
+    a_scan = config.slices_per_scan or SLICES_OF_A_SCAN
+    trained = [len(pile) * a_scan for pile in (cell.full, cell.sub)]
+    if config.pile_slices is not None:
+        trained = [min(count, config.pile_slices) for count in trained]
+    tested = len(cell.test) * (cell.test_slices_per_scan or SLICES_OF_A_SCAN)
+    return BASE_MEMORY + max(sum(trained), 2 * tested) * height * width * BYTES_OF_A_PIXEL
+
+
+def fitting_workers(cells: Sequence[Cell]) -> int:
     """As many cells at once as processors and free memory allow, at least one."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return max(1, min(len(os.sched_getaffinity(0)) // threads, free // MEMORY_OF_A_CELL))
+    cores = len(os.sched_getaffinity(0)) // max(cell.threads for cell in cells)
+    return max(1, min(cores, free // max(map(memory_of, cells))))
 
 
 def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridProgress) -> None:
@@ -42,9 +58,7 @@ def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridPro
                 command = [sys.executable, "-m", "switchrecon", "crossval", "--out", str(grid.out)]
                 cell.folder.mkdir(parents=True, exist_ok=True)
                 with (cell.folder / "log.txt").open("a", encoding="utf-8") as log:
-                    process = subprocess.Popen(
-                        [*command, "--cell", str(cell.index)], stdout=log, stderr=log, env=environment
-                    )
+                    process = subprocess.Popen([*command, "--cell", cell.key], stdout=log, stderr=log, env=environment)
                 running[process] = cell
                 progress.set(cell, "running")
             for process in [p for p in running if p.poll() is not None]:
@@ -92,10 +106,10 @@ def _settle(
         progress.set(cell, "failed", problem)
 
 
-def work(out: str, index: int) -> str | None:
+def work(out: str, key: str) -> str | None:
     """What a Ray task does: one cell of the grid in a folder that all nodes see. Returns what went wrong."""
     try:
-        run_cell(read_plan(Path(out)).cells[index])
+        run_cell(find_cell(read_plan(Path(out)), key))
     except CellBusy:
         return "busy"
     except Exception as error:
@@ -139,9 +153,10 @@ def run_ray(
     options: dict[str, Any] = {"address": address} if address else local
     ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     try:
-        environment = {"env_vars": {"OMP_NUM_THREADS": str(threads)}}
+        variables = {"OMP_NUM_THREADS": str(threads), ENVIRONMENT: str(find_weights().resolve())}
+        environment = {"env_vars": variables}
         task: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=3, runtime_env=environment)(work)
-        _follow(ray, grid, cells, lambda cell: task.remote(str(grid.out.resolve()), cell.index), progress)
+        _follow(ray, grid, cells, lambda cell: task.remote(str(grid.out.resolve()), cell.key), progress)
     finally:
         ray.shutdown()
 
@@ -172,19 +187,21 @@ def _follow(ray: Any, grid: Grid, cells: Sequence[Cell], submit: Callable[[Cell]
 
 def slurm_script(grid: Grid, cells: Sequence[Cell]) -> str:
     """A batch script for Slurm in which task i of the array runs one unfinished cell."""
-    numbers = ",".join(str(cell.index) for cell in cells)
+    keys = " ".join(cell.key for cell in cells)
+    weights = shlex.quote(str(find_weights().resolve()))
     out = shlex.quote(str(grid.out.resolve()))
     python = shlex.quote(sys.executable)
     return f"""#!/bin/bash
 #SBATCH --job-name=switchrecon
-#SBATCH --array={numbers}
+#SBATCH --array=0-{len(cells) - 1}
 #SBATCH --cpus-per-task={grid.recipe.threads}
 #SBATCH --output=/dev/null
 # Each task runs one cell, which continues where it stopped; its output is log.txt in the cell's folder.
 # Add what your cluster asks for (partition, time, memory, GPUs). When all are done, make the table with:
 #   switchrecon crossval --out {out}
-export OMP_NUM_THREADS={grid.recipe.threads}
-exec {python} -m switchrecon crossval --out {out} --cell "$SLURM_ARRAY_TASK_ID"
+cells=({keys})
+export OMP_NUM_THREADS={grid.recipe.threads} {ENVIRONMENT}={weights}
+exec {python} -m switchrecon crossval --out {out} --cell "${{cells[$SLURM_ARRAY_TASK_ID]}}"
 """
 
 

@@ -12,6 +12,7 @@ from types import TracebackType
 
 from rich.console import Console
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from switchrecon.cells import Cell
@@ -74,9 +75,10 @@ class GridProgress(AbstractContextManager["GridProgress"]):
         lefts = {}
         for cell in self.cells:
             progress = latest_step(cell.folder / "run")
-            if self.states[cell.index] not in ("done", "failed", "elsewhere") and progress is not None:
+            steps = total_steps(cell)
+            if self.states[cell.index] not in ("done", "failed", "elsewhere") and progress is not None and steps:
                 step, seconds = progress
-                lefts[cell.index] = (seconds, (total_steps(cell) - step) * seconds / max(step, 1))
+                lefts[cell.index] = (seconds, (steps - step) * seconds / max(step, 1))
         whole = [*self.durations, *(seconds + left for seconds, left in lefts.values())]
         if not whole:
             return None
@@ -119,7 +121,8 @@ class GridProgress(AbstractContextManager["GridProgress"]):
                 steps = f"{step}/{total}" if total else str(step)
                 if state == "running" and step and total:
                     left = f"{(total - step) * seconds / step / 60:.1f} min"
-            table.add_row(cell.name, f"{state} {self.notes.get(cell.index, '')}".strip(), steps, left)
+            said = escape(f"{state} {self.notes.get(cell.index, '')}".strip())
+            table.add_row(escape(cell.name), said, steps, left)
         if len(cells) > SHOWN:
             table.add_row(f"… and {len(cells) - SHOWN} more", "", "", "")
         return table

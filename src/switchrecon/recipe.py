@@ -10,8 +10,10 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from switchrecon.config import Config, Settings, parse_config
 from switchrecon.errors import ConfigError, nearest
+from switchrecon.methods import METHODS
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
+COMPARED = ("matrix", "mask", "phase", "slice_axis", "empty_below", "convention")  # equal in all rows of a setting
 RECIPES = files("switchrecon") / "recipes"
 
 
@@ -62,17 +64,25 @@ class Recipe(Settings):
         return self.run_folds if self.run_folds is not None else tuple(range(self.folds))
 
     def config(self, setting: str, row: str, seed: int) -> Config:
-        """The settings of a cell: common ones, then the setting's, then the row's.
+        """The settings of a cell: common ones, the setting's, the method's own, and the row's, later ones winning.
 
         Raises
         ------
         ConfigError
             For an unknown setting or a wrong value.
         """
-        values: dict[str, Any] = {"method": row}
-        for part in (self.common, self.settings[setting], self.methods[row]):
+        name = str(self.methods[row].get("method", row))
+        values: dict[str, Any] = {"method": name}
+        for part in (self.common, self.settings[setting], _own_settings(name), self.methods[row]):
+            if {"steps", "epochs"} & part.keys():  # one length takes the place of the other
+                values = {key: value for key, value in values.items() if key not in ("steps", "epochs")}
             _merge(values, part)
         return parse_config({**values, "seed": seed}, f"recipe, setting {setting}, method {row}")
+
+
+def _own_settings(name: str) -> Mapping[str, Any]:
+    """A method's own settings; those of a user's file are found when it is run."""
+    return METHODS[name].settings if name in METHODS else {}
 
 
 def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> None:
@@ -81,6 +91,8 @@ def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> None:
         first, _, rest = key.partition(".")
         if rest or isinstance(value, Mapping):
             inner = values.setdefault(first, {})
+            if not isinstance(inner, dict):
+                raise ConfigError(f"recipe: '{first}' is {inner!r} in one place and has settings inside in another")
             _merge(inner, {rest: value} if rest else value)
         else:
             values[first] = value
@@ -139,4 +151,19 @@ def parse_recipe(values: Any, source: str) -> Recipe:
                 recipe.config(setting, row, recipe.seeds[0])
             except ConfigError as error:
                 raise ConfigError(f"{source}: {str(error).removeprefix('recipe, ')}") from error
+        _check_comparable(recipe, setting, source)
     return recipe
+
+
+def _check_comparable(recipe: Recipe, setting: str, source: str) -> None:
+    """Refuse rows of one setting that are measured on different images."""
+    configs = {row: recipe.config(setting, row, recipe.seeds[0]) for row in recipe.methods}
+    (first, config), *others = configs.items()
+    for row, other in others:
+        for name in COMPARED:
+            mine, theirs = getattr(config, name), getattr(other, name)
+            if mine != theirs:
+                raise ConfigError(
+                    f"{source}: setting {setting}: rows {first} and {row} differ in {name} ({mine} and {theirs}), so "
+                    "they cannot be compared; make them settings instead"
+                )

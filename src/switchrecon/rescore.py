@@ -71,8 +71,9 @@ def _numbers(unit: dict[str, Any], slices: list[dict[str, Any]]) -> list[str]:
 def _distances(stored: dict[str, np.ndarray], perceptual: Lpips) -> dict[Key, float]:
     found: dict[Key, float] = {}
     largest: dict[str, float] = {}
-    for scan, maximum in zip(stored["scan"], stored["maximum"], strict=True):
-        largest[str(scan)] = max(largest.get(str(scan), 0.0), float(maximum))
+    for scan, maximum, reference in zip(stored["scan"], stored["maximum"], stored["reference"], strict=True):
+        inside = float(seen(reference, "fastmri").max()) * float(maximum)
+        largest[str(scan)] = max(largest.get(str(scan), 0.0), inside)
     for method, images in zip(stored["methods"], stored["images"], strict=True):
         for place, image in enumerate(images.astype(np.float32)):
             scan, number = str(stored["scan"][place]), str(stored["slice"][place])

@@ -105,14 +105,15 @@ def clustered_interval(
 
 
 def seed_average(by_seed: Sequence[Values]) -> dict[Unit, float]:
-    """Values averaged over seeds, unit by unit; units that a seed lacks are left out."""
-    shared = set.intersection(*(set(values) for values in by_seed)) if by_seed else set()
-    return {unit: float(np.mean([values[unit] for values in by_seed])) for unit in sorted(shared)}
+    """Values averaged over the seeds that have them, unit by unit."""
+    units = sorted({unit for values in by_seed for unit in values})
+    return {unit: float(np.mean([values[unit] for values in by_seed if unit in values])) for unit in units}
 
 
 def seed_spread(by_seed: Sequence[Values]) -> float | None:
-    """Sample standard deviation over seeds of the mean over all units; None for one seed."""
-    means = [float(np.mean(list(values.values()))) for values in by_seed if values]
+    """Sample standard deviation over seeds of the mean over the units that all have; None for one seed."""
+    shared = sorted(set.intersection(*(set(values) for values in by_seed))) if by_seed else []
+    means = [float(np.mean([values[unit] for unit in shared])) for values in by_seed] if shared else []
     if len(means) < 2 or not all(map(math.isfinite, means)):
         return None
     return float(np.std(means, ddof=1))

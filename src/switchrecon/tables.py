@@ -71,7 +71,7 @@ def _differences(part: Mapping[str, Any], suffix: str) -> Layout:
         (f"{pair['second']} − {pair['first']}", *(interval(pair[m], DECIMALS[m], signed=True) for m in LABELS))
         for pair in part["differences"]
     )
-    subjects = part["test_subjects"]
+    subjects = min(pair[m]["subjects"] for pair in part["differences"] for m in ("psnr", "ssim"))
     note = f"Mean paired difference [{LEVEL:.0%} bootstrap interval, clustered by subject: it rests on {subjects} "
     return Layout(
         f"Differences from row to row{suffix}",

@@ -99,8 +99,11 @@ class DrawSource:
     def density(self) -> Tensor:
         """P(a sample is measured), the mean of X's masks and their symmetric copies; (H, W) in (0, 1]."""
         if self._density is None:
-            copies = [move(mask.float(), symmetry) for mask in self.masks for symmetry in self.symmetries]
-            self._density = torch.stack(copies).mean(0).clamp_min(LEAST_DENSITY)
+            total = torch.zeros(self.data.matrix)
+            for mask in self.masks:
+                total += mask
+            copies = torch.stack([move(total / len(self.masks), symmetry) for symmetry in self.symmetries])
+            self._density = copies.mean(0).clamp_min(LEAST_DENSITY)
         return self._density
 
     def split(self, mask: Tensor, position: int) -> tuple[Tensor, Tensor]:

@@ -103,7 +103,9 @@ class Wavelet(Regularised):
         for iteration in range(self.iterations):
             shift = (iteration * 3 % period, iteration * 5 % period)
             moved = ahead + operator.H(measured - operator(ahead))
-            shrunk = shrink_haar(moved.roll(shift, (-2, -1)), weight, self.levels)
+            height, width = image.shape[-2:]
+            padded = repeat_to_multiple(moved.roll(shift, (-2, -1)), period)
+            shrunk = shrink_haar(padded, weight, self.levels)[..., :height, :width]
             new = shrunk.roll((-shift[0], -shift[1]), (-2, -1))
             following = (1 + math.sqrt(1 + 4 * momentum**2)) / 2
             ahead = new + (momentum - 1) / following * (new - image)
@@ -111,10 +113,19 @@ class Wavelet(Regularised):
         return image
 
 
+def repeat_to_multiple(image: Tensor, multiple: int) -> Tensor:
+    """Repeat the last row and column of (..., H, W) until both sides are multiples."""
+    for dim in (-2, -1):
+        missing = -image.shape[dim] % multiple
+        if missing:
+            last = image.narrow(dim, image.shape[dim] - 1, 1)
+            image = torch.cat([image, last.repeat_interleave(missing, dim)], dim)
+    return image
+
+
 def shrink_haar(image: Tensor, weight: Tensor, levels: int) -> Tensor:
-    """Wᴴ S(W u): soft thresholding of the Haar details of complex images (..., H, W); sides that are odd are left as
-    they are from that level on."""
-    if levels == 0 or image.shape[-2] % 2 or image.shape[-1] % 2:
+    """Wᴴ S(W u): soft thresholding of the Haar details of complex images (..., H, W), with even sides at each level."""
+    if levels == 0:
         return image
     a, b = image[..., ::2, ::2], image[..., ::2, 1::2]
     c, d = image[..., 1::2, ::2], image[..., 1::2, 1::2]
