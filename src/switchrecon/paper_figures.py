@@ -1,6 +1,6 @@
 """The figures of a cross-validation, as PNG and PDF: the paper's Figs. 2 and 3, PSNR against LPIPS, error spectra."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,7 @@ UPPER_BOUND = "supervised"
 PROPOSED = "switchable"
 FIG_3_ROWS = 3
 DPI = 150
+MARKERS = {"hard": "s", "ensemble": "^", "ensemble-hard": "D", "generator": "v", "generator-hard": "P"}
 
 
 @dataclass(frozen=True)
@@ -175,38 +176,59 @@ def _psnr_lpips(out: Path, suffix: str, said: str, methods: Mapping[str, Any]) -
     points = {m: (x, y) for m, (x, y) in points.items() if finite(x) and finite(y)}
     if not points:
         return Drawn(name, f"Not drawn: LPIPS is n/a.{said}", None)
-    figure = _figure(6.5, 4.6)
+    figure = _figure(7.5, 4.4)
     axes = figure.subplots()
-    for number, (method, (x, y)) in enumerate(points.items()):
-        main = "/" not in method
-        axes.plot(x, y, "o" if main else ".", color=f"C{number % 10}", ms=7 if main else 5)
-        axes.annotate(method, (x, y), xytext=(5, 4 if number % 2 else -9), textcoords="offset points", fontsize=6.5)
+    colours = _colours(methods)
+    for method, (x, y) in points.items():
+        row, _, estimate = method.partition("/")
+        style = {"color": colours[row], "marker": MARKERS.get(estimate, "o"), "ms": 4 if estimate else 7}
+        axes.plot(x, y, ls="none", label=None if estimate else row, **style)
+    for estimate, marker in MARKERS.items():
+        if any(method.endswith(f"/{estimate}") for method in points):
+            axes.plot([], [], ls="none", color="#1f2933", marker=marker, ms=4, label=f"…/{estimate}")
     axes.set_xlabel("PSNR / dB →", fontsize=8)
     axes.set_ylabel("← LPIPS", fontsize=8)
+    if min(y for _, y in points.values()) > 0:
+        axes.set_yscale("log")
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter("{x:g}")
     axes.invert_yaxis()  # so that better is up and right
-    axes.margins(x=0.18, y=0.1)
-    axes.tick_params(labelsize=7)
+    axes.tick_params(which="both", labelsize=7)
     axes.grid(color="#e4e7eb", lw=0.6)
-    return _save(figure, out, name, f"Means over folds; better is up and to the right.{said}")
+    figure.legend(fontsize=6.5, loc="outside right upper")
+    return _save(
+        figure, out, name, f"Means over folds, LPIPS on a logarithmic scale; better is up and to the right.{said}"
+    )
 
 
 def _spectrum(out: Path, suffix: str, said: str, spectrum: Mapping[str, Any], setting: str) -> Drawn:
-    figure = _figure(6.5, 4.0)
+    figure = _figure(7.5, 4.0)
     axes = figure.subplots()
     rows = {m: r for m, r in spectrum["settings"].get(setting, {}).items() if "/" not in m}
+    colours = _colours(rows)
     for method, ratios in rows.items():
-        axes.semilogy(spectrum["frequency"], ratios, label=method, lw=1.4, ls="--" if method == ZERO_FILLED else "-")
+        style = {"color": colours[method], "ls": "--" if method == ZERO_FILLED else "-"}
+        axes.semilogy(spectrum["frequency"], ratios, label=method, lw=1.4, **style)
     axes.axhline(1, color="#b8c2cc", lw=0.8)
     axes.set_xlabel("spatial frequency / Nyquist", fontsize=8)
     axes.set_ylabel("error energy / reference energy", fontsize=8)
     axes.tick_params(labelsize=7)
     axes.grid(color="#e4e7eb", lw=0.6)
-    axes.legend(fontsize=6.5)
+    figure.legend(fontsize=6.5, loc="outside right upper")
     caption = (
         "Radial error spectrum of magnitude images over all test slices: 0 is perfect, 1 is as much error as there is "
         "signal; a method that leaves a frequency empty lies near 1 there." + said
     )
     return _save(figure, out, f"error-spectrum{suffix}", caption)
+
+
+def _colours(methods: Iterable[str]) -> dict[str, Any]:
+    """A colour for each row, the same in every figure of a setting; estimates share their row's."""
+    from matplotlib import colormaps
+
+    rows = dict.fromkeys(method.partition("/")[0] for method in methods)
+    palette = colormaps["tab10" if len(rows) <= 10 else "tab20"]
+    return {row: palette(number % palette.N) for number, row in enumerate(rows)}
 
 
 def _with_inset(axis: Any, image: np.ndarray, reference: np.ndarray, white: float) -> None:
