@@ -1,12 +1,13 @@
 # make demo   train, evaluate and reconstruct on embedded data; the report is runs/demo/report.html
 # make test   style, types, layers and the test suite
+# make bench  ratios of step times, measured side by side; runs/bench/bench.json
 # Both make the virtual environment .venv first. Only Python 3.11 or newer and make are needed.
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: demo test check setup clean
+.PHONY: demo test bench check setup clean
 
 demo: setup
 	$(BIN)/switchrecon demo --out runs/demo
@@ -14,9 +15,12 @@ demo: setup
 test: check
 	$(BIN)/pytest -n 2 --dist loadfile
 
+bench: setup
+	$(BIN)/python benchmarks/steps.py --out runs/bench/bench.json
+
 check: setup
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

@@ -1,0 +1,103 @@
+"""The training step written naively, pass by pass, as the equations read: the reference that the package's must equal.
+
+Nothing is shared: what two equations need is computed twice, so that a step of ISCL costs 9 forward calls of G,
+6 of H and 8 of D. Eager, float32, one optimiser step a group, in the order D, G, H.
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from switchrecon.config import Config
+from switchrecon.fourier import fourier
+from switchrecon.passes import Batch, channels_to_complex
+from switchrecon.players import Players
+from switchrecon.state import State
+
+HAS_EXTRACTOR = ("iscl", "iscl-sampling", "iscl-sampling-adain", "iscl-sampling-affine", "switchable")
+HAS_SAMPLING = HAS_EXTRACTOR[1:]
+
+
+def norm(difference: Tensor) -> Tensor:
+    """‖·‖₁, the mean of absolute values; of complex entries, of |re| + |im|."""
+    if difference.is_complex():
+        return difference.real.abs().mean() + difference.imag.abs().mean()
+    return difference.abs().mean()
+
+
+def literal_step(state: State, batch: Batch, config: Config) -> dict[str, float]:
+    """One step of a method of the paper, in place; returns the losses before each update."""
+    players, x, y, z = state.players, batch.x, batch.y, batch.z
+    values: dict[str, float] = {}
+
+    def G(image: Tensor) -> Tensor:
+        return players.to_full(image, batch.mask_x)
+
+    def F_sub(image: Tensor) -> Tensor:
+        return players.to_sub(image, z)
+
+    def minimise(group: str, losses: Callable[[], dict[str, tuple[float, Tensor]]]) -> None:
+        module = getattr(players, group)
+        for parameter in players.parameters():
+            parameter.grad = None
+        terms = losses()
+        torch.stack([weight * value for weight, value in terms.values()]).sum().backward(
+            inputs=list(module.parameters())
+        )
+        state.optimizers[group].step()
+        values.update({name: value.item() for name, (_, value) in terms.items()})
+
+    if config.method in ("supervised", "simulated"):
+        minimise("generator", lambda: {"supervised": (1, norm(G(x) - y))})
+        return values
+    with_extractor = config.method in HAS_EXTRACTOR
+    minimise("discriminator", lambda: _discriminator(players, x, y, G, F_sub, with_extractor))
+    minimise("generator", lambda: _generator(players, batch, G, F_sub, config.method))
+    if with_extractor:
+        minimise("extractor", lambda: _extractor(players, x, y, G, F_sub))
+    return values
+
+
+Map = Callable[[Tensor], Tensor]
+
+
+def _discriminator(
+    players: Players, x: Tensor, y: Tensor, G: Map, F_sub: Map, with_extractor: bool
+) -> dict[str, tuple[float, Tensor]]:
+    D_Y, D_X, H = players.score_full, players.score_sub, players.noise
+    real = (D_Y(y) - 1).square().mean() + (D_X(x) - 1).square().mean()
+    fake = D_Y(G(x).detach()).square().mean() + D_X(F_sub(y).detach()).square().mean()
+    terms = {"lsgan_discriminator": (1.0, real + fake)}
+    if with_extractor:
+        boosting = D_Y((x - H(x)).detach()).square().mean() + D_X((y + H(x)).detach()).square().mean()
+        terms["boosting"] = (1.0, boosting)
+    return terms
+
+
+def _generator(players: Players, batch: Batch, G: Map, F_sub: Map, method: str) -> dict[str, tuple[float, Tensor]]:
+    x, y, H = batch.x, batch.y, players.noise
+    G_x, F_y = G(x), F_sub(y)
+    adversarial = (players.score_full(G_x) - 1).square().mean() + (players.score_sub(F_y) - 1).square().mean()
+    terms = {
+        "lsgan_generator": (1.0, adversarial),
+        "cycle": (30.0, norm(x - F_sub(G_x)) + norm(y - G(F_y))),
+    }
+    if method in HAS_EXTRACTOR:
+        terms["bypass"] = (30.0, norm(G_x - (x - H(x))) + norm(y - G(y + H(x))))
+    if method in HAS_SAMPLING:
+
+        def RF(image: Tensor, mask: Tensor) -> Tensor:
+            return mask * fourier(channels_to_complex(image))
+
+        first = norm(RF(x, batch.mask_x) - RF(G_x, batch.mask_x))
+        terms["sampling_consistency"] = (1.0, first + norm(RF(y, batch.mask_y) - RF(F_y, batch.mask_y)))
+    return terms
+
+
+def _extractor(players: Players, x: Tensor, y: Tensor, G: Map, F_sub: Map) -> dict[str, tuple[float, Tensor]]:
+    H, F_y = players.noise, F_sub(y)
+    return {
+        "pseudo_noise": (1.0, norm(H(x) - (x - G(x)))),
+        "noise_consistency": (1.0, norm(F_y - y - H(F_y))),
+    }

@@ -1,0 +1,69 @@
+"""The package's step against the step written naively: the same losses and the same weights, for every method."""
+
+import importlib.util
+from collections import Counter
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+
+from switchrecon.methods import METHODS
+from switchrecon.nets.discriminator import Discriminator
+from switchrecon.nets.extractor import Extractor
+from switchrecon.nets.generator import Generator
+from switchrecon.passes import Batch, Pass
+from switchrecon.state import State, build_state
+from switchrecon.train import update
+from tests.conftest import tiny_config
+
+PAPER = [name for name, method in METHODS.items() if not method.settings]
+
+
+@pytest.fixture(scope="module")
+def literal() -> ModuleType:
+    file = Path(__file__).parents[1] / "benchmarks" / "literal.py"
+    specification = importlib.util.spec_from_file_location("literal", file)
+    assert specification is not None
+    assert specification.loader is not None
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    return module
+
+
+def random_batch(step: int, samples: int = 1) -> Batch:
+    random = torch.Generator().manual_seed(step)
+    x, y = torch.rand(2, samples, 2, 64, 64, generator=random) - 0.5
+    masks = torch.rand(2, samples, 64, 64, generator=random) < 0.3
+    return Batch(x, y, torch.randn(samples, 64, generator=random), masks[0], masks[1])
+
+
+def flat(state: State) -> torch.Tensor:
+    return torch.cat([p.detach().flatten() for p in state.players.parameters()])
+
+
+@pytest.mark.parametrize("name", PAPER)
+def test_same_losses_and_weights_as_the_literal_step(name: str, literal: ModuleType) -> None:
+    config = tiny_config(f"method={name}", "learning_rate=1e-4")  # the paper's
+    ours, theirs = (build_state(METHODS[name], config) for _ in range(2))
+    assert torch.equal(flat(ours), flat(theirs))
+    for step in range(8):  # Lookahead acts in the sixth
+        batch = random_batch(step, samples=1 + step % 2)
+        images = Pass(ours.players, batch, [phase.group for phase in METHODS[name].phases])
+        losses = {}
+        for phase in METHODS[name].phases:
+            losses |= update(images, phase, ours.optimizers[phase.group])
+        expected = literal.literal_step(theirs, batch, config)
+        assert {n: v.item() for n, v in losses.items()} == pytest.approx(expected, rel=1e-5, abs=1e-6)
+    torch.testing.assert_close(flat(ours), flat(theirs), rtol=1e-5, atol=1e-5)
+
+
+def test_the_literal_step_costs_what_the_papers_code_costs(literal: ModuleType) -> None:
+    config = tiny_config("method=switchable")
+    state = build_state(METHODS["switchable"], config)
+    calls: Counter[str] = Counter()
+    for module in state.players.modules():
+        if isinstance(module, Generator | Discriminator | Extractor):
+            module.register_forward_hook(lambda m, i, o: calls.update([type(m).__name__]))
+    literal.literal_step(state, random_batch(0), config)
+    assert calls == {"Generator": 9, "Extractor": 6, "Discriminator": 8}
