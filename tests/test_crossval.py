@@ -213,6 +213,21 @@ def test_a_grid_that_was_killed_goes_on_to_the_same_bits(finished: Grid, tmp_pat
     assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 61))
 
 
+def test_a_grid_that_is_told_to_stop_takes_its_cells_with_it(tmp_path: Path) -> None:
+    slow = {**TINY, "common": {**TINY["common"], "steps": 5000}, "methods": {"supervised": {}}, "run_folds": [0]}
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(slow))
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "switchrecon", "crossval", "--out", str(out), "--workers", "1"]
+    process = subprocess.Popen([*command, "--config", str(tmp_path / "recipe.yaml")], stderr=subprocess.PIPE, text=True)
+    folder = out / "cells/default/supervised/fold-0/seed-0"
+    wait_for(lambda: (folder / "run" / "log.jsonl").exists())
+    process.terminate()
+    told = process.communicate(timeout=60)[1]
+    assert process.returncode == 130
+    assert "interrupted" in told
+    FileLock(folder / "lock").acquire(timeout=20).lock.release()
+
+
 def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():

@@ -22,6 +22,7 @@ app = typer.Typer(
     epilog="Add --debug to any command to see the traceback of an error.",
 )
 
+INTERRUPTED = 130  # the exit code that Ctrl-C ends with
 SPILLED = {"allow_extra_args": True, "ignore_unknown_options": False}
 
 
@@ -341,9 +342,12 @@ def main() -> None:
             raise
         typer.echo(f"error: {error.filename2 or error.filename or 'a file'}: {error.strerror or error}", err=True)
         sys.exit(2)
-    except KeyboardInterrupt:
-        typer.echo("interrupted; continue a training with --resume", err=True)
-        sys.exit(130)
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            typer.echo(
+                "interrupted; a training continues with --resume, a cross-validation when it is run again", err=True
+            )
+        raise
     except Exception as error:
         if debug:
             raise

@@ -4,6 +4,7 @@ import collections
 import logging
 import os
 import shlex
+import signal
 import subprocess
 import sys
 import time
@@ -51,6 +52,8 @@ def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridPro
     running: dict[subprocess.Popen[bytes], Cell] = {}
     failures: collections.Counter[int] = collections.Counter()
     environment = {**os.environ, "OMP_NUM_THREADS": str(grid.recipe.threads)}
+    # A grid that is told to stop takes its cells with it, as Ctrl-C does.
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         while waiting or running:
             while waiting and len(running) < workers:
@@ -71,6 +74,11 @@ def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridPro
             process.terminate()
         for process in running:
             process.wait()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
 
 
 def _outcome(code: int, cell: Cell) -> str | None:
