@@ -1,5 +1,6 @@
 """The figures of a cross-validation, as PNG and PDF: the paper's Figs. 2 and 3, PSNR against LPIPS, error spectra."""
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 UPPER_BOUND = "supervised"
 PROPOSED = "switchable"
 FIG_3_ROWS = 3
+MOST_COLUMNS = 8  # side by side in Fig. 2; more methods begin another block
 DPI = 150
 MARKERS = {"hard": "s", "ensemble": "^", "ensemble-hard": "D", "generator": "v", "generator-hard": "P"}
 
@@ -107,16 +109,24 @@ def _fig_2(out: Path, suffix: str, said: str, cell: Cell, stored: Stored) -> Dra
     scale = float(np.percentile(np.stack(list(errors.values())), 99.8)) or 1.0
     side = max(8, min(reference.shape) // 4)
     top, left = busiest_square(reference, side)
-    figure = _figure(1.5 * len(shown) + 0.5, 4.9)
-    axes = figure.subplots(3, len(shown), squeeze=False)
+    blocks = math.ceil(len(shown) / MOST_COLUMNS)
+    columns = math.ceil(len(shown) / blocks)
+    figure = _figure(1.5 * columns + 0.5, 4.75 * blocks)
+    axes = figure.subplots(3 * blocks, columns, squeeze=False)
+    for axis in axes.ravel():
+        axis.set_axis_off()
     white = float(np.percentile(reference, 99.8)) or 1.0
-    for column, (name, image) in enumerate(shown.items()):
-        _grey(axes[0, column], image, white)
-        axes[0, column].add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, ec="#ffcf33", lw=1))
-        _grey(axes[1, column], image[top : top + side, left : left + side], white)
-        axes[0, column].set_title(name, fontsize=7)
-        drawn = _show(axes[2, column], errors[name], "inferno", scale)
-    bar = figure.colorbar(drawn, ax=axes[2, :].tolist(), fraction=0.02, pad=0.01, extend="max")
+    for place_of, (name, image) in enumerate(shown.items()):
+        block, column = divmod(place_of, columns)
+        above, middle, below = axes[3 * block : 3 * block + 3, column]
+        _grey(above, image, white)
+        above.add_patch(Rectangle((left - 0.5, top - 0.5), side, side, fill=False, ec="#ffcf33", lw=1))
+        above.set_title(name, fontsize=7)
+        _grey(middle, image[top : top + side, left : left + side], white)
+        drawn = _show(below, errors[name], "inferno", scale)
+    bar = figure.colorbar(
+        drawn, ax=axes.ravel().tolist(), fraction=0.015, pad=0.01, extend="max", extendfrac=0.01, aspect=60
+    )
     bar.ax.tick_params(labelsize=6)
     caption = (
         f"The middle slice of the test set of fold {cell.fold} ({stored.scans[place]}, slice {stored.slices[place]}), "
