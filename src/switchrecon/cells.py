@@ -205,7 +205,7 @@ def _scans_by_subject(recipe: Recipe, data: Path, out: Path) -> dict[str, list[P
         files = write_heads(out / "data", range(source.heads), source.head_slices, side)
     else:
         if not data.is_dir():
-            raise DataError(f"{data}: no such folder; --data DIR is where the recipe's patterns {source.files} start")
+            raise DataError(f"{data}: no such folder; --data DIR is where the recipe's file patterns start")
         patterns = [str(data / pattern) for pattern in source.files]
         files = sorted({path for pattern in patterns for path in _matching(pattern)})
         if not files:
