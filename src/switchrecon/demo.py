@@ -39,8 +39,8 @@ METHODS: dict[str, dict[str, Any]] = {
         "representation": "magnitude",
         "estimate": "ensemble",  # what the demo recommends for it
     },
-    "simulated": {"steps": 1200, "learning_rate": 5e-4, "representation": "magnitude"},
-    "joint": {"steps": 500, "learning_rate": 1e-3, "unet_width": 12},
+    "simulated": {"steps": 900, "learning_rate": 5e-4, "representation": "magnitude"},
+    "joint": {"steps": 400, "learning_rate": 1e-3, "unet_width": 12},
 }
 REAL_SLICE = {
     "switchable": ("switchable", "ensemble", "none"),
