@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 
 from switchrecon.config import Config
+from switchrecon.data.hdf5 import open_hdf5, read_dataset
 from switchrecon.data.scan import Scan, check_finite, check_not_empty, inferred_masks
 from switchrecon.data.write import atomic_file
 from switchrecon.errors import DataError
@@ -41,12 +42,8 @@ def fastmri_subject(path: Path) -> str:
     DataError
         For a damaged file.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            return _subject(path, file)
-    except Exception as error:  # h5py raises several kinds for damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: not a readable HDF5 file ({reason})") from error
+    with open_hdf5(path) as file:
+        return _subject(path, file)
 
 
 def read_fastmri(path: Path, config: Config) -> Scan:
@@ -61,18 +58,11 @@ def read_fastmri(path: Path, config: Config) -> Scan:
         For a damaged file, a missing ``kspace``, multi-coil data, a mask that does not fit, NaN, infinity or
         only zeros.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            if "kspace" not in file:
-                found = ", ".join(sorted(file)) or "nothing"
-                raise DataError(f"{path}: no dataset 'kspace'; found {found}")
-            kspace, stored = file["kspace"][()], file["mask"][()] if "mask" in file else None
-            subject = _subject(path, file)
-    except DataError:
-        raise
-    except Exception as error:  # h5py raises several kinds for damaged files
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: not a readable HDF5 file ({reason})") from error
+    with open_hdf5(path) as file:
+        kspace, stored = read_dataset(path, file, "kspace"), read_dataset(path, file, "mask")
+        if kspace is None:
+            raise DataError(f"{path}: no dataset 'kspace'; found {', '.join(sorted(file)) or 'nothing'}")
+        subject = _subject(path, file)
     if not np.iscomplexobj(kspace):
         raise DataError(f"{path}: dataset 'kspace' has type {kspace.dtype}, expected complex numbers")
     if kspace.ndim == 4:

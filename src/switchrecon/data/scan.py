@@ -1,6 +1,6 @@
 """A scan: the slices of one file, as k-space."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,15 +25,19 @@ class Scan:
     subject
         Who was scanned: from the file's own fields or its name. Never written to any output.
     kspace
-        complex64 (slices, H, W), centred, in the file's units.
+        complex64 (slices, H, W), or (slices, coils, H, W) for several coils; centred, in the file's units.
     mask
         Boolean (slices, H, W), True where measured; None for a fully sampled scan.
     synthetic
         Whether the k-space was computed from magnitude images.
     image
         Whether the file holds images and not k-space.
+    noise
+        complex64 (coils, samples) of a noise scan; None where the file has none.
+    affine
+        Float64 (4, 4): (row, column, slice) of this matrix to patient coordinates in mm, RAS+; None where unknown.
     geometry
-        What a writer needs to give images the geometry of this file.
+        What the writer of the file's own format needs besides.
     """
 
     path: Path
@@ -42,12 +46,19 @@ class Scan:
     mask: np.ndarray | None = None
     synthetic: bool = False
     image: bool = False
+    noise: np.ndarray | None = None
+    affine: np.ndarray | None = None
     geometry: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The file's name without its folder; masks are seeded by it."""
         return self.path.name
+
+    @property
+    def coils(self) -> int:
+        """How many receiver coils; 1 for coil-combined k-space."""
+        return self.kspace.shape[1] if self.kspace.ndim == 4 else 1
 
     @property
     def matrix(self) -> tuple[int, int]:
@@ -62,7 +73,19 @@ class Scan:
         mask = self.mask
         if mask is not None:
             mask = resize_kspace(torch.from_numpy(mask).float(), matrix).numpy() > 0
-        return Scan(self.path, self.subject, kspace, mask, self.synthetic, self.image, self.geometry)
+        return replace(self, kspace=kspace, mask=mask, affine=_resized_affine(self.affine, self.matrix, matrix))
+
+
+def _resized_affine(affine: np.ndarray | None, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray | None:
+    """The field of view stays and so does its centre, the pixel (H // 2, W // 2)."""
+    if affine is None:
+        return None
+    change = np.eye(4)
+    for axis in (0, 1):
+        ratio = old[axis] / new[axis]
+        change[axis, axis] = ratio
+        change[axis, 3] = old[axis] // 2 - (new[axis] // 2) * ratio
+    return affine @ change
 
 
 def check_finite(path: Path, what: str, array: np.ndarray) -> None:
