@@ -11,8 +11,9 @@ from torch import Tensor
 
 from switchrecon.config import Config
 from switchrecon.fourier import fourier
-from switchrecon.passes import Batch, channels_to_complex
+from switchrecon.passes import Batch
 from switchrecon.players import Players
+from switchrecon.scaling import channels_to_complex
 from switchrecon.state import State
 
 HAS_EXTRACTOR = ("iscl", "iscl-sampling", "iscl-sampling-adain", "iscl-sampling-affine", "switchable")
@@ -32,7 +33,7 @@ def literal_step(state: State, batch: Batch, config: Config) -> dict[str, float]
     values: dict[str, float] = {}
 
     def G(image: Tensor) -> Tensor:
-        return players.to_full(image, batch.mask_x)
+        return players.to_full(image, batch.encoding_x)
 
     def F_sub(image: Tensor) -> Tensor:
         return players.to_sub(image, z)
@@ -90,8 +91,9 @@ def _generator(players: Players, batch: Batch, G: Map, F_sub: Map, method: str) 
         def RF(image: Tensor, mask: Tensor) -> Tensor:
             return mask * fourier(channels_to_complex(image))
 
-        first = norm(RF(x, batch.mask_x) - RF(G_x, batch.mask_x))
-        terms["sampling_consistency"] = (1.0, first + norm(RF(y, batch.mask_y) - RF(F_y, batch.mask_y)))
+        mask_x, mask_y = batch.encoding_x.mask, batch.encoding_y.mask
+        first = norm(RF(x, mask_x) - RF(G_x, mask_x))
+        terms["sampling_consistency"] = (1.0, first + norm(RF(y, mask_y) - RF(F_y, mask_y)))
     return terms
 
 

@@ -18,6 +18,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from switchrecon.config import Config, load_config
 from switchrecon.methods import METHODS, Method
+from switchrecon.operators import Encoding
 from switchrecon.passes import Batch, Pass
 from switchrecon.state import State, build_state
 from switchrecon.train import update
@@ -30,7 +31,7 @@ def make_batch(side: int) -> Batch:
     random = torch.Generator().manual_seed(0)
     x, y = torch.rand(2, 1, 2, side, side, generator=random) - 0.5
     masks = torch.rand(2, 1, side, side, generator=random) < 0.25
-    return Batch(x, y, torch.randn(1, 64, generator=random), masks[0], masks[1])
+    return Batch(x, y, torch.randn(1, 64, generator=random), *map(Encoding, masks))
 
 
 def our_step(state: State, method: Method, batch: Batch) -> None:

@@ -429,7 +429,7 @@ def test_a_batch_depends_on_its_step_alone(make_scan: MakeScan) -> None:
     first = made.batch(5)
     made.batch(1)
     again = made.batch(5)
-    for name in ("x", "y", "z", "mask_x", "mask_y"):
+    for name in ("x", "y", "z"):
         assert torch.equal(getattr(first, name), getattr(again, name))
     assert torch.equal(made.batch(0).z, made.batch(2).z)  # z is renewed every epoch of 3
     assert not torch.equal(made.batch(0).z, made.batch(3).z)
@@ -447,10 +447,10 @@ def test_x_never_shows_k_space_that_was_not_measured(make_scan: MakeScan, lines:
     for step in range(12):
         batch = made.batch(step)
         kspace = fourier(torch.complex(batch.x[:, 0], batch.x[:, 1]))
-        assert kspace[~batch.mask_x].abs().max() < 1e-6
-        assert int(batch.mask_x.sum()) in counts
+        assert kspace[~batch.encoding_x.mask].abs().max() < 1e-6
+        assert int(batch.encoding_x.mask.sum()) in counts
         if lines:
-            assert (batch.mask_x == batch.mask_x[:, :1]).all()
+            assert (batch.encoding_x.mask == batch.encoding_x.mask[:, :1]).all()
 
 
 def test_paired_and_simulated_batches(make_scan: MakeScan) -> None:
@@ -458,17 +458,17 @@ def test_paired_and_simulated_batches(make_scan: MakeScan) -> None:
     for made in (paired, simulated):
         batch = made.batch(4)
         x, y = (torch.complex(u[:, 0], u[:, 1]) for u in (batch.x, batch.y))
-        torch.testing.assert_close(fourier(x), fourier(y) * batch.mask_x, atol=1e-6, rtol=1e-4)
+        torch.testing.assert_close(fourier(x), fourier(y) * batch.encoding_x.mask, atol=1e-6, rtol=1e-4)
     own = {tuple(move(s.mask, k).flatten().tolist()) for s in paired.data.full.slices for k in DIHEDRAL}
-    assert all(tuple(paired.batch(i).mask_x[0].flatten().tolist()) in own for i in range(10))
-    drawn = {tuple(simulated.batch(i).mask_x[0].flatten().tolist()) for i in range(10)}
+    assert all(tuple(paired.batch(i).encoding_x.mask[0].flatten().tolist()) in own for i in range(10))
+    drawn = {tuple(simulated.batch(i).encoding_x.mask[0].flatten().tolist()) for i in range(10)}
     assert len(drawn) == 10
 
 
 @pytest.mark.parametrize(("kind", "distinct"), [("slice", 3), ("fresh", 12), ("dataset", 1)])
 def test_the_mask_for_y_in_equation_1(make_scan: MakeScan, kind: str, distinct: int) -> None:
     made = batches(make_scan, "unpaired", f"sampling_consistency_mask={kind}")
-    masks = {tuple(made.batch(i).mask_y.flatten().tolist()) for i in range(12)}
+    masks = {tuple(made.batch(i).encoding_y.mask.flatten().tolist()) for i in range(12)}
     assert len(masks) == distinct
 
 

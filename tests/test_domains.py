@@ -15,12 +15,12 @@ from switchrecon.domains import (
     auc_interval,
     compare_domains,
     low_resolution_centre,
-    noise_level,
     slice_features,
 )
 from switchrecon.errors import DataError
 from switchrecon.fourier import fourier
 from switchrecon.masks import draw_mask
+from switchrecon.noise import noise_level
 from tests.conftest import blob_images, tiny_config
 
 FULL_MASK = np.ones((64, 64), dtype=bool)

@@ -12,11 +12,12 @@ from switchrecon.data.batches import Batches
 from switchrecon.data.piles import read_training_data
 from switchrecon.errors import DataError
 from switchrecon.fourier import fourier, inverse_fourier
-from switchrecon.masks import draw_mask, line_wise
+from switchrecon.masks import draw_mask, line_direction
 from switchrecon.methods import METHODS
 from switchrecon.objectives import equivariance, held_out_samples, simulated_pairs
-from switchrecon.operators import Sampling
-from switchrecon.passes import Pass, channels_to_complex
+from switchrecon.operators import Encoding, Sampling
+from switchrecon.passes import Pass
+from switchrecon.scaling import channels_to_complex
 
 MakeScan = Callable[..., Path]
 
@@ -37,7 +38,7 @@ class Truthful:
     def __init__(self, made: Batches) -> None:
         self.made = made
 
-    def to_full(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    def to_full(self, x: torch.Tensor, encoding: Encoding) -> torch.Tensor:
         return x
 
 
@@ -45,7 +46,9 @@ class Truthful:
 def test_a_pair_is_y_sampled_with_a_mask_of_x(make_scan: MakeScan, kind: str) -> None:
     made = batches(make_scan, f"mask.kind={kind}", "augment=none")
     step = drawn(made, 3)
-    image, masks = step.drawn.pair()
+    image, encoding, reference = step.drawn.pair()
+    masks = encoding.mask
+    assert torch.equal(reference, step.y)
     y = channels_to_complex(step.y)
     torch.testing.assert_close(channels_to_complex(image), inverse_fourier(Sampling(masks)(fourier(y))))
     assert made.data.sub is not None
@@ -53,7 +56,7 @@ def test_a_pair_is_y_sampled_with_a_mask_of_x(make_scan: MakeScan, kind: str) ->
     assert all(any(torch.equal(mask, other) for other in own) for mask in masks)
     again = drawn(made, 3).drawn.pair()
     assert torch.equal(again[0], image)
-    assert not all(torch.equal(drawn(made, k).drawn.pair()[1], masks) for k in range(4, 9))
+    assert not all(torch.equal(drawn(made, k).drawn.pair()[1].mask, masks) for k in range(4, 9))
     assert simulated_pairs(step).item() == pytest.approx((image - step.y).abs().mean().item())
 
 
@@ -61,14 +64,15 @@ def test_a_pair_is_y_sampled_with_a_mask_of_x(make_scan: MakeScan, kind: str) ->
 def test_a_split_divides_the_measured_samples_and_keeps_the_centre(make_scan: MakeScan, kind: str) -> None:
     made = batches(make_scan, f"mask.kind={kind}")
     step = drawn(made, 5)
-    image, kept, weight = step.drawn.split()
+    image, encoding, weight = step.drawn.split()
+    kept = encoding.mask
     held = weight > 0
     assert not (kept & held).any()
-    assert torch.equal(kept | held, step.mask_x)
+    assert torch.equal(kept | held, step.encoding_x.mask)
     assert kept[:, made.source.centre].all()
     assert made.source.centre.sum() == (25 if kind == "random-2d" else 5 * 64)
     if kind == "random-1d":
-        assert all(line_wise(mask) for mask in kept)
+        assert all(line_direction(mask) == "columns" for mask in kept)
     spectrum = fourier(channels_to_complex(image))
     assert spectrum[~kept].abs().max() < 1e-5
     torch.testing.assert_close(spectrum[kept], fourier(channels_to_complex(step.x))[kept], atol=1e-5, rtol=1e-5)
@@ -90,7 +94,7 @@ def test_weights_make_the_held_out_loss_an_estimate_over_all_samples(make_scan: 
     settings = made.config.mask
     spectrum = torch.from_numpy(np.hypot(*np.meshgrid(np.arange(64) - 32.0, np.arange(64) - 32.0)) < 20).float()
     masks = [torch.from_numpy(draw_mask(settings, (64, 64), volume="v", index=i)) for i in range(400)]
-    made.source._density = torch.stack(masks).float().mean(0).clamp_min(0.02)
+    made.source.density = torch.stack(masks).float().mean(0).clamp_min(0.02)
     weighted = plain = total = count = norm = members = 0.0
     for position, mask in enumerate(masks):
         kept, weight = made.source.split(mask, position)
@@ -107,10 +111,11 @@ def test_weights_make_the_held_out_loss_an_estimate_over_all_samples(make_scan: 
 def test_turning_moves_the_image_and_draws_another_mask(make_scan: MakeScan) -> None:
     made = batches(make_scan)
     step = drawn(made, 2)
-    moved, mask = step.drawn.turned(step.x)
+    moved, encoding = step.drawn.turned(step.x)
+    mask = encoding.mask
     torch.testing.assert_close(moved.square().sum((1, 2, 3)), step.x.square().sum((1, 2, 3)))
-    assert mask.shape == step.mask_x.shape
-    assert not torch.equal(mask, step.mask_x)
+    assert mask.shape == step.encoding_x.mask.shape
+    assert not torch.equal(mask, step.encoding_x.mask)
     resampled = inverse_fourier(Sampling(mask)(fourier(channels_to_complex(moved))))
     difference = torch.stack([resampled.real, resampled.imag], 1) - moved
     assert equivariance(step).item() == pytest.approx(difference.abs().mean().item(), rel=1e-5)

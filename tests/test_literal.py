@@ -12,6 +12,7 @@ from switchrecon.methods import METHODS
 from switchrecon.nets.discriminator import Discriminator
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import Generator
+from switchrecon.operators import Encoding
 from switchrecon.passes import Batch, Pass
 from switchrecon.state import State, build_state
 from switchrecon.train import update
@@ -35,7 +36,7 @@ def random_batch(step: int, samples: int = 1) -> Batch:
     random = torch.Generator().manual_seed(step)
     x, y = torch.rand(2, samples, 2, 64, 64, generator=random) - 0.5
     masks = torch.rand(2, samples, 64, 64, generator=random) < 0.3
-    return Batch(x, y, torch.randn(samples, 64, generator=random), masks[0], masks[1])
+    return Batch(x, y, torch.randn(samples, 64, generator=random), *map(Encoding, masks))
 
 
 def flat(state: State) -> torch.Tensor:

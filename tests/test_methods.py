@@ -22,6 +22,7 @@ from switchrecon.nets.discriminator import Discriminator
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import Generator
 from switchrecon.objectives import bypass, cycle, hinge_discriminator, sampling_consistency
+from switchrecon.operators import Encoding
 from switchrecon.passes import Batch, Pass
 from switchrecon.players import DISCRIMINATOR, EXTRACTOR, GENERATOR
 from switchrecon.state import build_state
@@ -35,23 +36,24 @@ class FixedDraws:
     def __init__(self, x: torch.Tensor, y: torch.Tensor, mask: torch.Tensor) -> None:
         self.x, self.y, self.mask = x, y, mask
 
-    def pair(self) -> tuple[torch.Tensor, torch.Tensor]:
-        return 0.5 * self.y, self.mask
+    def pair(self) -> tuple[torch.Tensor, Encoding, torch.Tensor]:
+        return 0.5 * self.y, Encoding(self.mask), self.y
 
-    def split(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    def split(self) -> tuple[torch.Tensor, Encoding, torch.Tensor]:
         kept = self.mask.clone()
         kept[:, ::2] = False
-        return 0.5 * self.x, kept, (self.mask & ~kept).float()
+        return 0.5 * self.x, Encoding(kept), (self.mask & ~kept).float()
 
-    def turned(self, image: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        return image.flip(-1), self.mask
+    def turned(self, image: torch.Tensor) -> tuple[torch.Tensor, Encoding]:
+        return image.flip(-1), Encoding(self.mask)
 
 
 def small_batch() -> Batch:
     random = torch.Generator().manual_seed(0)
     x, y = torch.rand(2, 1, 2, 64, 64, generator=random) - 0.5
     mask = torch.rand(1, 64, 64, generator=random) < 0.3
-    return Batch(x, y, torch.randn(1, 64, generator=random), mask, mask, FixedDraws(x, y, mask))
+    encoding = Encoding(mask)
+    return Batch(x, y, torch.randn(1, 64, generator=random), encoding, encoding, draws=FixedDraws(x, y, mask))
 
 
 def test_the_papers_weights_and_order() -> None:

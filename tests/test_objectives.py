@@ -22,13 +22,14 @@ from switchrecon.objectives import (
     sampling_consistency,
     supervised,
 )
+from switchrecon.operators import Encoding
 from switchrecon.passes import Batch, Pass
 
 
 class HandPlayers:
     """G(x) = 2x, G(y, A(z)) = y + z, H(x) = x / 2, D_Y(u) = mean u, D_X(u) = −mean u."""
 
-    def to_full(self, x: Tensor, mask: Tensor) -> Tensor:
+    def to_full(self, x: Tensor, encoding: Encoding) -> Tensor:
         return 2 * x
 
     def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
@@ -50,7 +51,8 @@ X, Y, Z = 3.0, 5.0, 0.5
 def hand_pass(mask: Tensor | None = None) -> Pass:
     """Constant images x = 3 and y = 5 of one 4×4 pixel channel; z = 0.5."""
     mask = torch.ones(1, 4, 4, dtype=torch.bool) if mask is None else mask
-    batch = Batch(torch.full((1, 1, 4, 4), X), torch.full((1, 1, 4, 4), Y), torch.tensor(Z), mask, mask)
+    encoding = Encoding(mask)
+    batch = Batch(torch.full((1, 1, 4, 4), X), torch.full((1, 1, 4, 4), Y), torch.tensor(Z), encoding, encoding)
     return Pass(HandPlayers(), batch)  # type: ignore[arg-type]
 
 

@@ -102,7 +102,7 @@ def test_bad_calls_are_explained(trained: Trained, tmp_path: Path) -> None:
         (KSPACE.real, MASK, "expected complex"),
         (KSPACE[0, 0], MASK[0], r"shape \(64,\); expected complex \(..., H, W\)"),
         (bad, MASK, "NaN or infinity"),
-        (KSPACE, MASK[:, :40], r"Sampling\(mask 64x40\) does not fit"),
+        (KSPACE, MASK[:, :40], r"mask of shape \(64, 40\) does not fit images"),
         (KSPACE, np.zeros_like(MASK), "mask is all zero"),
         (np.ones((64, 80), np.complex64), np.ones(80), "matrix of 64x80, but the run was trained at 64x64"),
     ]

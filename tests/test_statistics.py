@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from switchrecon.statistics import Unit, clustered_interval, difference, over_folds, seed_average, seed_spread
+from switchrecon.statistics import (
+    Unit,
+    clustered_interval,
+    difference,
+    over_folds,
+    recovered,
+    seed_average,
+    seed_spread,
+)
 
 
 def unit(fold: int, subject: str, number: int = 0) -> Unit:
@@ -74,3 +82,20 @@ def test_seeds() -> None:
     assert seed_spread([first, partial]) == pytest.approx(np.std([1, 5], ddof=1))
     assert seed_spread([first, second]) == pytest.approx(np.sqrt(2))  # means 1.5 and 3.5
     assert seed_spread([first]) is None
+
+
+def test_recovered_part_of_a_gap_by_hand() -> None:
+    lower, upper, method = (
+        {Unit(0, subject, "v", str(n)): value for subject, n, value in rows}
+        for rows in (
+            (("a", 0, 20.0), ("a", 1, 22.0), ("b", 0, 21.0)),
+            (("a", 0, 24.0), ("a", 1, 24.0), ("b", 0, 25.0)),
+            (("a", 0, 23.0), ("a", 1, 23.0), ("b", 0, 22.0)),
+        )
+    )
+    found = recovered(method, lower, upper)
+    assert found["mean"] == pytest.approx((3 + 1 + 1) / (4 + 2 + 4))
+    assert (found["low"], found["high"]) == (pytest.approx(1 / 4), pytest.approx(4 / 6))  # b alone, a alone
+    assert recovered(lower, lower, upper)["mean"] == 0
+    assert recovered(upper, lower, upper)["mean"] == 1
+    assert recovered(method, upper, lower)["mean"] is None  # no gap, nothing to recover

@@ -6,9 +6,9 @@ import torch
 from switchrecon.errors import ConfigError
 from switchrecon.fourier import fourier, inverse_fourier
 from switchrecon.nets.unrolled import UNet, Unrolled
-from switchrecon.operators import Sampling
-from switchrecon.passes import channels_to_complex
+from switchrecon.operators import Encoding, Sampling
 from switchrecon.players import SwitchableGenerator, build_generator, run
+from switchrecon.scaling import channels_to_complex
 from tests.conftest import tiny_config
 
 RANDOM = torch.Generator().manual_seed(0)
@@ -39,14 +39,14 @@ def test_unet_keeps_any_shape_and_starts_near_the_identity(shape: tuple[int, int
 
 def test_hard_cascades_keep_measured_samples_exactly() -> None:
     with torch.no_grad():
-        result = Unrolled([UNet(2, 4), UNet(2, 4)], 2)(zero_filled(), MASK)
+        result = Unrolled([UNet(2, 4), UNet(2, 4)], 2)(zero_filled(), Encoding(MASK))
     kspace = fourier(channels_to_complex(result))
     torch.testing.assert_close(Sampling(MASK)(kspace), MEASURED, atol=1e-5, rtol=1e-5)
     assert (kspace - MEASURED).abs()[~MASK].max() > 0
 
 
 def test_a_cascade_by_hand() -> None:
-    result = channels_to_complex(Unrolled([Constant()], 1)(zero_filled(), MASK))
+    result = channels_to_complex(Unrolled([Constant()], 1)(zero_filled(), Encoding(MASK)))
     constant = fourier(torch.full((2, 24, 20), 1 + 1j, dtype=torch.complex64))
     torch.testing.assert_close(fourier(result), torch.where(MASK, MEASURED, constant), atol=1e-5, rtol=1e-5)
 
@@ -56,11 +56,11 @@ def test_soft_cascades_take_the_learned_part() -> None:
     assert network.weights is not None
     with torch.no_grad():
         network.weights.fill_(0.0)  # sigmoid(0) = 0.5
-        kspace = fourier(channels_to_complex(network(zero_filled(), MASK)))
+        kspace = fourier(channels_to_complex(network(zero_filled(), Encoding(MASK))))
     constant = fourier(torch.full((2, 24, 20), 1 + 1j, dtype=torch.complex64))
     expected = torch.where(MASK, 0.5 * MEASURED + 0.5 * constant, constant)
     torch.testing.assert_close(kspace, expected, atol=1e-5, rtol=1e-5)
-    network(zero_filled(), MASK).sum().backward()
+    network(zero_filled(), Encoding(MASK)).sum().backward()
     assert network.weights.grad is not None
     assert network.weights.grad.abs().sum() > 0
 
@@ -80,7 +80,7 @@ def test_the_papers_generator_can_stand_in_cascades_and_still_undersamples() -> 
     config = tiny_config("network=unrolled", "cascades=2", "refiner=generator", "cascade_weights=shared")
     generator = SwitchableGenerator(config)
     image, mask = torch.randn(1, 2, 64, 64), torch.rand(1, 64, 64) < 0.3
-    assert generator.to_full(image, mask).shape == image.shape
+    assert generator.to_full(image, Encoding(mask)).shape == image.shape
     assert generator.to_sub(image, torch.randn(1, 64)).abs().max() <= 1  # one pass through G ends in tanh
     with pytest.raises(ConfigError, match="cascades of a generator with AdaIN"):
         SwitchableGenerator(tiny_config("network=unrolled"))
@@ -91,5 +91,5 @@ def test_the_papers_generator_can_stand_in_cascades_and_still_undersamples() -> 
 def test_the_papers_generator_alone_does_not_look_at_the_mask() -> None:
     network = build_generator(tiny_config(), adaptive=True)
     image = torch.randn(1, 2, 64, 64)
-    first, second = (run(network, image, torch.full((1, 64, 64), value)) for value in (True, False))
+    first, second = (run(network, image, Encoding(torch.full((1, 64, 64), value))) for value in (True, False))
     assert torch.equal(first, second)

@@ -2,22 +2,24 @@
 
 from torch import Tensor
 
-from switchrecon.operators import Fourier, Sampling
+from switchrecon.operators import Encoding
 
 
-def zero_filled(kspace: Tensor, mask: Tensor) -> Tensor:
-    """The adjoint reconstruction Aᴴk with A = R F: unmeasured samples are zero.
+def zero_filled(kspace: Tensor, mask: Tensor, maps: Tensor | None = None) -> Tensor:
+    """The adjoint reconstruction Aᴴk: unmeasured samples are zero, and coils are combined by their maps.
 
     Parameters
     ----------
     kspace
-        Complex, shape (..., H, W).
+        Complex, shape (..., H, W), or (..., n_coils, H, W) with maps.
     mask
-        Boolean, broadcasts to k-space.
+        Boolean (..., H, W).
+    maps
+        Coil sensitivity maps of k-space's shape; None with one coil.
 
     Returns
     -------
     Tensor
         Complex images (..., H, W), in the units of k-space.
     """
-    return (Sampling(mask) @ Fourier()).H(Sampling(mask)(kspace))
+    return Encoding(mask, maps).H(kspace)

@@ -25,10 +25,12 @@ from switchrecon.evaluate import evaluate
 from switchrecon.folds import Fold, split_subjects
 from switchrecon.look import write_heads
 from switchrecon.lpips import find_weights
+from switchrecon.methods import find_method
 from switchrecon.recipe import Recipe, parse_recipe
 from switchrecon.train import train
 
 PLAN = "crossval.yaml"
+Scans = dict[str, list[Path]]  # by subject
 
 
 class CellBusy(RunError):
@@ -103,7 +105,7 @@ class Grid:
 
 
 def write_plan(out: Path, recipe: Recipe, data: Path) -> None:
-    """Store what the cells are made from, so that any process can work on one by its number."""
+    """Store what the cells are made from, so that any process can work on one by its key."""
     plan = {"recipe": json.loads(recipe.model_dump_json()), "data": str(data.resolve())}
     write_text(out / PLAN, yaml.safe_dump(plan, sort_keys=False, allow_unicode=True))
 
@@ -145,6 +147,7 @@ def make_grid(recipe: Recipe, data: Path, out: Path) -> Grid:
         If scans are missing or their subjects too few.
     """
     scans = _scans_by_subject(recipe, data, out)
+    full_scans = _matching_by_subject(recipe.data.full_files, data) if recipe.data.full_files else scans
     try:
         folds = split_subjects(list(scans), recipe.folds)
     except ValueError as error:
@@ -154,7 +157,8 @@ def make_grid(recipe: Recipe, data: Path, out: Path) -> Grid:
         for number in recipe.used_folds:
             for seed in recipe.seeds:
                 for row in recipe.methods:
-                    cells.append(_cell(recipe, len(cells), (setting, row, number, seed), folds[number], scans, out))
+                    place = (setting, row, number, seed)
+                    cells.append(_cell(recipe, len(cells), place, folds[number], scans, full_scans, out))
     return Grid(recipe, out, data, len(scans), tuple(cells))
 
 
@@ -177,43 +181,56 @@ def _cell(
     index: int,
     place: tuple[str, str, int, int],
     fold: Fold[str],
-    scans: dict[str, list[Path]],
+    scans: Scans,
+    full_scans: Scans,
     out: Path,
 ) -> Cell:
     setting, row, number, seed = place
-
-    def files(subjects: Sequence[str]) -> tuple[Path, ...]:
-        return tuple(path for subject in subjects for path in scans[subject])
-
+    config = recipe.config(setting, row, seed)
+    if full_scans is scans or find_method(config).pairing == "paired":
+        full = _files(scans, fold.full)
+    else:  # Y comes from the other domain, also from subjects that only it has; nobody is on two sides
+        full = _files(full_scans, [s for s in full_scans if s in fold.full or s not in scans])
     return Cell(
         index,
         *place,
-        recipe.config(setting, row, seed),
-        files(fold.full),
-        files(fold.sub),
-        files(fold.test),
+        config,
+        full,
+        _files(scans, fold.sub),
+        _files(scans, fold.test),
         out / "cells" / setting / row / f"fold-{number}" / f"seed-{seed}",
         recipe.threads,
         recipe.test_slices_per_scan,
     )
 
 
-def _scans_by_subject(recipe: Recipe, data: Path, out: Path) -> dict[str, list[Path]]:
+def _files(scans: Scans, subjects: Sequence[str]) -> tuple[Path, ...]:
+    return tuple(path for subject in subjects for path in scans[subject])
+
+
+def _scans_by_subject(recipe: Recipe, data: Path, out: Path) -> Scans:
     source = recipe.data
     if source.heads:
-        side = max(recipe.config(*next((s, r) for s in recipe.settings for r in recipe.methods), 0).matrix or (64,))
-        files = write_heads(out / "data", range(source.heads), source.head_slices, side)
-    else:
-        if not data.is_dir():
-            raise DataError(f"{data}: no such folder; --data DIR is where the recipe's file patterns start")
-        patterns = [str(data / pattern) for pattern in source.files]
-        files = sorted({path for pattern in patterns for path in _matching(pattern)})
-        if not files:
-            raise DataError(f"{data}: no file matches the recipe's patterns {', '.join(source.files)}; give --data DIR")
-    scans: dict[str, list[Path]] = {}
+        matrix = recipe.config(next(iter(recipe.settings)), next(iter(recipe.methods)), 0).matrix
+        files = write_heads(out / "data", range(source.heads), source.head_slices, max(matrix or (64,)))
+        return _by_subject(files, source.subjects)
+    return _matching_by_subject(source.files, data, source.subjects)
+
+
+def _matching_by_subject(patterns: Sequence[str], data: Path, most: int | None = None) -> Scans:
+    if not data.is_dir():
+        raise DataError(f"{data}: no such folder; --data DIR is where the recipe's file patterns start")
+    files = sorted({path for pattern in patterns for path in _matching(str(data / pattern))})
+    if not files:
+        raise DataError(f"{data}: no file matches the recipe's patterns {', '.join(patterns)}; give --data DIR")
+    return _by_subject(files, most)
+
+
+def _by_subject(files: Sequence[Path], most: int | None) -> Scans:
+    scans: Scans = {}
     for path in files:
         scans.setdefault(subject_of(path), []).append(path)
-    return dict(list(scans.items())[: source.subjects])
+    return dict(list(scans.items())[:most])
 
 
 def _matching(pattern: str) -> list[Path]:

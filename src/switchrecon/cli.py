@@ -103,7 +103,7 @@ def reconstruct(
     ],
     out: OutOption,
     estimate: Annotated[str | None, typer.Option(help="generator or ensemble. Default: the run's.")] = None,
-    data_consistency: Annotated[str | None, typer.Option(help="none or hard. Default: the run's.")] = None,
+    data_consistency: Annotated[str | None, typer.Option(help="none, hard or soft. Default: the run's.")] = None,
     undersample: Annotated[
         str | None,
         typer.Option(
@@ -117,6 +117,12 @@ def reconstruct(
         typer.Option("--resize", help="Allow another matrix than the run's, by resizing in k-space and back."),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace images that exist.")] = False,
+    adapt: Annotated[
+        int,
+        typer.Option(
+            metavar="STEPS", min=0, help="Let the network learn on from each scan first, in at most so many steps."
+        ),
+    ] = 0,
 ) -> None:
     """Reconstruct scans into their own format, matrix, units and geometry.
 
@@ -131,9 +137,11 @@ def reconstruct(
         else:
             note = ", synthetic k-space computed from magnitude images" if outcome.synthetic else ""
             typer.echo(f"{outcome.scan} -> {outcome.written} (acceleration {outcome.acceleration:.2f}{note})")
+            if outcome.adaptation is not None:
+                typer.echo(f"  {outcome.adaptation}")
 
     loaded = Reconstructor.load(run, estimate, data_consistency, resize)
-    outcomes = reconstruct_files(loaded, scans, out, undersample, overwrite, report)
+    outcomes = reconstruct_files(loaded, scans, out, undersample, overwrite, adapt, report)
     failed = [o for o in outcomes if o.error is not None]
     if failed:
         typer.echo(f"{len(outcomes) - len(failed)} of {len(outcomes)} scans reconstructed", err=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from switchrecon.config import Config
+from switchrecon.config import SHARED_SETTINGS, Config
 from switchrecon.data.scan import Scan
 from switchrecon.errors import DataError, RunError
 from switchrecon.log import read_log
@@ -13,7 +13,6 @@ from switchrecon.reconstruct import Reconstructor
 from switchrecon.runs import subject_hash
 
 CURVE_POINTS = 400
-SHARED_SETTINGS = ("phase", "mask", "slice_axis", "empty_below")  # must agree between runs
 
 
 @dataclass(frozen=True)
@@ -42,7 +41,8 @@ def load_runs(folders: Sequence[Path]) -> dict[str, Run]:
     first = runs[0]
     names: dict[str, Run] = {}
     for run, method in zip(runs, methods, strict=True):
-        compared = {n: (run.card["config"][n], first.card["config"][n]) for n in SHARED_SETTINGS}
+        configs = run.reconstructor.config, first.reconstructor.config
+        compared = {name: tuple(getattr(config, name) for config in configs) for name in SHARED_SETTINGS}
         compared["matrix"] = (run.card["matrix"], first.card["matrix"])
         for setting, (ours, theirs) in compared.items():
             if ours != theirs:

@@ -18,7 +18,8 @@ MaskKind = Literal[
     "variable-density-2d",
 ]
 Estimate = Literal["generator", "ensemble"]
-DataConsistency = Literal["none", "hard"]
+DataConsistency = Literal["none", "hard", "soft"]
+Calibration = Literal["intensity", "noise", "phase"]
 Convention = Literal["fastmri", "slice-max"]
 
 
@@ -52,6 +53,17 @@ class MaskConfig(Settings):
     seed: int = Field(0, ge=0)  # a property of the data, so not the seed of the run
 
 
+class CorruptionConfig(Settings):
+    """What spoils X and the test scans, but not their references: for experiments on domain gaps."""
+
+    kind: Literal["none", "noise", "phase-errors", "ghosts"] = "none"
+    level: float = Field(0.0, ge=0)  # noise: of the brightest pixel; the others: radians
+
+
+SHARED_SETTINGS = ("phase", "mask", "corruption", "slice_axis", "empty_below", "coils", "coil_maps")
+"""What must agree between runs, besides the matrix, for their images to be comparable."""
+
+
 class Config(Settings):
     """All settings of a training run. The defaults are the paper's."""
 
@@ -61,12 +73,17 @@ class Config(Settings):
     representation: Literal["complex", "magnitude"] = "complex"  # magnitude is the paper's, see README
     phase: Literal["none", "smooth"] = "none"  # phase given to magnitude-only scans; none is the paper's
     mask: MaskConfig = MaskConfig()
+    simulated_mask: MaskConfig | None = None  # of pairs that are simulated without X; None: mask
+    corruption: CorruptionConfig = CorruptionConfig()
+    coils: int | None = Field(None, ge=1)  # compress several coils to so many virtual ones; None: as they are
+    coil_maps: Literal["espirit", "walsh"] = "espirit"  # how coil sensitivity maps are estimated
     slice_axis: Literal["axial", "coronal", "sagittal"] = "axial"  # of image volumes
     empty_below: float = Field(0.05, ge=0, lt=1)  # drop slices whose mean is under this part of their brightest slice's
     slices_per_scan: int | None = Field(None, ge=1)  # so many of a scan's usable slices, evenly spread; None: all
     pile_slices: int | None = Field(None, ge=1)  # so many of a pile's slices, evenly spread; None: all
     headroom: float = Field(4.0, gt=0)  # a slice's scale over the maximum of its low-resolution image
     augment: Literal["none", "flips", "dihedral", "auto"] = "auto"  # auto: quarter turns for 2-D masks
+    distortion: float = Field(0.0, ge=0, le=1)  # of Y before sampling: highest probability of each kind, at the end
     # Networks
     width: int = Field(32, ge=1)  # c, channels of the first convolution
     residual_blocks: int = Field(3, ge=0)  # of G
@@ -86,6 +103,7 @@ class Config(Settings):
     adversarial: Literal["lsgan", "hinge"] = "lsgan"  # lsgan is the paper's, hinge the ISCL code's
     sampling_consistency_mask: Literal["slice", "fresh", "dataset"] = "slice"  # R for y in Eq. (1)
     code_noise: float = Field(0.1, ge=0)  # standard deviation of the noise on z
+    calibrate: tuple[Calibration, ...] = ()  # what simulated pairs take from X besides its masks
     kept_part: float = Field(0.6, gt=0, lt=1)  # of x's measured samples outside the centre, when they are split
     code_renewed: Literal["epoch", "step"] = "epoch"  # when that noise is drawn anew; epoch is the paper's
     # Training
@@ -103,7 +121,7 @@ class Config(Settings):
     picture_every: int = Field(500, ge=1)  # steps between example pictures for TensorBoard
     # Reconstruction and evaluation
     estimate: Estimate = "generator"  # ensemble: ½ G(x) + ½ (x − H(x)), the estimate of the ISCL code
-    data_consistency: DataConsistency = "none"  # hard: measured k-space is put back afterwards
+    data_consistency: DataConsistency = "none"  # afterwards; hard: measured k-space is put back, soft: in part
     convention: Convention = "fastmri"  # of the metrics: volume maximum, or slice-max with each slice's own
 
     @model_validator(mode="after")

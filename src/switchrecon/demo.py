@@ -11,7 +11,7 @@ import torch
 from switchrecon.baselines import zero_filled
 from switchrecon.config import Config, load_config
 from switchrecon.data.files import read_scan
-from switchrecon.data.piles import own_mask
+from switchrecon.data.scan import own_mask
 from switchrecon.data.write import atomic_file
 from switchrecon.errors import RunError
 from switchrecon.evaluate import evaluate

@@ -17,13 +17,15 @@ import torch
 
 from switchrecon.config import Config
 from switchrecon.data.files import find_files, read_scan
+from switchrecon.data.multicoil import one_coil
 from switchrecon.data.piles import check_disjoint, evenly, usable_slices
 from switchrecon.data.scan import Scan
 from switchrecon.data.write import write_text
 from switchrecon.errors import DataError
 from switchrecon.fourier import inverse_fourier
 from switchrecon.look import save_grid
-from switchrecon.masks import centre_slice, full_centre_fraction, line_wise, measured_acceleration
+from switchrecon.masks import centre_slice, full_centre_fraction, line_direction, measured_acceleration
+from switchrecon.noise import noise_level
 from switchrecon.seeds import numpy_random
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -43,7 +45,6 @@ RESAMPLES = 2000
 DIFFER, ALIKE = 0.65, 0.75  # of AUC: its interval lies above the first, or below the second
 ENOUGH = 4  # subjects in each pile, before they are called alike
 LARGE = 0.8  # a standardised difference that is worth naming
-OUTER = 0.85  # of Nyquist: where noise is measured
 SHOWN = 6
 
 
@@ -65,24 +66,6 @@ def low_resolution_centre(kspace: np.ndarray, fraction: float) -> np.ndarray:
     centre = kspace[rows, columns]
     window = np.outer(*(np.hanning(n + 2)[1:-1] for n in centre.shape))
     return inverse_fourier(torch.from_numpy((centre * window).astype(np.complex64))).numpy()
-
-
-def noise_level(kspace: np.ndarray, mask: np.ndarray) -> float:
-    """Standard deviation of the noise in each of real and imaginary part, from the outermost measured samples.
-
-    The median magnitude there over √(2 ln 2), as for complex Gaussian noise. Signal that reaches so far out makes it an
-    upper bound. NaN where nothing was measured there.
-
-    Parameters
-    ----------
-    kspace, mask
-        Complex and boolean, both (H, W).
-    """
-    rows, columns = (np.abs(np.arange(n) - n // 2) / (n / 2) for n in kspace.shape)
-    # Zeros are padding, not samples, also where a scan counts as fully sampled.
-    outer = mask & (kspace != 0) & (np.maximum(rows[:, None], columns[None, :]) > OUTER)
-    values = np.abs(kspace[outer])
-    return float(np.median(values) / math.sqrt(2 * math.log(2))) if values.size else math.nan
 
 
 def slice_features(kspace: np.ndarray, mask: np.ndarray, fraction: float) -> tuple[list[float], np.ndarray]:
@@ -133,14 +116,15 @@ def read_domain(paths: Sequence[str | Path], config: Config, fraction: float | N
     rows = []
     for scan in scans:
         domain.paths.setdefault(scan.subject, scan.path)
+        kspace = one_coil(scan)
         for index in evenly(usable_slices(scan, config), config.slices_per_scan):
             mask = scan.mask[index] if scan.mask is not None else np.ones(scan.matrix, dtype=bool)
-            numbers, image = slice_features(scan.kspace[index], mask, used)
+            numbers, image = slice_features(kspace[index], mask, used)
             rows.append(numbers)
             domain.subjects.append(scan.subject)
             domain.examples.append(image / (image.max() or 1))
             domain.accelerations.append(measured_acceleration(mask))
-        domain.lines |= scan.mask is not None and line_wise(scan.mask[0])
+        domain.lines |= scan.mask is not None and line_direction(scan.mask[0]) is not None
     domain.features = np.array(rows)
     return domain, used
 

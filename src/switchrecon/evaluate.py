@@ -12,16 +12,19 @@ import torch
 from switchrecon.baselines import zero_filled
 from switchrecon.comparison import check_unseen, data_statement, describe_run, load_runs
 from switchrecon.config import Config
+from switchrecon.data.corruption import corrupted
 from switchrecon.data.files import find_files, read_scan
-from switchrecon.data.piles import evenly, own_mask, usable_slices
-from switchrecon.data.scan import Scan
+from switchrecon.data.multicoil import with_maps
+from switchrecon.data.piles import evenly, usable_slices
+from switchrecon.data.scan import Scan, own_mask
 from switchrecon.data.write import atomic_file, write_text
 from switchrecon.errors import ConfigError, DataError, RunError, nearest
 from switchrecon.fourier import inverse_fourier
 from switchrecon.masks import measured_acceleration
 from switchrecon.metrics import CONVENTIONS
-from switchrecon.reconstruct import DATA_CONSISTENCIES, ESTIMATES, Reconstructor
+from switchrecon.reconstruct import ESTIMATES, Reconstructor
 from switchrecon.runs import machine, versions
+from switchrecon.scaling import combined
 from switchrecon.scores import (
     ZERO_FILLED,
     Volume,
@@ -38,14 +41,15 @@ EXAMPLES = 3
 
 
 def variants(own: Reconstructor, name: str) -> dict[str, Reconstructor]:
-    """Every estimate of a run: under ``name`` the run's own setting, under ``name/…`` the others.
+    """Every estimate of a run, without and with hard data consistency: under ``name`` its own setting, others under
+    ``name/…``.
 
     A network that ends with hard data consistency has no others: they would be the same image.
     """
     found = {name: own}
     if (own.config.network, own.config.cascade_consistency) == ("unrolled", "hard"):
         return found
-    for consistency in DATA_CONSISTENCIES:
+    for consistency in ("none", "hard"):
         for estimate in ESTIMATES if own.extractor is not None else ESTIMATES[:1]:
             changed = [estimate] if estimate != own.config.estimate else []
             changed += [consistency] if consistency != own.config.data_consistency else []
@@ -73,11 +77,13 @@ def evaluate_scan(
         The scan's and its subject's name in the results.
     """
     kspace = torch.from_numpy(scan.kspace[numbers])
+    maps = torch.from_numpy(scan.maps[numbers]) if scan.maps is not None else None
     masks = torch.stack([own_mask(scan, i, config) for i in numbers])
-    volume = Volume(name, subject, numbers, inverse_fourier(kspace).abs().numpy(), masks.numpy())
-    volume.images[ZERO_FILLED] = zero_filled(kspace, masks).abs().numpy()
+    volume = Volume(name, subject, numbers, combined(inverse_fourier(kspace), maps).abs().numpy(), masks.numpy())
+    measured = torch.from_numpy(corrupted(scan, config.corruption).kspace[numbers])
+    volume.images[ZERO_FILLED] = zero_filled(measured, masks, maps).abs().numpy()
     for method, reconstructor in methods.items():
-        volume.images[method] = np.abs(reconstructor(kspace.numpy(), masks.numpy()))
+        volume.images[method] = reconstructor(measured, masks, maps).abs().numpy()
     return volume
 
 
@@ -142,6 +148,7 @@ def evaluate(
         scan = read_scan(path, config).resized(tuple(first.card["matrix"]))
         if scan.mask is not None:
             raise DataError(f"{path}: undersampled k-space; a reference must be fully sampled")
+        scan = with_maps(scan, config)
         check_unseen(scan, runs)
         name = f"scan-{number:03d}"
         subject = subjects.setdefault(scan.subject, f"subject-{len(subjects) + 1:03d}")

@@ -5,7 +5,7 @@ encodes along W) and repeat them along the readout H. Every kind has a fully sam
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.random import RandomState
@@ -27,9 +27,11 @@ def centre_slice(size: int, fraction: float) -> slice:
     return slice(start, start + count)
 
 
-def line_wise(mask: Any) -> bool:
-    """Whether a mask (H, W), array or tensor, measures whole rows or whole columns."""
-    return bool((mask == mask[:1]).all() or (mask == mask[:, :1]).all())
+def line_direction(mask: Any) -> Literal["rows", "columns"] | None:
+    """Whether a mask (H, W), array or tensor, measures whole rows (also if it is full), whole columns, or points."""
+    if (mask == mask[:, :1]).all():
+        return "rows"
+    return "columns" if (mask == mask[:1]).all() else None
 
 
 def _lines(matrix: Matrix, columns: np.ndarray) -> np.ndarray:

@@ -7,13 +7,11 @@ sampled images y. G is ``to_full`` (without a code) and ``to_sub`` (with A(z)), 
 
 from collections.abc import Callable
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from switchrecon.fourier import fourier, inverse_fourier
-from switchrecon.operators import Sampling
-from switchrecon.passes import Pass, channels_to_complex
+from switchrecon.passes import Pass
+from switchrecon.scaling import channels_to_complex, complex_to_channels
 
 Objective = Callable[[Pass], Tensor]
 
@@ -99,27 +97,31 @@ def identity(step: Pass) -> Tensor:
 
 
 def simulated_pairs(step: Pass) -> Tensor:
-    """L1 on pairs simulated from y with X's own masks: ‖G(x(y)) − y‖₁."""
-    return l1(step.full_of_pair - step.y)
+    """L1 on pairs (x', y') simulated from y with X's own masks: ‖G(x') − y'‖₁; y' is y unless it is calibrated."""
+    image, encoding, reference = step.drawn.pair()
+    return l1(step.players.to_full(image, encoding) - reference)
 
 
 def held_out_samples(step: Pass) -> Tensor:
     """SSDU with density weighting: x's measured samples are split, G sees one part, the other is compared.
 
-    Σ w |F G(x_Θ) − F x| / Σ w over the held-out samples Λ, with |·| = |re| + |im|. The weight w = 1 / P(j ∈ Λ | j ∉ Θ)
-    makes it an estimate of the error at all samples outside Θ (Yaman et al. 2020; Millard and Chiew 2023).
+    Σ w |A G(x_Θ) − k| / Σ w over the held-out samples Λ, with |·| = |re| + |im|; with C coils, their sum over √C. The
+    weight w = 1 / P(j ∈ Λ | j ∉ Θ) makes it an estimate of the error at all samples outside Θ (Yaman et al. 2020;
+    Millard and Chiew 2023).
     """
     image, kept, weight = step.drawn.split()
-    difference = fourier(channels_to_complex(step.players.to_full(image, kept) - step.x))
-    return (weight * (difference.real.abs() + difference.imag.abs())).sum() / weight.sum().clamp_min(1e-12)
+    difference = step.encoding_x(channels_to_complex(step.players.to_full(image, kept))) - step.measured
+    error = difference.real.abs() + difference.imag.abs()
+    if step.encoding_x.maps is not None:
+        error = error.sum(1) / error.shape[1] ** 0.5
+    return (weight * error).sum() / weight.sum().clamp_min(1e-12)
 
 
 def equivariance(step: Pass) -> Tensor:
     """Multi-operator equivariance (Chen et al. 2021): ‖G(A' T G(x)) − T G(x)‖₁, T a symmetry, A' another mask."""
-    turned, mask = step.drawn.turned(step.full_of_x)
-    sampled = inverse_fourier(Sampling(mask)(fourier(channels_to_complex(turned))))
-    again = step.players.to_full(torch.stack([sampled.real, sampled.imag], 1), mask)
-    return l1(again - turned)
+    turned, encoding = step.drawn.turned(step.full_of_x)
+    sampled = encoding.H(encoding(channels_to_complex(turned)))
+    return l1(step.players.to_full(complex_to_channels(sampled), encoding) - turned)
 
 
 def supervised(step: Pass) -> Tensor:

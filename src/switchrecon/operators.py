@@ -1,7 +1,7 @@
 """The physics: linear operators with an adjoint, composed with ``@``.
 
-The forward model of an accelerated scan is ``A = Sampling(mask) @ Fourier() @ Sensitivity(maps)``; with one
-coil, ``A = Sampling(mask) @ Fourier()``. Operators are batched over leading dimensions, complex in and complex
+The forward model of an accelerated scan, :class:`Encoding`, is ``Sampling(mask) @ Fourier() @ Sensitivity(maps)``; with
+one coil, ``Sampling(mask) @ Fourier()``. Operators are batched over leading dimensions, complex in and complex
 out. The Fourier transform is centred and orthonormal.
 """
 
@@ -165,16 +165,41 @@ class Sensitivity(Operator):
         return f"Sensitivity(maps {'x'.join(map(str, self.maps.shape))})"
 
 
+class Encoding(Composition):
+    """The forward model of a scan: ``A = R F S`` with its mask R and coil sensitivity maps S; one coil: ``A = R F``.
+
+    Parameters
+    ----------
+    mask
+        Boolean (..., H, W), True where measured.
+    maps
+        Complex (..., n_coils, H, W) with Σ_c |s_c|² = 1 or, outside the object, 0, so that ‖A‖ ≤ 1; None for one coil.
+    """
+
+    def __init__(self, mask: Tensor, maps: Tensor | None = None) -> None:
+        self.mask = mask.bool()
+        self.maps = maps
+        if maps is None:
+            super().__init__([Sampling(mask), Fourier()])
+        else:
+            super().__init__([Sampling(mask.unsqueeze(-3)), Fourier(), Sensitivity(maps)])
+
+    def sampled_by(self, mask: Tensor) -> "Encoding":
+        """The same coils with another mask (..., H, W)."""
+        return Encoding(mask, self.maps)
+
+
 def data_consistency(operator: Operator, image: Tensor, measured: Tensor, weight: float | Tensor = 1.0) -> Tensor:
     """Move an image towards what was measured: ``u' = u + w Aᴴ(k − Au)``.
 
     With one coil A Aᴴ is the projection on the measured samples, so that w = 1 replaces them exactly (hard data
-    consistency, A u' = k) and w < 1 takes a part of each (soft).
+    consistency, A u' = k) and w < 1 takes a part of each (soft). With several it is a step of steepest descent on
+    ½‖Au − k‖², which never increases it.
 
     Parameters
     ----------
     operator
-        A, such as ``Sampling(mask) @ Fourier()``.
+        A with ‖A‖ ≤ 1, such as an :class:`Encoding`.
     image
         u, complex, shape (..., H, W).
     measured

@@ -12,24 +12,24 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from switchrecon.fourier import fourier
-from switchrecon.operators import Sampling
+from switchrecon.operators import Encoding
 from switchrecon.players import EXTRACTOR, GENERATOR, GROUPS, Players
+from switchrecon.scaling import channels_to_complex
 
 
 class Draws(Protocol):
     """Draws for objectives that need more than x and y: seeded by the step, so that asking twice gives the same."""
 
-    def pair(self) -> tuple[Tensor, Tensor]:
-        """y as X would show it: the undersampled image (B, channels, H, W) and its mask (B, H, W)."""
+    def pair(self) -> tuple[Tensor, Encoding, Tensor]:
+        """y as X would show it: the undersampled image (B, channels, H, W), what encoded it, and its reference."""
         ...
 
-    def split(self) -> tuple[Tensor, Tensor, Tensor]:
-        """x's samples in two: the image of the kept ones, their mask, and weights (B, H, W) of the held-out ones."""
+    def split(self) -> tuple[Tensor, Encoding, Tensor]:
+        """x's samples in two: the image of the kept ones, their encoding, weights (B, H, W) of the held-out ones."""
         ...
 
-    def turned(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """An image (B, channels, H, W) moved by a symmetry, and another mask (B, H, W) to sample it with."""
+    def turned(self, image: Tensor) -> tuple[Tensor, Encoding]:
+        """An image (B, channels, H, W) moved by a symmetry, and x's coils, moved, with another mask."""
         ...
 
 
@@ -45,10 +45,12 @@ class Batch:
         Fully sampled images: of other subjects, or x's own reference in paired and simulated methods.
     z
         Input of the code generator, (B, code_size).
-    mask_x
-        x's own sampling mask, boolean (B, H, W).
-    mask_y
-        The mask for y in Eq. (1), boolean (B, H, W).
+    encoding_x
+        How x was measured: x's own mask and coils, for images (B, H, W).
+    encoding_y
+        The same for y in Eq. (1).
+    measured
+        x's k-space, complex (B, H, W) or (B, n_coils, H, W); None where x alone gives it: A x.
     draws
         What some objectives draw besides; made when it is asked for.
     """
@@ -56,16 +58,10 @@ class Batch:
     x: Tensor
     y: Tensor
     z: Tensor
-    mask_x: Tensor
-    mask_y: Tensor
+    encoding_x: Encoding
+    encoding_y: Encoding
+    measured: Tensor | None = None
     draws: "Draws | None" = None
-
-
-def channels_to_complex(image: Tensor) -> Tensor:
-    """(B, 2, H, W) real and imaginary parts, or (B, 1, H, W) magnitude, to complex (B, H, W)."""
-    if image.shape[1] == 2:
-        return torch.complex(image[:, 0], image[:, 1])
-    return torch.complex(image[:, 0], torch.zeros_like(image[:, 0]))
 
 
 class _Image:
@@ -110,7 +106,8 @@ class Pass:
     def __init__(self, players: Players, batch: Batch, to_come: Sequence[str] = GROUPS) -> None:
         self.players = players
         self.x, self.y, self.z = batch.x, batch.y, batch.z
-        self.mask_x, self.mask_y = batch.mask_x, batch.mask_y
+        self.encoding_x, self.encoding_y = batch.encoding_x, batch.encoding_y
+        self.measured = self.encoding_x(channels_to_complex(batch.x)) if batch.measured is None else batch.measured
         self.draws = batch.draws
         self.kept: dict[str, tuple[Tensor, frozenset[str]]] = {}
         self.to_come = list(to_come)
@@ -124,7 +121,7 @@ class Pass:
     @depends_on(GENERATOR)
     def full_of_x(self) -> Tensor:
         """G(x)."""
-        return self.players.to_full(self.x, self.mask_x)
+        return self.players.to_full(self.x, self.encoding_x)
 
     @depends_on(GENERATOR)
     def sub_of_y(self) -> Tensor:
@@ -139,7 +136,7 @@ class Pass:
     @depends_on(GENERATOR)
     def cycle_of_y(self) -> Tensor:
         """G(G(y, A(z)))."""
-        return self.players.to_full(self.sub_of_y, self.mask_y)
+        return self.players.to_full(self.sub_of_y, self.encoding_y)
 
     @depends_on(EXTRACTOR)
     def noise_of_x(self) -> Tensor:
@@ -159,17 +156,12 @@ class Pass:
     @depends_on(GENERATOR, EXTRACTOR)
     def full_of_pseudo_sub(self) -> Tensor:
         """G(y + H(x))."""
-        return self.players.to_full(self.pseudo_sub, self.mask_x)
+        return self.players.to_full(self.pseudo_sub, self.encoding_x)
 
     @depends_on(GENERATOR, EXTRACTOR)
     def noise_of_sub_of_y(self) -> Tensor:
         """H(G(y, A(z)))."""
         return self.players.noise(self.sub_of_y)
-
-    @depends_on(GENERATOR)
-    def full_of_pair(self) -> Tensor:
-        """G of the pair that was simulated from y."""
-        return self.players.to_full(*self.drawn.pair())
 
     @property
     def drawn(self) -> Draws:
@@ -179,9 +171,9 @@ class Pass:
         return self.draws
 
     def sampled_difference_x(self) -> Tensor:
-        """R F (x − G(x)), complex (B, H, W), with x's own mask."""
-        return Sampling(self.mask_x)(fourier(channels_to_complex(self.x - self.full_of_x)))
+        """k − A G(x), which is R F (x − G(x)) with one coil; complex, of the shape of x's k-space k."""
+        return self.measured - self.encoding_x(channels_to_complex(self.full_of_x))
 
     def sampled_difference_y(self) -> Tensor:
-        """R F (y − G(y, A(z))), complex (B, H, W), with y's mask."""
-        return Sampling(self.mask_y)(fourier(channels_to_complex(self.y - self.sub_of_y)))
+        """A (y − G(y, A(z))), which is R F (y − G(y, A(z))) with one coil."""
+        return self.encoding_y(channels_to_complex(self.y - self.sub_of_y))

@@ -17,6 +17,7 @@ from switchrecon.nets.discriminator import Discriminator
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import CodeGenerator, Generator
 from switchrecon.nets.unrolled import UNet, Unrolled
+from switchrecon.operators import Encoding
 
 
 def plain_generator(config: Config, adaptive: bool) -> Generator:
@@ -59,44 +60,35 @@ def build_generator(config: Config, adaptive: bool) -> nn.Module:
     return Unrolled([refiner() for _ in range(networks)], config.cascades, config.cascade_consistency == "soft")
 
 
-def run(network: nn.Module, image: Tensor, mask: Tensor) -> Tensor:
-    """Reconstruct an image (B, channels, H, W), sampled with mask (B, H, W)."""
-    return network(image) if isinstance(network, Generator) else network(image, mask)
+def run(network: nn.Module, image: Tensor, encoding: Encoding) -> Tensor:
+    """Reconstruct an image (B, channels, H, W); networks that know the physics look at how it was encoded."""
+    return network(image) if isinstance(network, Generator) else network(image, encoding)
 
 
 class Generators(nn.Module):
-    """Base of the generators of a cast.
-
-    Attributes
-    ----------
-    adaptive
-        Whether the networks have AdaIN sites.
-    """
+    """Base of the generators of a cast, with the network for X → Y as ``full``."""
 
     adaptive = False
+    """Whether the networks have AdaIN sites."""
 
-    def make(self, config: Config) -> nn.Module:
-        """The network for X → Y, with the sizes of the settings."""
-        return build_generator(config, self.adaptive)
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.full = build_generator(config, self.adaptive)
+
+    def to_full(self, x: Tensor, encoding: Encoding) -> Tensor:
+        """Reconstruct x (B, channels, H, W); with AdaIN, at mean 0 and variance 1 at each site."""
+        return run(self.full, x, encoding)
 
 
 class OneGenerator(Generators):
     """Only X → Y: the supervised family's generator, with affine instance norm and no AdaIN."""
-
-    def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.full = self.make(config)
-
-    def to_full(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Reconstruct x (B, channels, H, W), sampled with mask (B, H, W)."""
-        return run(self.full, x, mask)
 
     def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
         """Not played by this generator."""
         raise TypeError("this method has no generator from fully sampled to undersampled images")
 
 
-class TwoGenerators(OneGenerator):
+class TwoGenerators(Generators):
     """Two networks, as in CycleGAN and ISCL: one for each direction. z is not used."""
 
     def __init__(self, config: Config) -> None:
@@ -114,18 +106,13 @@ class SwitchableGenerator(Generators):
     adaptive = True
 
     def __init__(self, config: Config) -> None:
-        super().__init__()
-        self.full = self.make(config)
+        super().__init__(config)
         self.code = CodeGenerator(Generator.site_widths(config.width), config.code_size)
 
     @property
     def plain(self) -> nn.Module:
         """G itself, also where it stands in cascades."""
         return self.full.refiners[0] if isinstance(self.full, Unrolled) else self.full
-
-    def to_full(self, x: Tensor, mask: Tensor) -> Tensor:
-        """Reconstruct x (B, channels, H, W), sampled with mask (B, H, W): mean 0 and variance 1 at each AdaIN site."""
-        return run(self.full, x, mask)
 
     def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
         """Undersample y (B, channels, H, W) with the code A(z), z of shape (B, code_size)."""
@@ -186,9 +173,9 @@ class Players(nn.Module):
         self.discriminator = discriminator
         self.extractor = extractor
 
-    def to_full(self, x: Tensor, mask: Tensor) -> Tensor:
-        """X → Y: the reconstruction of x, sampled with mask (B, H, W), which only unrolled generators look at."""
-        return self._of(GENERATOR).to_full(x, mask)
+    def to_full(self, x: Tensor, encoding: Encoding) -> Tensor:
+        """X → Y: the reconstruction of x; only generators that know the physics look at how it was encoded."""
+        return self._of(GENERATOR).to_full(x, encoding)
 
     def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
         """Y → X."""

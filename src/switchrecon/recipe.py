@@ -8,12 +8,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from switchrecon.config import Config, Settings, parse_config
+from switchrecon.config import SHARED_SETTINGS, Config, Settings, parse_config
 from switchrecon.errors import ConfigError, nearest
 from switchrecon.methods import METHODS
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
-COMPARED = ("matrix", "mask", "phase", "slice_axis", "empty_below", "convention")  # equal in all rows of a setting
 RECIPES = files("switchrecon") / "recipes"
 
 
@@ -21,6 +20,7 @@ class Source(Settings):
     """Where the scans of an experiment come from."""
 
     files: tuple[str, ...] = ()  # patterns under the data folder, all fully sampled
+    full_files: tuple[str, ...] = ()  # of another domain for the fully sampled pile; paired methods learn from `files`
     heads: int | None = Field(None, ge=3)  # instead: so many synthetic subjects
     head_slices: int = Field(6, ge=1)
     subjects: int | None = Field(None, ge=3)  # only the first so many, by name
@@ -29,7 +29,16 @@ class Source(Settings):
     def _one_source(self) -> "Source":
         if bool(self.files) == bool(self.heads):
             raise ValueError("give either files or heads")
+        if self.full_files and not self.files:
+            raise ValueError("full_files goes with files")
         return self
+
+
+class Gap(Settings):
+    """Rows that bound a domain gap: learnt in the other domain without X, and paired in X's own domain."""
+
+    lower: Name
+    upper: Name
 
 
 class Recipe(Settings):
@@ -43,6 +52,7 @@ class Recipe(Settings):
     seeds: tuple[int, ...] = (0,)
     methods: Mapping[Name, Mapping[str, Any]]  # rows in their order, each with settings of its own
     settings: Mapping[Name, Mapping[str, Any]] = {"default": {}}  # such as two accelerations
+    gap: Gap | None = None  # the table then says which part of it each row recovers, in PSNR
     common: Mapping[str, Any] = {}  # settings of every cell
     test_slices_per_scan: int | None = Field(None, ge=1)  # evenly spread; None: all
     threads: int = Field(1, ge=1)  # of each cell; bits depend on it
@@ -54,6 +64,9 @@ class Recipe(Settings):
         for fold in self.run_folds or ():
             if not 0 <= fold < self.folds:
                 raise ValueError(f"run_folds has {fold}; folds are counted from 0 to {self.folds - 1}")
+        for row in (self.gap.lower, self.gap.upper) if self.gap else ():
+            if row not in self.methods:
+                raise ValueError(f"gap names '{row}'; {nearest(row, self.methods)}")
         if not (self.methods and self.settings and self.seeds):
             raise ValueError("methods, settings and seeds each need at least one entry")
         return self
@@ -146,21 +159,19 @@ def parse_recipe(values: Any, source: str) -> Recipe:
         message = first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{source}: {where or 'recipe'}: {message}") from error
     for setting in recipe.settings:
-        for row in recipe.methods:
-            try:
-                recipe.config(setting, row, recipe.seeds[0])
-            except ConfigError as error:
-                raise ConfigError(f"{source}: {str(error).removeprefix('recipe, ')}") from error
-        _check_comparable(recipe, setting, source)
+        try:
+            configs = {row: recipe.config(setting, row, recipe.seeds[0]) for row in recipe.methods}
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {str(error).removeprefix('recipe, ')}") from error
+        _check_comparable(configs, setting, source)
     return recipe
 
 
-def _check_comparable(recipe: Recipe, setting: str, source: str) -> None:
+def _check_comparable(configs: Mapping[str, Config], setting: str, source: str) -> None:
     """Refuse rows of one setting that are measured on different images."""
-    configs = {row: recipe.config(setting, row, recipe.seeds[0]) for row in recipe.methods}
     (first, config), *others = configs.items()
     for row, other in others:
-        for name in COMPARED:
+        for name in ("matrix", *SHARED_SETTINGS, "convention"):
             mine, theirs = getattr(config, name), getattr(other, name)
             if mine != theirs:
                 raise ConfigError(

@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from switchrecon.checkpoint import load_model
 from switchrecon.config import Config, DataConsistency, Estimate, parse_config
 from switchrecon.errors import ConfigError, DataError, RunError, nearest
-from switchrecon.fourier import inverse_fourier, resize_image, resize_kspace
+from switchrecon.fourier import resize_image, resize_kspace
 from switchrecon.nets.extractor import Extractor
-from switchrecon.operators import Fourier, Sampling, data_consistency
+from switchrecon.noise import noise_level
+from switchrecon.operators import Encoding, Sampling, data_consistency
 from switchrecon.players import build_generator, run
 from switchrecon.scaling import from_network, intensity_scale, low_resolution, to_network
 
@@ -80,7 +81,8 @@ class Reconstructor:
         estimate
             ``generator``: G(x). ``ensemble``: ½ G(x) + ½ (x − H(x)), clipped to the data range. None: the run's.
         data_consistency
-            ``none``, or ``hard``: measured k-space replaces the image's own. None: the run's.
+            ``none``; ``hard``: measured k-space replaces the image's own; ``soft``: it does so in part, as its noise
+            allows. None: the run's.
         resize
             Allow scans of another matrix than the training one.
 
@@ -128,15 +130,18 @@ class Reconstructor:
         config = _chosen(self.config, estimate, data_consistency)
         return Reconstructor(self.generator, self.extractor, config, self.card, self.resize)
 
-    def __call__(self, kspace: Any, mask: Any) -> Any:
+    def __call__(self, kspace: Any, mask: Any, maps: Any = None) -> Any:
         """Reconstruct images.
 
         Parameters
         ----------
         kspace
-            NumPy array or torch tensor, complex, shape (..., H, W), centred. Unmeasured samples are ignored.
+            NumPy array or torch tensor, complex, shape (..., H, W), or (..., n_coils, H, W) with maps; centred.
+            Unmeasured samples are ignored.
         mask
-            Non-zero where measured; broadcasts to k-space: (W,), (H, W), or with leading dimensions.
+            Non-zero where measured; broadcasts to the images' shape: (W,), (H, W), or with leading dimensions.
+        maps
+            Coil sensitivity maps, complex, of the shape of k-space, Σ_c |s_c|² = 1; None with one coil.
 
         Returns
         -------
@@ -152,68 +157,110 @@ class Reconstructor:
             than the run's.
         """
         numpy = isinstance(kspace, np.ndarray)
-        if numpy and np.iscomplexobj(kspace):
-            kspace = kspace.astype(np.complex64)  # in this machine's byte order, too
-        given = torch.from_numpy(np.ascontiguousarray(kspace)) if numpy else torch.as_tensor(kspace)
-        own_mask = (
-            torch.from_numpy(np.asarray(mask) != 0) if isinstance(mask, np.ndarray) else torch.as_tensor(mask) != 0
-        )
-        measured, masks = self._check(given, own_mask)
-        images = torch.cat([self._one(k[None], m[None]) for k, m in zip(measured, masks, strict=True)])
-        images = images.reshape(given.shape)
+        measured, masks, coils, shape = self._check(_tensor(kspace), _tensor(mask) != 0, maps)
+        # One at a time: at 256x256 a CPU is slower with more, and a slice's bits would depend on its neighbours.
+        parts = [slice(number, number + 1) for number in range(len(measured))]
+        images = torch.cat(
+            [self._slices(measured[p], masks[p], None if coils is None else coils[p]) for p in parts]
+        ).reshape(shape)
         return images.numpy() if numpy else images
 
-    def _check(self, kspace: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        """Measured k-space and masks, both flattened to (N, H, W)."""
-        if not kspace.is_complex() or kspace.ndim < 2:
+    def _check(self, kspace: Tensor, mask: Tensor, maps: Any) -> tuple[Tensor, Tensor, Tensor | None, tuple[int, ...]]:
+        """K-space (N, H, W) or (N, n_coils, H, W), masks (N, H, W), maps like k-space, and the images' shape."""
+        several = maps is not None
+        if not kspace.is_complex() or kspace.ndim < 2 + several:
+            expected = "(..., coils, H, W)" if several else "(..., H, W)"
             raise DataError(
-                f"k-space has type {kspace.dtype} and shape {tuple(kspace.shape)}; expected complex (..., H, W)"
+                f"k-space has type {kspace.dtype} and shape {tuple(kspace.shape)}; expected complex {expected}"
             )
         if not torch.isfinite(torch.view_as_real(kspace)).all():
             raise DataError("k-space holds NaN or infinity; expected finite numbers")
         if not mask.any():
             raise DataError("the mask is all zero; expected at least one measured sample")
         kspace = kspace.to(torch.complex64)
-        measured = Sampling(mask)(kspace)
         height, width = kspace.shape[-2:]
+        shape = (*(kspace.shape[:-3] if several else kspace.shape[:-2]), height, width)
+        try:
+            masks = mask.expand(shape)
+        except RuntimeError:
+            raise DataError(f"a mask of shape {tuple(mask.shape)} does not fit images of shape {shape}") from None
         trained = tuple(self.card["matrix"])
-        if (height, width) != trained and not self.resize:
+        if (height, width) != trained and not (self.resize and not several):
             raise DataError(
                 f"k-space has a matrix of {height}x{width}, but the run was trained at {trained[0]}x{trained[1]}; "
-                "allow resizing in k-space or train at this matrix"
+                + ("resize k-space first" if several else "allow resizing in k-space or train at this matrix")
             )
-        masks = mask.expand(kspace.shape).reshape(-1, height, width)
-        return measured.reshape(-1, height, width), masks
+        masks = masks.reshape(-1, height, width)
+        if not several:
+            return Sampling(masks)(kspace.reshape(-1, height, width)), masks, None, shape
+        coils = _tensor(maps).to(torch.complex64)
+        if coils.shape != kspace.shape:
+            raise DataError(f"maps of shape {tuple(coils.shape)} do not fit k-space of shape {tuple(kspace.shape)}")
+        n_coils = kspace.shape[-3]
+        measured = Sampling(masks[:, None])(kspace.reshape(-1, n_coils, height, width))
+        return measured, masks, coils.reshape(measured.shape), shape
 
     @torch.no_grad()
-    def _one(self, kspace: Tensor, mask: Tensor) -> Tensor:
-        """Measured k-space and mask (1, H, W) to an image (1, H, W)."""
-        complex_run = self.config.representation == "complex"
-        if not kspace.any():
-            return kspace.clone() if complex_run else kspace.abs()
-        own = (kspace.shape[-2], kspace.shape[-1])
-        matrix: tuple[int, int] = tuple(self.card["matrix"])
+    def _slices(self, kspace: Tensor, mask: Tensor, maps: Tensor | None) -> Tensor:
+        """Measured k-space, masks and maps of some slices to images (N, H, W)."""
+        own, matrix = (kspace.shape[-2], kspace.shape[-1]), tuple(self.card["matrix"])
         small_mask = resize_kspace(mask.float(), matrix) > 0
-        image = resize_image(self._network(resize_kspace(kspace, matrix), small_mask), own)
-        if self.config.data_consistency == "none":
-            return image
-        operator = Sampling(mask) @ Fourier()
-        if complex_run:
-            return data_consistency(operator, image, kspace)
-        # A magnitude has no phase of its own; the alias-free low-resolution image lends it one.
-        phase = torch.sgn(low_resolution(kspace, self.card["center_fraction"], mask))
-        return data_consistency(operator, image * phase, kspace).abs()
+        image = resize_image(self._network(resize_kspace(kspace, matrix), Encoding(small_mask, maps)), own)
+        if self.config.data_consistency != "none":
+            image = self._consistent(image, kspace, Encoding(mask, maps))
+        empty = ~kspace.flatten(1).any(1)
+        return torch.where(empty[:, None, None], torch.zeros_like(image), image)
 
-    def _network(self, kspace: Tensor, mask: Tensor) -> Tensor:
-        """Scale, networks, scale back, at the run's matrix (1, H, W)."""
+    def _network(self, kspace: Tensor, encoding: Encoding) -> Tensor:
+        """Scale, networks, scale back, at the run's matrix."""
         config = self.config
-        scale = intensity_scale(kspace, self.card["center_fraction"], config.headroom, mask)
-        x = to_network(inverse_fourier(kspace) / scale, config.representation)
-        return from_network(self._estimate(x, mask), config.representation) * scale
+        scale = intensity_scale(kspace, self.card["center_fraction"], config.headroom, encoding.mask, encoding.maps)
+        x = to_network(encoding.H(kspace) / scale, config.representation)
+        return from_network(self._estimate(x, encoding), config.representation) * scale
 
-    def _estimate(self, x: Tensor, mask: Tensor) -> Tensor:
-        """G(x), or the ensemble, of network images (1, channels, H, W)."""
-        estimate = run(self.generator, x, mask)
+    def _estimate(self, x: Tensor, encoding: Encoding) -> Tensor:
+        """G(x), or the ensemble, of network images (N, channels, H, W)."""
+        estimate = run(self.generator, x, encoding)
         if self.config.estimate == "ensemble" and self.extractor is not None:
             return (0.5 * estimate + 0.5 * (x - self.extractor(x))).clamp(-1, 1)
         return estimate
+
+    def _consistent(self, image: Tensor, kspace: Tensor, encoding: Encoding) -> Tensor:
+        """Data consistency after the networks."""
+        complex_run = self.config.representation == "complex"
+        if not complex_run:
+            # A magnitude has no phase of its own; the alias-free low-resolution image lends it one.
+            fraction = self.card["center_fraction"]
+            image = image * torch.sgn(low_resolution(kspace, fraction, encoding.mask, encoding.maps))
+        weight = 1.0 if self.config.data_consistency == "hard" else trust(image, kspace, encoding)
+        result = data_consistency(encoding, image, kspace, weight)
+        return result if complex_run else result.abs()
+
+
+def _tensor(array: Any) -> Tensor:
+    if isinstance(array, np.ndarray):
+        # In this machine's byte order, and complex64, which no network here exceeds.
+        array = array.astype(np.complex64) if np.iscomplexobj(array) else array != 0
+        return torch.from_numpy(np.ascontiguousarray(array))
+    return torch.as_tensor(array)
+
+
+def trust(image: Tensor, kspace: Tensor, encoding: Encoding) -> Tensor:
+    """How far measured samples are to be trusted beside an image's own: w = 1 − 2σ² / mean |k − A u|².
+
+    The mean over measured samples is the variance of the image's error plus that of the noise, σ² in each of real and
+    imaginary part. So this is the weight of least squares between the two.
+
+    Returns
+    -------
+    Tensor
+        Shape (N, 1, 1), in [0, 1]; 1 where the noise cannot be estimated.
+    """
+    weights = []
+    for u, k, number in zip(image, kspace, range(len(image)), strict=True):
+        own = Encoding(encoding.mask[number], None if encoding.maps is None else encoding.maps[number])
+        variance = 2 * noise_level(k.numpy(), own.mask.numpy()) ** 2
+        samples = own.mask.sum() * (k.numel() // own.mask.numel())
+        difference = (k - own(u)).abs().square().sum() / samples
+        weights.append(1 - variance / difference.clamp_min(1e-30) if variance == variance else torch.ones(()))
+    return torch.stack(weights).clamp(0, 1)[:, None, None]

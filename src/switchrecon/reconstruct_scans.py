@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from switchrecon.adapt import Adaptation, adapt
 from switchrecon.config import Config, MaskConfig, load_config
 from switchrecon.data.files import find_files, read_scan, target_for, write_scan
-from switchrecon.data.piles import own_mask
-from switchrecon.data.scan import Scan
+from switchrecon.data.multicoil import with_maps
+from switchrecon.data.scan import Scan, own_mask
 from switchrecon.errors import ConfigError, DataError, SwitchreconError
 from switchrecon.fourier import resize_image
 from switchrecon.masks import measured_acceleration
@@ -26,6 +27,7 @@ class Outcome:
     error: SwitchreconError | None = None
     acceleration: float = float("nan")
     synthetic: bool = False
+    adaptation: Adaptation | None = None
 
 
 def parse_undersampling(text: str, config: Config) -> MaskConfig:
@@ -75,7 +77,7 @@ def undersampled(reconstructor: Reconstructor, scan: Scan, undersampling: MaskCo
     scan = scan.resized(_mask_matrix(reconstructor, scan))
     config = reconstructor.config.model_copy(update={"mask": undersampling})
     masks = np.stack([own_mask(scan, index, config).numpy() for index in range(len(scan.kspace))])
-    return replace(scan, kspace=scan.kspace * masks, mask=masks)
+    return replace(scan, kspace=scan.kspace * (masks if scan.coils == 1 else masks[:, None]), mask=masks)
 
 
 def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> np.ndarray:
@@ -84,7 +86,7 @@ def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> np.ndarray:
     Returns
     -------
     np.ndarray
-        (slices, H, W) at the scan's matrix, complex64 or float32.
+        (slices, H, W), complex64 or float32: at the scan's matrix, or with several coils at the run's.
 
     Raises
     ------
@@ -92,8 +94,10 @@ def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> np.ndarray:
         For another matrix than the run's where resizing is not allowed.
     """
     assert scan.mask is not None
+    if scan.coils > 1:  # maps belong to a matrix, so k-space is resized before they are estimated
+        scan = with_maps(scan.resized(_mask_matrix(reconstructor, scan)), reconstructor.config)
     try:
-        return np.stack([reconstructor(k, m) for k, m in zip(scan.kspace, scan.mask, strict=True)])
+        return reconstructor(scan.kspace, scan.mask, scan.maps)
     except DataError as error:
         raise DataError(f"{scan.path}: {error}") from error
 
@@ -110,6 +114,7 @@ def reconstruct_files(
     out: Path,
     undersample: str | None = None,
     overwrite: bool = False,
+    adapt_steps: int = 0,
     report: Callable[[Outcome], None] = lambda outcome: None,
 ) -> list[Outcome]:
     """Reconstruct every scan; one that fails does not stop the others.
@@ -126,6 +131,8 @@ def reconstruct_files(
         See :func:`parse_undersampling`; None refuses fully sampled scans.
     overwrite
         Replace files that exist.
+    adapt_steps
+        Adapt the network to each scan first, in at most so many steps; see :func:`switchrecon.adapt.adapt`.
     report
         Called after each scan.
 
@@ -145,7 +152,7 @@ def reconstruct_files(
     outcomes = []
     for path in files:
         try:
-            outcome = _one(reconstructor, path, out, undersampling)
+            outcome = _one(reconstructor, path, out, undersampling, adapt_steps)
         except SwitchreconError as error:
             outcome = Outcome(path, error=error)
         outcomes.append(outcome)
@@ -153,13 +160,20 @@ def reconstruct_files(
     return outcomes
 
 
-def _one(reconstructor: Reconstructor, path: Path, out: Path, undersampling: MaskConfig | None) -> Outcome:
+def _one(
+    reconstructor: Reconstructor, path: Path, out: Path, undersampling: MaskConfig | None, adapt_steps: int
+) -> Outcome:
     scan = read_scan(path, reconstructor.config)
     measured = undersampled(reconstructor, scan, undersampling)
     assert measured.mask is not None
+    adaptation = None
+    if adapt_steps:
+        small = with_maps(measured.resized(_mask_matrix(reconstructor, measured)), reconstructor.config)
+        reconstructor, adaptation = adapt(reconstructor, small, adapt_steps)
     images = torch.from_numpy(reconstruct_scan(reconstructor, measured))
     written = write_scan(scan, resize_image(images, scan.matrix).numpy(), out)
-    return Outcome(path, written, acceleration=measured_acceleration(measured.mask), synthetic=scan.synthetic)
+    acceleration = measured_acceleration(measured.mask)
+    return Outcome(path, written, None, acceleration, scan.synthetic, adaptation)
 
 
 def _check_targets(files: Sequence[Path], out: Path, overwrite: bool) -> None:

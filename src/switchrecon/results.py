@@ -16,7 +16,7 @@ from switchrecon.errors import RunError
 from switchrecon.metrics import CONVENTIONS
 from switchrecon.paper import FOOTNOTES, TABLE_1
 from switchrecon.scores import ZERO_FILLED
-from switchrecon.statistics import Unit, difference, over_folds, seed_average, seed_spread
+from switchrecon.statistics import Unit, difference, over_folds, recovered, seed_average, seed_spread
 
 METRICS = ("psnr", "ssim", "nmse", "lpips")
 
@@ -118,6 +118,7 @@ def tabulate(grid: Grid, results: Results, convention: str) -> dict[str, Any]:
     return {
         "title": recipe.title,
         "recipe": json.loads(recipe.model_dump_json()),
+        "gap": recipe.gap.model_dump() if recipe.gap is not None else None,
         "convention": convention,
         "convention_text": CONVENTIONS[convention],
         "subjects": grid.subjects,
@@ -152,6 +153,11 @@ def _setting(grid: Grid, rows: dict[str, Row], convention: str) -> dict[str, Any
             summary["images"] = {pile: facts["slices"] for pile, facts in row.cards[0]["data"].items()}
         methods[name] = summary
     main = [ZERO_FILLED, *(row for row in grid.recipe.methods if row in rows)]
+    gap = grid.recipe.gap
+    if gap is not None and {gap.lower, gap.upper} <= rows.keys():
+        lower, upper = (rows[name].averaged(convention, "psnr") for name in (gap.lower, gap.upper))
+        for name in methods:
+            methods[name]["recovered"] = recovered(rows[name].averaged(convention, "psnr"), lower, upper)
     units = rows[ZERO_FILLED].averaged(convention, "psnr")
     return {
         "methods": methods,

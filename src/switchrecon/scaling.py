@@ -10,65 +10,73 @@ import torch
 from torch import Tensor
 
 from switchrecon.fourier import inverse_fourier
-from switchrecon.masks import centre_slice
+from switchrecon.masks import centre_slice, full_centre_fraction
+from switchrecon.operators import Sensitivity
 
 
-def low_resolution(kspace: Tensor, center_fraction: float, mask: Tensor | None = None) -> Tensor:
+def combined(coil_images: Tensor, maps: Tensor | None) -> Tensor:
+    """One image (..., H, W): Σ_c s̄_c u_c of coil images (..., n_coils, H, W), or the image itself without maps."""
+    return coil_images if maps is None else Sensitivity(maps).adjoint(coil_images)
+
+
+def low_resolution(
+    kspace: Tensor, center_fraction: float, mask: Tensor | None = None, maps: Tensor | None = None
+) -> Tensor:
     """Image of the k-space centre, Hann-weighted against ringing.
 
     Parameters
     ----------
     kspace
-        Complex, shape (..., H, W).
+        Complex, shape (..., H, W), or (..., n_coils, H, W) with maps.
     center_fraction
         Sides of the centre as a part of H and W.
     mask
-        Boolean, broadcasts to k-space. Where a slice's mask has holes in that centre, the centre shrinks, for
-        this slice alone, until it has none.
+        Boolean (..., H, W). Where a slice's mask has holes in that centre, the centre shrinks, for this slice alone,
+        until it has none.
+    maps
+        Coil sensitivity maps (..., n_coils, H, W), which combine the coils.
 
     Returns
     -------
     Tensor
         Complex, shape (..., H, W).
     """
-    height, width = kspace.shape[-2:]
-    rows, columns = centre_slice(height, center_fraction), centre_slice(width, center_fraction)
-
-    def window(shrink: int) -> Tensor:
-        return _window(height, rows, shrink)[:, None] * _window(width, columns, shrink)[None, :]
-
     if mask is None:
-        return inverse_fourier(kspace * window(0).to(kspace.device))
-    masks = mask.expand(kspace.shape).reshape(-1, height, width)
-    windows = []
-    for own in masks:
-        shrink = 0
-        while not own[_shrunk(rows, shrink), _shrunk(columns, shrink)].all():
-            shrink += 1
-        windows.append(window(shrink))
-    return inverse_fourier(kspace * torch.stack(windows).reshape(kspace.shape).to(kspace.device))
+        window = _window(kspace.shape[-2:], center_fraction)
+    else:
+        windows = [
+            _window(own.shape, full_centre_fraction(own.cpu().numpy(), center_fraction))
+            for own in mask.reshape(-1, *mask.shape[-2:])
+        ]
+        window = torch.stack(windows).reshape(mask.shape)
+        window = window if maps is None else window.unsqueeze(-3)
+    return combined(inverse_fourier(kspace * window.to(kspace.device)), maps)
 
 
-def _shrunk(region: slice, by: int) -> slice:
-    centre = (region.start + region.stop) // 2
-    return slice(min(region.start + by, centre), max(region.stop - by, centre))
+def _window(matrix: tuple[int, ...], center_fraction: float) -> Tensor:
+    """Hann weights (H, W) over the centre; one sample where it is empty."""
+    sides = []
+    for size in matrix:
+        region = centre_slice(size, center_fraction)
+        start, stop = (region.start, region.stop) if region.stop > region.start else (size // 2, size // 2 + 1)
+        side = torch.zeros(size)
+        side[start:stop] = torch.hann_window(stop - start + 2, periodic=False)[1:-1]
+        sides.append(side)
+    return sides[0][:, None] * sides[1][None, :]
 
 
-def _window(size: int, region: slice, shrink: int) -> Tensor:
-    """Hann weights over a region of one dimension; one sample at the centre where the region is empty."""
-    region = _shrunk(region, shrink)
-    start, stop = (region.start, region.stop) if region.stop > region.start else (size // 2, size // 2 + 1)
-    window = torch.zeros(size)
-    window[start:stop] = torch.hann_window(stop - start + 2, periodic=False)[1:-1]
-    return window
-
-
-def intensity_scale(kspace: Tensor, center_fraction: float, headroom: float, mask: Tensor | None = None) -> Tensor:
+def intensity_scale(
+    kspace: Tensor,
+    center_fraction: float,
+    headroom: float,
+    mask: Tensor | None = None,
+    maps: Tensor | None = None,
+) -> Tensor:
     """Scale of each slice: ``headroom · max |u_low|``.
 
     Parameters
     ----------
-    kspace, center_fraction, mask
+    kspace, center_fraction, mask, maps
         See :func:`low_resolution`.
     headroom
         Ratio of the scale to the maximum of the low-resolution image.
@@ -83,10 +91,22 @@ def intensity_scale(kspace: Tensor, center_fraction: float, headroom: float, mas
     def largest(image: Tensor) -> Tensor:
         return image.abs().amax((-2, -1), keepdim=True)
 
-    scale = headroom * largest(low_resolution(kspace, center_fraction, mask))
+    scale = headroom * largest(low_resolution(kspace, center_fraction, mask, maps))
     if (scale == 0).any():
-        scale = torch.where(scale > 0, scale, largest(inverse_fourier(kspace)))
+        scale = torch.where(scale > 0, scale, largest(combined(inverse_fourier(kspace), maps)))
     return torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+def channels_to_complex(image: Tensor) -> Tensor:
+    """(B, 2, H, W) real and imaginary parts, or (B, 1, H, W) real values, to complex (B, H, W)."""
+    if image.shape[1] == 2:
+        return torch.complex(image[:, 0].contiguous(), image[:, 1].contiguous())
+    return torch.complex(image[:, 0], torch.zeros_like(image[:, 0]))
+
+
+def complex_to_channels(image: Tensor) -> Tensor:
+    """Complex (B, H, W) to real and imaginary parts (B, 2, H, W)."""
+    return torch.stack([image.real, image.imag], 1)
 
 
 def to_network(image: Tensor, representation: str) -> Tensor:
@@ -94,9 +114,7 @@ def to_network(image: Tensor, representation: str) -> Tensor:
 
     ``complex``: real and imaginary part, (B, 2, H, W). ``magnitude``: 2|u| − 1, (B, 1, H, W).
     """
-    if representation == "complex":
-        return torch.stack([image.real, image.imag], 1)
-    return (2 * image.abs() - 1)[:, None]
+    return complex_to_channels(image) if representation == "complex" else (2 * image.abs() - 1)[:, None]
 
 
 def from_network(image: Tensor, representation: str) -> Tensor:
@@ -104,6 +122,4 @@ def from_network(image: Tensor, representation: str) -> Tensor:
 
     Magnitudes are not negative, so what lies under −1 becomes 0.
     """
-    if representation == "complex":
-        return torch.complex(image[:, 0].contiguous(), image[:, 1].contiguous())
-    return ((image[:, 0] + 1) / 2).clamp_min(0)
+    return channels_to_complex(image) if representation == "complex" else ((image[:, 0] + 1) / 2).clamp_min(0)

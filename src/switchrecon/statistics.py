@@ -11,6 +11,7 @@ from switchrecon.seeds import numpy_random
 
 RESAMPLES = 10_000
 LEVEL = 0.95
+TAILS = (50 * (1 - LEVEL), 50 * (1 + LEVEL))  # percent
 
 
 @dataclass(frozen=True, order=True)
@@ -68,9 +69,37 @@ def difference(first: Values, second: Values) -> dict[str, Any]:
     }
 
 
-def clustered_interval(
-    values: Values, level: float = LEVEL, resamples: int = RESAMPLES
-) -> tuple[float | None, float | None]:
+def recovered(values: Values, lower: Values, upper: Values) -> dict[str, Any]:
+    """The part of a gap that a method recovers: Σ (value − lower) / Σ (upper − lower) over the units that all have.
+
+    Returns
+    -------
+    dict
+        ``mean``; ``low`` and ``high``, the ends of the percentile bootstrap interval of that ratio with subjects drawn
+        (None for fewer than two); ``subjects``. All None where there is no gap.
+    """
+    shared = sorted(values.keys() & lower.keys() & upper.keys())
+    pairs = {unit: (values[unit] - lower[unit], upper[unit] - lower[unit]) for unit in shared}
+    clusters: dict[tuple[int, str], np.ndarray] = {}
+    for unit, pair in pairs.items():
+        clusters[unit.cluster] = clusters.get(unit.cluster, np.zeros(2)) + pair
+    total = sum(clusters.values(), np.zeros(2))
+    if not np.isfinite(total).all() or total[1] <= 0:
+        return {"mean": None, "low": None, "high": None, "subjects": len(clusters)}
+    low = high = None
+    if len(clusters) > 1:
+        sums = np.array(list(clusters.values()))
+        drawn = sums[_drawn_clusters(len(clusters))].sum(1)
+        low, high = map(float, np.percentile(drawn[:, 0] / drawn[:, 1], TAILS))
+    return {"mean": float(total[0] / total[1]), "low": low, "high": high, "subjects": len(clusters)}
+
+
+def _drawn_clusters(count: int, resamples: int = RESAMPLES) -> np.ndarray:
+    """Numbers of the subjects of each resample, the same in every call: (resamples, count)."""
+    return numpy_random("bootstrap").randint(count, size=(resamples, count))
+
+
+def clustered_interval(values: Values, resamples: int = RESAMPLES) -> tuple[float | None, float | None]:
     """Percentile bootstrap interval of the mean over units, with subjects drawn instead of units.
 
     The slices of a subject are not independent. Each resample draws as many subjects as there are, with
@@ -80,8 +109,6 @@ def clustered_interval(
     ----------
     values
         By unit, all finite.
-    level
-        Coverage asked for.
     resamples
         Number of draws.
 
@@ -97,10 +124,9 @@ def clustered_interval(
         return None, None
     sums = np.array([sum(own) for own in clusters.values()])
     counts = np.array([len(own) for own in clusters.values()])
-    drawn = numpy_random("bootstrap").randint(len(clusters), size=(resamples, len(clusters)))
+    drawn = _drawn_clusters(len(clusters), resamples)
     means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    tail = 100 * (1 - level) / 2
-    low, high = np.percentile(means, (tail, 100 - tail))
+    low, high = np.percentile(means, TAILS)
     return float(low), float(high)
 
 

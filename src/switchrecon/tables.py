@@ -41,6 +41,8 @@ def layouts(table: Mapping[str, Any]) -> Iterator[Layout]:
 def _results(table: Mapping[str, Any], part: Mapping[str, Any], suffix: str) -> Layout:
     paper = table["paper"]
     header = ["method", *LABELS.values(), "parameters", "training"]
+    gap = table.get("gap")
+    header += ["gap recovered"] if gap else []
     header += ["paper: PSNR", "SSIM", "LPIPS"] if paper else []
     rows = []
     for method, values in part["methods"].items():
@@ -49,6 +51,8 @@ def _results(table: Mapping[str, Any], part: Mapping[str, Any], suffix: str) -> 
         row = [method + part_of, *(spread(values[metric], DECIMALS[metric]) for metric in LABELS)]
         main = "/" not in method
         row += [_parameters(values.get("parameters")), _minutes(values.get("training_seconds"))] if main else ["", ""]
+        if gap:
+            row.append(interval(values["recovered"], 2) if "recovered" in values else "n/a")
         if paper:
             theirs = paper.get(method)
             row += [f"{theirs[m]:.{d}f}" for m, d in (("psnr", 2), ("ssim", 3), ("lpips", 3))] if theirs else [""] * 3
@@ -62,7 +66,8 @@ def _results(table: Mapping[str, Any], part: Mapping[str, Any], suffix: str) -> 
         tuple(rows),
         f"{spread_of} ({folds} {_plural('fold', folds)}, {seeds} {_plural('seed', seeds)}, {subjects}); "
         f"{table['convention_text'].rsplit(';', 1)[0]}. A name alone is the "
-        "recipe's own estimate, NAME/… another estimate of the same checkpoint.",
+        "recipe's own estimate, NAME/… another estimate of the same checkpoint."
+        + (f" Gap recovered: (PSNR − {gap['lower']}) / ({gap['upper']} − {gap['lower']})." if gap else ""),
     )
 
 

@@ -13,7 +13,7 @@ from switchrecon.data.batches import Batches
 from switchrecon.data.piles import TrainingData, read_training_data
 from switchrecon.errors import RunError
 from switchrecon.log import RunLog, TrainingProgress
-from switchrecon.masks import line_wise
+from switchrecon.masks import line_direction
 from switchrecon.methods import WARM_UP, Method, Phase, find_method, with_method_settings
 from switchrecon.nets.discriminator import check_side
 from switchrecon.optim import Lookahead, learning_rate, set_learning_rate
@@ -127,7 +127,7 @@ def write_pictures(log: RunLog, state: State, images: Pass, config: Config) -> N
     if log.events is None:
         return
     with torch.no_grad():
-        shown = {"x": images.x, "G(x)": state.players.to_full(images.x, images.mask_x), "y": images.y}
+        shown = {"x": images.x, "G(x)": state.players.to_full(images.x, images.encoding_x), "y": images.y}
     for name, image in shown.items():
         magnitude = from_network(image, config.representation)[0].abs().clamp(0, 1)
         log.picture(name, magnitude.numpy(), state.step)
@@ -196,7 +196,7 @@ def describe_data(data: TrainingData, config: Config) -> None:
     if any(pile.synthetic for pile in data.piles.values()):
         print("k-space is synthetic: computed from magnitude images, so results are optimistic for a scanner")
     if data.sub is not None and data.sub.retrospective < data.sub.scans:
-        lines = any(line_wise(own.mask) for own in data.sub.slices)
+        lines = any(line_direction(own.mask) is not None for own in data.sub.slices)
         found = data.sub.acceleration()
         if lines != config.mask.kind.endswith("1d") or not 0.8 < found / config.mask.acceleration < 1.25:
             print(

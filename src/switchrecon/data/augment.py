@@ -1,10 +1,16 @@
-"""Symmetries of a whole slice that keep the centre of k-space in place.
+"""Augmentation: symmetries of any slice, and distortions of fully sampled ones.
 
-Each is a permutation of the pixels about the centre pixel (n // 2), so that it acts in k-space as it does in the
-image: the transform of a moved image is the moved transform. An undersampled slice can so be moved together with
-its mask, without new samples.
+A symmetry is a permutation of the pixels about the centre pixel (n // 2), so that it acts in k-space as it does in the
+image: the transform of a moved image is the moved transform. An undersampled slice can so be moved together with its
+mask, without new samples. Distortions are for images that are sampled afterwards, as in MRAugment (Fabian et al. 2021).
 """
 
+import math
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.random import RandomState
 from torch import Tensor
 
 FLIPS = (0, 1, 2, 3)  # none, rows, columns, both
@@ -39,3 +45,51 @@ def move(array: Tensor, symmetry: int) -> Tensor:
     if symmetry & 2:
         array = _reverse(array, -1)
     return array
+
+
+ROTATION = math.radians(20)
+SCALING = 0.2
+SHEAR = math.radians(12)
+GAMMA = 0.3
+RISE = 5.0  # of the exponential by which the probability of a distortion rises
+
+
+def distortion_probability(strength: float, progress: float) -> float:
+    """p = strength · (1 − exp(−5 t)) / (1 − exp(−5)) at the part t of a run: few distortions at first, then more."""
+    return strength * (1 - math.exp(-RISE * progress)) / (1 - math.exp(-RISE))
+
+
+def draw_distortion(random: RandomState, probability: float) -> tuple[np.ndarray, float]:
+    """An affine map (2, 3) about the image's centre and an exponent of its magnitude.
+
+    Rotation (±20°), scaling of each side (±20 %), shear (±12°) and the exponent (1 ± 0.3) are each drawn with the given
+    probability, and are none otherwise.
+    """
+    drawn = random.uniform(-1, 1, size=5) * (random.uniform(size=5) < probability)
+    angle, shear = ROTATION * drawn[0], math.tan(SHEAR * drawn[1])
+    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
+    matrix = turn @ np.array([[1, shear], [0, 1]]) @ np.diag(1 + SCALING * drawn[2:4])
+    return np.column_stack([matrix, np.zeros(2)]), 1 + GAMMA * drawn[4]
+
+
+def distort(array: Tensor, matrix: np.ndarray) -> Tensor:
+    """Move complex images (..., H, W) by an affine map of square pixels, with bicubic interpolation; zero outside."""
+    height, width = array.shape[-2:]
+    aspect = height / width  # the grid counts each side from −1 to 1
+    scaled = matrix.copy()
+    scaled[0, 1] *= aspect
+    scaled[1, 0] /= aspect
+    flat = torch.view_as_real(array.reshape(-1, height, width)).permute(0, 3, 1, 2).reshape(1, -1, height, width)
+    grid = F.affine_grid(torch.from_numpy(scaled[None]).to(flat.dtype), [1, 1, height, width], align_corners=False)
+    moved = F.grid_sample(flat, grid, mode="bicubic", align_corners=False)
+    parts = moved.reshape(-1, 2, height, width)
+    return torch.complex(parts[:, 0], parts[:, 1]).reshape(array.shape)
+
+
+def with_gamma(image: Tensor, gamma: float) -> Tensor:
+    """Magnitudes to the power γ, relative to the brightest one; the phase stays. Complex (..., H, W)."""
+    if gamma == 1:
+        return image
+    magnitude = image.abs()
+    brightest = magnitude.amax().clamp_min(torch.finfo(magnitude.dtype).tiny)
+    return torch.sgn(image) * brightest * (magnitude / brightest) ** gamma

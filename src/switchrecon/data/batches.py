@@ -1,19 +1,21 @@
 """Batches: what is drawn for each training step, from the step's number alone."""
 
 import math
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from switchrecon.config import Config
-from switchrecon.data.augment import DIHEDRAL, FLIPS, move
+from switchrecon.data.augment import DIHEDRAL, FLIPS, distortion_probability
 from switchrecon.data.draws import DrawSource, StepDraws
 from switchrecon.data.piles import Pile, Slice, TrainingData
 from switchrecon.errors import ConfigError
-from switchrecon.fourier import fourier, inverse_fourier
-from switchrecon.masks import draw_mask, line_wise
+from switchrecon.masks import draw_mask, line_direction
 from switchrecon.methods import Pairing
-from switchrecon.operators import Sampling
+from switchrecon.operators import Encoding, Sampling
 from switchrecon.passes import Batch
 from switchrecon.scaling import to_network
 from switchrecon.seeds import numpy_random, seed_for, torch_random
@@ -35,7 +37,7 @@ def symmetries(config: Config, data: TrainingData) -> tuple[int, ...]:
     if config.augment == "flips":
         return FLIPS
     square = data.matrix[0] == data.matrix[1]
-    lines = any(line_wise(s.mask) for s in list(data.piles.values())[-1].slices)
+    lines = any(line_direction(s.mask) is not None for s in list(data.piles.values())[-1].slices)
     if config.augment == "dihedral":
         if not square:
             raise ConfigError(f"augment 'dihedral' needs a square matrix, found {data.matrix}; use 'flips'")
@@ -43,6 +45,18 @@ def symmetries(config: Config, data: TrainingData) -> tuple[int, ...]:
             raise ConfigError("augment 'dihedral' would turn line masks across the lines; use 'flips'")
         return DIHEDRAL
     return DIHEDRAL if square and not lines else FLIPS
+
+
+class Example(NamedTuple):
+    """A sample of a batch: complex images and masks (H, W); maps (n_coils, H, W) or None; x's k-space."""
+
+    x: Tensor
+    y: Tensor
+    mask_x: Tensor
+    mask_y: Tensor
+    maps_x: Tensor | None
+    maps_y: Tensor | None
+    measured: Tensor
 
 
 class Batches:
@@ -65,6 +79,8 @@ class Batches:
         self.data = data
         self.config = config
         self.pairing = pairing
+        if pairing == "paired" and config.distortion > 0 and config.corruption.kind != "none":
+            raise ConfigError("distortion would undo the corruption of paired scans; set one of them to none")
         self.symmetries = symmetries(config, data)
         self.per_epoch = min(len(pile.slices) for pile in data.piles.values())
         self.source = DrawSource(data, config, self.symmetries)
@@ -82,12 +98,18 @@ class Batches:
         """The epoch that a step begins in."""
         return step * self.config.batch_size // self.per_epoch
 
-    def _draw(self, pile: Pile, domain: str, position: int) -> tuple[Slice, int]:
-        """The slice at a position of the run, and its symmetry."""
+    def _draw(self, pile: Pile, domain: str, position: int) -> tuple[Slice, Slice]:
+        """The slice at a position of the run, and the same moved by a symmetry."""
         epoch, place = divmod(position, self.per_epoch)
         order = numpy_random("order", domain, self.config.seed, epoch).permutation(len(pile.slices))
         choice = seed_for("symmetry", domain, self.config.seed, position) % len(self.symmetries)
-        return pile.slices[order[place]], self.symmetries[choice]
+        own = pile.slices[order[place]]
+        moved = own.moved(self.symmetries[choice])
+        if domain == "full" and self.config.distortion > 0:
+            progress = position / (self.steps * self.config.batch_size)
+            random = numpy_random("distortion", self.config.seed, position)
+            moved = moved.distorted(random, distortion_probability(self.config.distortion, progress))
+        return own, moved
 
     @property
     def _sub(self) -> Pile:
@@ -110,33 +132,53 @@ class Batches:
         random = torch_random("code noise", self.config.seed, period)
         return self.code + self.config.code_noise * torch.randn(self.code.shape, generator=random)
 
-    def _example(self, position: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Complex x and y, and their masks, each (H, W)."""
-        if self.data.full is None:  # X alone: there is no y, and nothing looks at it
-            sub, sub_symmetry = self._draw(self._sub, "sub", position)
-            x, mask = move(sub.image, sub_symmetry), move(sub.mask, sub_symmetry)
-            return x, x, mask, mask
-        own, symmetry = self._draw(self.data.full, "full", position)
-        y = move(own.image, symmetry)
-        if self.pairing == "unpaired":
-            sub, sub_symmetry = self._draw(self._sub, "sub", position)
+    def _example(self, position: int) -> Example:
+        """x, y and how they are encoded."""
+        if self.pairing in ("unpaired", "undersampled"):
+            _, x = self._draw(self._sub, "sub", position)
+            if self.data.full is None:  # X alone: there is no y, and nothing looks at it
+                return Example(x.image, x.image, x.mask, x.mask, x.maps, x.maps, x.kspace)
+            own, y = self._draw(self.data.full, "full", position)
             mask_y = self._equation_1_mask(own, position)
-            return move(sub.image, sub_symmetry), y, move(sub.mask, sub_symmetry), mask_y
-        if self.pairing == "paired":
-            mask = move(own.mask, symmetry)
-        else:
-            drawn = draw_mask(self.config.mask, self.data.matrix, volume=own.volume, index=own.index, repeat=position)
+            return Example(x.image, y.image, x.mask, mask_y, x.maps, y.maps, x.kspace)
+        assert self.data.full is not None
+        own, y = self._draw(self.data.full, "full", position)
+        mask = y.mask
+        if self.pairing == "simulated":
+            settings = self.config.simulated_mask or self.config.mask
+            drawn = draw_mask(settings, self.data.matrix, volume=own.volume, index=own.index, repeat=position)
             mask = torch.from_numpy(drawn)
-        return inverse_fourier(Sampling(mask)(fourier(y))), y, mask, mask
+        encoding = Encoding(mask, y.maps)
+        measured = Sampling(mask)(y.kspace)
+        return Example(encoding.H(measured), y.image, mask, mask, y.maps, y.maps, measured)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, the same whenever it is asked for."""
         first = step * self.config.batch_size
         positions = range(first, first + self.config.batch_size)
-        x, y, mask_x, mask_y = (
-            torch.stack(list(part)) for part in zip(*(self._example(p) for p in positions), strict=True)
-        )
+        examples = [self._example(p) for p in positions]
+        x, y = torch.stack([e.x for e in examples]), torch.stack([e.y for e in examples])
+        mask_x, mask_y = torch.stack([e.mask_x for e in examples]), torch.stack([e.mask_y for e in examples])
+        measured = _stack_coils([e.measured for e in examples])
+        encoding_x = Encoding(mask_x, _stack_maps([e.maps_x for e in examples]))
+        encoding_y = Encoding(mask_y, _stack_maps([e.maps_y for e in examples]))
         representation = self.config.representation
         z = torch.cat([self._z(p) for p in positions])
-        draws = StepDraws(self.source, positions, x, y, mask_x)
-        return Batch(to_network(x, representation), to_network(y, representation), z, mask_x, mask_y, draws)
+        draws = StepDraws(self.source, positions, y, encoding_x, encoding_y, measured)
+        images = to_network(x, representation), to_network(y, representation)
+        if representation == "magnitude":  # has no coils of its own, and Eq. (1) compares its own transform
+            return Batch(*images, z, Encoding(mask_x), Encoding(mask_y), draws=draws)
+        return Batch(*images, z, encoding_x, encoding_y, measured, draws)
+
+
+def _stack_maps(maps: Sequence[Tensor | None]) -> Tensor | None:
+    known = [own for own in maps if own is not None]
+    return _stack_coils(known) if known else None
+
+
+def _stack_coils(arrays: Sequence[Tensor]) -> Tensor:
+    """Stack (H, W) or (n_coils, H, W); where the numbers of coils differ, coils of zeros are added."""
+    most = max(own.shape[0] for own in arrays)
+    if arrays[0].ndim == 2:
+        return torch.stack(list(arrays))
+    return torch.stack([F.pad(own, (0, 0, 0, 0, 0, most - len(own))) for own in arrays])

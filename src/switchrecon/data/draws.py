@@ -1,6 +1,7 @@
 """What some objectives draw besides x and y: simulated pairs, split samples, and other masks."""
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,10 +10,10 @@ from torch import Tensor
 
 from switchrecon.config import Config
 from switchrecon.data.augment import move
+from switchrecon.data.calibration import Calibrator
 from switchrecon.data.piles import TrainingData
-from switchrecon.fourier import fourier, inverse_fourier
-from switchrecon.masks import centre_slice, draw_mask, line_wise
-from switchrecon.operators import Sampling
+from switchrecon.masks import centre_slice, draw_mask, line_direction
+from switchrecon.operators import Encoding
 from switchrecon.scaling import to_network
 from switchrecon.seeds import numpy_random
 
@@ -31,38 +32,59 @@ class StepDraws:
         What is the same in every step.
     positions
         Of the batch's samples in the run; they seed the draws.
-    x, y
+    y
         Complex images (B, H, W).
-    mask_x
-        x's masks (B, H, W).
+    encoding_x, encoding_y
+        How x was measured, and y's coils.
+    measured
+        x's k-space, complex (B, H, W) or (B, n_coils, H, W).
     """
 
-    def __init__(self, source: "DrawSource", positions: Sequence[int], x: Tensor, y: Tensor, mask_x: Tensor) -> None:
+    def __init__(
+        self,
+        source: "DrawSource",
+        positions: Sequence[int],
+        y: Tensor,
+        encoding_x: Encoding,
+        encoding_y: Encoding,
+        measured: Tensor,
+    ) -> None:
         self.source = source
         self.positions = positions
-        self.x, self.y, self.mask_x = x, y, mask_x
+        self.y, self.encoding_x, self.encoding_y, self.measured = y, encoding_x, encoding_y, measured
 
-    def pair(self) -> tuple[Tensor, Tensor]:
-        """y as X would show it, and the mask that it is sampled with: one of X's own, or drawn by the settings."""
-        masks = torch.stack([self.source.mask("pair mask", position) for position in self.positions])
-        sampled = inverse_fourier(Sampling(masks)(fourier(self.y)))
-        return to_network(sampled, self.source.config.representation), masks
+    def pair(self) -> tuple[Tensor, Encoding, Tensor]:
+        """y as X would show it, with y's coils and a mask that is one of X's own, or drawn by the settings."""
+        masks = [self.source.mask("pair mask", position) for position in self.positions]
+        encoding = self.encoding_y.sampled_by(torch.stack(masks))
+        images, kspace = self.y, encoding(self.y)
+        calibrator = self.source.calibrator
+        if calibrator is not None:
+            randoms = [numpy_random("calibration", self.source.config.seed, position) for position in self.positions]
+            images = torch.stack([calibrator.image(y, random) for y, random in zip(self.y, randoms, strict=True)])
+            noise = [calibrator.noise(y, k, random) for y, k, random in zip(images, kspace, randoms, strict=True)]
+            kspace = encoding(images) + torch.stack(noise)
+        representation = self.source.config.representation
+        return to_network(encoding.H(kspace), representation), encoding, to_network(images, representation)
 
-    def split(self) -> tuple[Tensor, Tensor, Tensor]:
-        """x's samples in two: the image of the kept ones, their mask, and weights of the held-out ones."""
-        own = [self.source.split(mask, p) for mask, p in zip(self.mask_x, self.positions, strict=True)]
+    def split(self) -> tuple[Tensor, Encoding, Tensor]:
+        """x's samples in two: the image of the kept ones, their encoding, and weights of the held-out ones."""
+        own = [self.source.split(mask, p) for mask, p in zip(self.encoding_x.mask, self.positions, strict=True)]
         kept, weights = (torch.stack(list(part)) for part in zip(*own, strict=True))
-        image = inverse_fourier(Sampling(kept)(fourier(self.x)))
-        return to_network(image, self.source.config.representation), kept, weights
+        encoding = self.encoding_x.sampled_by(kept)
+        return to_network(encoding.H(self.measured), self.source.config.representation), encoding, weights
 
-    def turned(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """The image moved by a symmetry, and another mask."""
-        moved, masks = [], []
-        for own, position in zip(image, self.positions, strict=True):
+    def turned(self, image: Tensor) -> tuple[Tensor, Encoding]:
+        """The image and x's coils moved by a symmetry, with another mask."""
+        moved, masks, coils = [], [], []
+        maps = self.encoding_x.maps
+        for number, position in enumerate(self.positions):
             random = numpy_random("turn", self.source.config.seed, position)
-            moved.append(move(own, self.source.symmetries[random.randint(len(self.source.symmetries))]))
+            symmetry = self.source.symmetries[random.randint(len(self.source.symmetries))]
+            moved.append(move(image[number], symmetry))
             masks.append(self.source.mask("turned mask", position))
-        return torch.stack(moved), torch.stack(masks)
+            coils += [move(maps[number], symmetry)] if maps is not None else []
+        return torch.stack(moved), Encoding(torch.stack(masks), torch.stack(coils) if coils else None)
 
 
 class DrawSource:
@@ -83,8 +105,6 @@ class DrawSource:
         self.config = config
         self.symmetries = symmetries
         self.masks = [own.mask for own in data.sub.slices] if data.sub is not None else []
-        self.centre = _centre(data, config)
-        self._density: Tensor | None = None
 
     def mask(self, purpose: str, position: int) -> Tensor:
         """One of X's masks, moved by a symmetry; one drawn by the settings where there is no X."""
@@ -92,19 +112,36 @@ class DrawSource:
         if self.masks:
             chosen = self.masks[random.randint(len(self.masks))]
             return move(chosen, self.symmetries[random.randint(len(self.symmetries))])
-        settings, matrix = self.config.mask, self.data.matrix
+        settings, matrix = self.config.simulated_mask or self.config.mask, self.data.matrix
         return torch.from_numpy(draw_mask(settings, matrix, volume=purpose, index=0, repeat=position))
 
-    @property
+    @cached_property
+    def calibrator(self) -> Calibrator | None:
+        """What makes simulated pairs look like X; None where nothing is calibrated or there is no X."""
+        full, sub, parts = self.data.full, self.data.sub, self.config.calibrate
+        if not parts or full is None or sub is None:
+            return None
+        return Calibrator(full, sub, self.data.centre_fraction(self.config), parts)
+
+    @cached_property
+    def centre(self) -> Tensor:
+        """The centre that is never held out: what every mask has measured, whole lines of line masks; (H, W)."""
+        height, width = self.data.matrix
+        fraction = self.data.centre_fraction(self.config)
+        rows, columns = centre_slice(height, fraction), centre_slice(width, fraction)
+        direction = line_direction(self.masks[0])
+        centre = torch.zeros(height, width, dtype=torch.bool)
+        centre[rows if direction != "columns" else slice(None), columns if direction != "rows" else slice(None)] = True
+        return centre
+
+    @cached_property
     def density(self) -> Tensor:
         """P(a sample is measured), the mean of X's masks and their symmetric copies; (H, W) in (0, 1]."""
-        if self._density is None:
-            total = torch.zeros(self.data.matrix)
-            for mask in self.masks:
-                total += mask
-            copies = torch.stack([move(total / len(self.masks), symmetry) for symmetry in self.symmetries])
-            self._density = copies.mean(0).clamp_min(LEAST_DENSITY)
-        return self._density
+        total = torch.zeros(self.data.matrix)
+        for mask in self.masks:
+            total += mask
+        copies = torch.stack([move(total / len(self.masks), symmetry) for symmetry in self.symmetries])
+        return copies.mean(0).clamp_min(LEAST_DENSITY)
 
     def split(self, mask: Tensor, position: int) -> tuple[Tensor, Tensor]:
         """Kept samples Θ (boolean) and the held-out ones' weights 1 / P(j ∈ Λ | j ∉ Θ), zero elsewhere; both (H, W).
@@ -113,32 +150,13 @@ class DrawSource:
         """
         random = numpy_random("split", self.config.seed, position)
         height, width = mask.shape
-        if line_wise(mask):
-            rows = bool((mask == mask[:, :1]).all())
-            drawn = random.uniform(size=(height, 1) if rows else (1, width)) < self.config.kept_part
-        else:
-            drawn = random.uniform(size=(height, width)) < self.config.kept_part
+        size = {"rows": (height, 1), "columns": (1, width), None: (height, width)}[line_direction(mask)]
+        drawn = random.uniform(size=size) < self.config.kept_part
         keep = torch.from_numpy(np.broadcast_to(drawn, (height, width)).copy()) | self.centre
         kept, held = mask & keep, mask & ~keep
         part = self.config.kept_part
         weight = (1 - self.density * part) / (self.density * (1 - part))
         return kept, weight * held
-
-
-def _centre(data: TrainingData, config: Config) -> Tensor:
-    """The centre that is never held out: the fully measured one, over both sides."""
-    height, width = data.matrix
-    fraction = data.centre_fraction(config)
-    centre = torch.zeros(height, width, dtype=torch.bool)
-    centre[centre_slice(height, fraction), centre_slice(width, fraction)] = True
-    lines = data.sub.slices[0].mask if data.sub is not None else None
-    if lines is not None and line_wise(lines):
-        rows = bool((lines == lines[:, :1]).all())
-        if rows:
-            centre[centre_slice(height, fraction)] = True
-        else:
-            centre[:, centre_slice(width, fraction)] = True
-    return centre
 
 
 if TYPE_CHECKING:

@@ -6,17 +6,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 import torch
+from numpy.random import RandomState
 from torch import Tensor
 
 from switchrecon.config import Config
+from switchrecon.data.augment import distort, draw_distortion, move, with_gamma
+from switchrecon.data.corruption import corrupted
 from switchrecon.data.files import find_files, read_scan
-from switchrecon.data.scan import Scan
+from switchrecon.data.multicoil import with_maps
+from switchrecon.data.scan import Scan, own_mask
 from switchrecon.errors import DataError
 from switchrecon.fourier import fourier, inverse_fourier
-from switchrecon.masks import draw_mask, full_centre_fraction, measured_acceleration
+from switchrecon.masks import full_centre_fraction, measured_acceleration
 from switchrecon.methods import Pairing
-from switchrecon.scaling import intensity_scale
+from switchrecon.scaling import combined, intensity_scale
 
 Item = TypeVar("Item")
 
@@ -28,7 +33,8 @@ class Slice:
     Attributes
     ----------
     image
-        complex64 (H, W): the image of fully sampled k-space, or the zero-filled one; divided by ``scale``.
+        complex64 (H, W): the image of fully sampled k-space, or the zero-filled one, coils combined; divided by
+        ``scale``.
     mask
         Boolean (H, W): the slice's own sampling. For a fully sampled slice, the mask it would have.
     scale
@@ -37,6 +43,11 @@ class Slice:
         File name and slice number.
     subject
         Whose slice it is.
+    maps
+        Coil sensitivity maps, complex64 (n_coils, H, W); None with one coil.
+    measured_images
+        Of what was measured, divided by ``scale``: each coil's image, complex64 (n_coils, H, W); with one coil (H, W),
+        or None where that is ``image`` itself.
     """
 
     image: Tensor
@@ -45,6 +56,36 @@ class Slice:
     volume: str
     index: int
     subject: str
+    maps: Tensor | None = None
+    measured_images: Tensor | None = None
+
+    @property
+    def kspace(self) -> Tensor:
+        """complex64 (H, W), or (n_coils, H, W) with several coils."""
+        return fourier(self.image if self.measured_images is None else self.measured_images)
+
+    def sampled_by(self, mask: Tensor) -> "Slice":
+        """An undersampled slice with only those of its samples that a mask (H, W) keeps."""
+        measured = inverse_fourier(self.kspace * mask)
+        image = combined(measured, self.maps)
+        several = None if self.maps is None else measured
+        return replace(self, image=image, mask=self.mask & mask, measured_images=several)
+
+    def distorted(self, random: RandomState, probability: float) -> "Slice":
+        """A fully sampled slice, and its coils, distorted; what would have been measured of it follows from that."""
+        matrix, gamma = draw_distortion(random, probability)
+        if gamma == 1 and np.array_equal(matrix, np.eye(2, 3)):
+            return self
+        image = with_gamma(distort(self.image, matrix), gamma)
+        maps = None if self.maps is None else distort(self.maps, matrix)
+        measured = None if maps is None else maps * image
+        return replace(self, image=image, maps=maps, measured_images=measured)
+
+    def moved(self, symmetry: int) -> "Slice":
+        """The slice, its mask and its coils, moved by one of :mod:`switchrecon.data.augment`'s symmetries."""
+        maps, measured = (None if a is None else move(a, symmetry) for a in (self.maps, self.measured_images))
+        image, mask = move(self.image, symmetry), move(self.mask, symmetry)
+        return replace(self, image=image, mask=mask, maps=maps, measured_images=measured)
 
 
 @dataclass
@@ -84,40 +125,41 @@ def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
     return [items[int((i + 0.5) * len(items) / count)] for i in range(count)]
 
 
-def own_mask(scan: Scan, index: int, config: Config) -> Tensor:
-    """A slice's sampling mask: the measured one, or the one drawn for it. Boolean (H, W)."""
-    if scan.mask is not None:
-        return torch.from_numpy(scan.mask[index].copy())
-    return torch.from_numpy(draw_mask(config.mask, scan.matrix, volume=scan.name, index=index))
-
-
 def usable_slices(scan: Scan, config: Config) -> list[int]:
     """Numbers of the slices whose mean magnitude is at least ``empty_below`` of the brightest slice's."""
-    means = inverse_fourier(torch.from_numpy(scan.kspace)).abs().mean((-2, -1))
+    means = inverse_fourier(torch.from_numpy(scan.kspace)).abs().reshape(len(scan.kspace), -1).mean(-1)
     return [i for i, mean in enumerate(means.tolist()) if mean > 0 and mean >= config.empty_below * means.max()]
 
 
-def slices_of(scan: Scan, numbers: Sequence[int], config: Config, undersample: bool) -> list[Slice]:
+def slices_of(
+    scan: Scan, numbers: Sequence[int], config: Config, undersample: bool, measured: Scan | None = None
+) -> list[Slice]:
     """Slices of a scan.
 
     Parameters
     ----------
     scan
-        At the run's matrix.
+        At the run's matrix, with maps where it has several coils.
     numbers
         Which slices.
     config
         Masks.
     undersample
         Whether the image is the zero-filled one (domain X) or the fully sampled one (domain Y).
+    measured
+        The same scan as it was measured, where that differs from what it should have been.
     """
     slices = []
     for index in numbers:
-        kspace = torch.from_numpy(scan.kspace[index])
         mask = own_mask(scan, index, config)
-        if undersample:
-            kspace = kspace * mask
-        slices.append(Slice(inverse_fourier(kspace), mask, 1.0, scan.name, index, scan.subject))
+        kspace = torch.from_numpy(scan.kspace[index])
+        coil_images = inverse_fourier(kspace * mask if undersample else kspace)
+        maps = torch.from_numpy(scan.maps[index]) if scan.maps is not None else None
+        own = Slice(combined(coil_images, maps), mask, 1.0, scan.name, index, scan.subject, maps)
+        if measured is not None:
+            coil_images = inverse_fourier(torch.from_numpy(measured.kspace[index]))
+        several = maps is not None or measured is not None
+        slices.append(replace(own, measured_images=coil_images) if several else own)
     return slices
 
 
@@ -144,7 +186,9 @@ class MatrixCheck:
             )
 
 
-def read_pile(files: Iterable[Path], config: Config, check: MatrixCheck, *, undersample: bool) -> Pile:
+def read_pile(
+    files: Iterable[Path], config: Config, check: MatrixCheck, *, undersample: bool, paired: bool = False
+) -> Pile:
     """Read scans into a pile.
 
     Parameters
@@ -158,6 +202,8 @@ def read_pile(files: Iterable[Path], config: Config, check: MatrixCheck, *, unde
     undersample
         True for domain X: fully sampled scans are undersampled retrospectively, others used as they are. False for
         domain Y and paired methods: truly undersampled scans are refused.
+    paired
+        Whether the scans are also measured: x is then made from the corrupted scan and y from the sound one.
 
     Raises
     ------
@@ -166,13 +212,19 @@ def read_pile(files: Iterable[Path], config: Config, check: MatrixCheck, *, unde
     """
     pile, names = Pile(), []
     for path in files:
-        scan = read_scan(path, config).resized(config.matrix)
+        scan = with_maps(read_scan(path, config).resized(config.matrix), config)
         check(scan)
         if not undersample and scan.mask is not None:
             found = measured_acceleration(scan.mask)
             raise DataError(f"{path}: undersampled k-space (acceleration {found:.1f}); expected a fully sampled scan")
         usable = usable_slices(scan, config)
-        pile.slices += slices_of(scan, evenly(usable, config.slices_per_scan), config, undersample)
+        numbers = evenly(usable, config.slices_per_scan)
+        spoilt = corrupted(scan, config.corruption)
+        if undersample:
+            pile.slices += slices_of(spoilt, numbers, config, undersample)
+        else:
+            measured = spoilt if paired and spoilt is not scan else None
+            pile.slices += slices_of(scan, numbers, config, undersample, measured)
         pile.subjects.setdefault(scan.subject, path)
         pile.scans += 1
         pile.dropped += len(scan.kspace) - len(usable)
@@ -244,8 +296,9 @@ class TrainingData:
 
 
 def _scaled(own: Slice, fraction: float, headroom: float) -> Slice:
-    scale = intensity_scale(fourier(own.image), fraction, headroom).item()
-    return replace(own, image=own.image / scale, scale=scale)
+    scale = intensity_scale(own.kspace, fraction, headroom, maps=own.maps).item()
+    measured = None if own.measured_images is None else own.measured_images / scale
+    return replace(own, image=own.image / scale, scale=scale, measured_images=measured)
 
 
 def read_training_data(
@@ -281,7 +334,7 @@ def read_training_data(
         return TrainingData(pile.thinned(count), None).scaled(config)
     if pairing == "paired":
         files = sorted({*find_files(full), *(find_files(sub) if sub else [])})
-        pile = read_pile(files, config, check, undersample=False)
+        pile = read_pile(files, config, check, undersample=False, paired=True)
         return TrainingData(pile.thinned(count and count * (2 if sub else 1)), None).scaled(config)
     if not sub:
         raise DataError(f"no undersampled scans: method '{config.method}' needs --sub PATH")

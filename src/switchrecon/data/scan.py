@@ -10,7 +10,7 @@ import torch
 from switchrecon.config import Config
 from switchrecon.errors import DataError
 from switchrecon.fourier import fourier, resize_kspace
-from switchrecon.masks import infer_mask
+from switchrecon.masks import draw_mask, infer_mask
 from switchrecon.seeds import numpy_random
 
 
@@ -32,6 +32,8 @@ class Scan:
         Whether the k-space was computed from magnitude images.
     image
         Whether the file holds images and not k-space.
+    maps
+        Coil sensitivity maps, complex64 (slices, coils, H, W), where they have been estimated.
     noise
         complex64 (coils, samples) of a noise scan; None where the file has none.
     affine
@@ -46,6 +48,7 @@ class Scan:
     mask: np.ndarray | None = None
     synthetic: bool = False
     image: bool = False
+    maps: np.ndarray | None = None
     noise: np.ndarray | None = None
     affine: np.ndarray | None = None
     geometry: dict[str, Any] = field(default_factory=dict)
@@ -73,7 +76,9 @@ class Scan:
         mask = self.mask
         if mask is not None:
             mask = resize_kspace(torch.from_numpy(mask).float(), matrix).numpy() > 0
-        return replace(self, kspace=kspace, mask=mask, affine=_resized_affine(self.affine, self.matrix, matrix))
+        return replace(
+            self, kspace=kspace, mask=mask, maps=None, affine=_resized_affine(self.affine, self.matrix, matrix)
+        )
 
 
 def _resized_affine(affine: np.ndarray | None, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray | None:
@@ -86,6 +91,13 @@ def _resized_affine(affine: np.ndarray | None, old: tuple[int, int], new: tuple[
         change[axis, axis] = ratio
         change[axis, 3] = old[axis] // 2 - (new[axis] // 2) * ratio
     return affine @ change
+
+
+def own_mask(scan: Scan, index: int, config: Config) -> torch.Tensor:
+    """A slice's sampling mask: the measured one, or the one drawn for it. Boolean (H, W)."""
+    if scan.mask is not None:
+        return torch.from_numpy(scan.mask[index].copy())
+    return torch.from_numpy(draw_mask(config.mask, scan.matrix, volume=scan.name, index=index))
 
 
 def check_finite(path: Path, what: str, array: np.ndarray) -> None:

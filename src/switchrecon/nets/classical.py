@@ -5,19 +5,21 @@ like any other method: a learned method should not hide behind an untuned refere
 """
 
 import math
+from abc import ABC, abstractmethod
 
 import torch
 from torch import Tensor, nn
 
 from switchrecon.fourier import fourier, inverse_fourier
-from switchrecon.operators import Fourier, Sampling
+from switchrecon.operators import Encoding
+from switchrecon.scaling import channels_to_complex, complex_to_channels
 
 PRIMAL_STEP = 5.0
 START = 0.003  # of the scale of a slice's image
 
 
-class Regularised(nn.Module):
-    """Base: min ½‖A u − k‖² + λ R(u) with A = R F, one coil; log λ is the parameter.
+class Regularised(nn.Module, ABC):
+    """Base: min ½‖A u − k‖² + λ R(u); log λ is the parameter.
 
     Parameters
     ----------
@@ -30,47 +32,45 @@ class Regularised(nn.Module):
         self.iterations = iterations
         self.log_weight = nn.Parameter(torch.tensor(math.log(START)))
 
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, image: Tensor, encoding: Encoding) -> Tensor:
         """Reconstruct zero-filled images.
 
         Parameters
         ----------
         image
-            Shape (B, 2, H, W): real and imaginary part.
-        mask
-            Boolean (B, H, W).
+            Shape (B, 2, H, W): real and imaginary part of Aᴴk.
+        encoding
+            A, for images (B, H, W).
 
         Returns
         -------
         Tensor
             Shape (B, 2, H, W).
         """
-        measured = Sampling(mask)(fourier(torch.complex(image[:, 0], image[:, 1])))
-        result = self.solve(measured, mask, self.log_weight.exp())
-        return torch.stack([result.real, result.imag], 1)
+        return complex_to_channels(self.solve(channels_to_complex(image), encoding, self.log_weight.exp()))
 
-    def solve(self, measured: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
-        """Measured k-space (B, H, W) to images (B, H, W)."""
-        raise NotImplementedError
+    @abstractmethod
+    def solve(self, zero_filled: Tensor, encoding: Encoding, weight: Tensor) -> Tensor:
+        """The minimiser (B, H, W) for Aᴴk (B, H, W)."""
 
 
 class TotalVariation(Regularised):
     """R(u) = Σ √(|∂_y u|² + |∂_x u|²), periodic, by the primal-dual method of Chambolle and Pock (2011)."""
 
-    def solve(self, measured: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    def solve(self, zero_filled: Tensor, encoding: Encoding, weight: Tensor) -> Tensor:
         """See :class:`Regularised`. Steps with τ σ = 1/8, since ‖∇‖² ≤ 8.
 
         τ is large because the dual field is as small as λ, and 60 iterations must bring the image to its place.
         """
         primal, dual_step = PRIMAL_STEP, 1 / (8 * PRIMAL_STEP)
-        image = inverse_fourier(measured)
+        image, measured = zero_filled, fourier(zero_filled)
         ahead, dual = image, torch.zeros_like(gradient(image))
         for _ in range(self.iterations):
             dual = dual + dual_step * gradient(ahead)
             length = dual.abs().square().sum(0).sqrt()
             dual = dual / (length / weight).clamp_min(1)
             moved = fourier(image - primal * gradient_adjoint(dual))
-            new = inverse_fourier(torch.where(mask, (moved + primal * measured) / (1 + primal), moved))
+            new = inverse_fourier(torch.where(encoding.mask, (moved + primal * measured) / (1 + primal), moved))
             ahead, image = 2 * new - image, new
         return image
 
@@ -94,15 +94,14 @@ class Wavelet(Regularised):
 
     levels = 3
 
-    def solve(self, measured: Tensor, mask: Tensor, weight: Tensor) -> Tensor:
+    def solve(self, zero_filled: Tensor, encoding: Encoding, weight: Tensor) -> Tensor:
         """See :class:`Regularised`. The step is 1, since ‖A‖ = 1."""
-        operator = Sampling(mask) @ Fourier()
-        image = inverse_fourier(measured)
+        image = zero_filled
         ahead, momentum = image, 1.0
         period = 1 << self.levels
         for iteration in range(self.iterations):
             shift = (iteration * 3 % period, iteration * 5 % period)
-            moved = ahead + operator.H(measured - operator(ahead))
+            moved = ahead + zero_filled - encoding.H(encoding(ahead))
             height, width = image.shape[-2:]
             padded = repeat_to_multiple(moved.roll(shift, (-2, -1)), period)
             shrunk = shrink_haar(padded, weight, self.levels)[..., :height, :width]

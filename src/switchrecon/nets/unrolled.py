@@ -5,7 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from switchrecon.nets.layers import SLOPE, pad_to_multiple
-from switchrecon.operators import Fourier, Sampling, data_consistency
+from switchrecon.operators import Encoding
+from switchrecon.scaling import channels_to_complex, complex_to_channels
 
 
 class UNet(nn.Module):
@@ -63,7 +64,7 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class Unrolled(nn.Module):
-    """u ← u' + w Aᴴ(k − A u') with u' = f(u), repeated: refinement, then data consistency; A = R F.
+    """u ← u' + w Aᴴ(k − A u') with u' = f(u), repeated: refinement, then data consistency; A = R F S.
 
     Parameters
     ----------
@@ -72,7 +73,8 @@ class Unrolled(nn.Module):
     cascades
         How many.
     soft
-        True: each w is learned, a sigmoid that starts at 0.9. False: w = 1, and measured samples are kept exactly.
+        True: each w is learned, a sigmoid that starts at 0.9. False: w = 1; with one coil measured samples are then
+        kept exactly.
     """
 
     def __init__(self, refiners: list[nn.Module], cascades: int, soft: bool = False) -> None:
@@ -81,30 +83,28 @@ class Unrolled(nn.Module):
         self.cascades = cascades
         self.weights = nn.Parameter(torch.full((cascades,), 2.2)) if soft else None
 
-    def forward(self, image: Tensor, mask: Tensor) -> Tensor:
+    def forward(self, image: Tensor, encoding: Encoding) -> Tensor:
         """Refine undersampled images.
 
         Parameters
         ----------
         image
-            Zero-filled, shape (B, 2, H, W): real and imaginary part.
-        mask
-            Their sampling masks, boolean (B, H, W).
+            Shape (B, 2, H, W): real and imaginary part of the zero-filled image Aᴴk, which is all that the cascades
+            need of k.
+        encoding
+            A, for images (B, H, W).
 
         Returns
         -------
         Tensor
             Shape (B, 2, H, W).
         """
-        operator = Sampling(mask) @ Fourier()
-        measured = operator(_complex(image))
+        zero_filled = channels_to_complex(image)
+        if encoding.maps is None:  # also right for images with something where nothing was measured
+            zero_filled = encoding.H(encoding(zero_filled))
         for number in range(self.cascades):
             refiner = self.refiners[number % len(self.refiners)]
             weight = 1.0 if self.weights is None else self.weights[number].sigmoid()
-            refined = data_consistency(operator, _complex(refiner(image)), measured, weight)
-            image = torch.stack([refined.real, refined.imag], 1)
+            refined = channels_to_complex(refiner(image))
+            image = complex_to_channels(refined + weight * (zero_filled - encoding.H(encoding(refined))))
         return image
-
-
-def _complex(image: Tensor) -> Tensor:
-    return torch.complex(image[:, 0], image[:, 1])

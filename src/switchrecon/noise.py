@@ -1,0 +1,27 @@
+"""The noise of a scan, from its own outermost samples."""
+
+import math
+
+import numpy as np
+
+OUTER = 0.85  # of Nyquist: where noise is measured
+
+
+def noise_level(kspace: np.ndarray, mask: np.ndarray) -> float:
+    """Standard deviation of the noise in each of real and imaginary part, from the outermost measured samples.
+
+    The median magnitude there over √(2 ln 2), as for complex Gaussian noise. Signal that reaches so far out makes it an
+    upper bound. NaN where nothing was measured there.
+
+    Parameters
+    ----------
+    kspace
+        Complex, (H, W) or (n_coils, H, W).
+    mask
+        Boolean (H, W).
+    """
+    rows, columns = (np.abs(np.arange(n) - n // 2) / (n / 2) for n in kspace.shape[-2:])
+    # Zeros are padding, not samples, also where a scan counts as fully sampled.
+    outer = mask & (kspace != 0) & (np.maximum(rows[:, None], columns[None, :]) > OUTER)
+    values = np.abs(kspace[outer])
+    return float(np.median(values) / math.sqrt(2 * math.log(2))) if values.size else math.nan
