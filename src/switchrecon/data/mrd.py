@@ -41,9 +41,10 @@ def measurements(file: h5py.File) -> list[str]:
 
 def _header(path: Path, file: h5py.File, group: str) -> Header:
     stored = read_dataset(path, file, f"{group}xml")
-    values = np.asarray(stored).reshape(-1)
+    assert stored is not None
+    values = stored.reshape(-1)
     if len(values) != 1 or not isinstance(values[0], str | bytes):
-        raise DataError(f"{path}: dataset 'xml' of shape {np.shape(stored)} and another kind than text; expected one")
+        raise DataError(f"{path}: dataset 'xml' has type {stored.dtype} and shape {stored.shape}; expected one text")
     return parse_header(path, values[0])
 
 

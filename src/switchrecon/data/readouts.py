@@ -1,6 +1,6 @@
 """From a scanner's readouts, in the order of their measurement, to sorted k-space.
 
-Readouts are described as ISMRMRD does it, whatever the file: a structured array of heads, one a readout, and the samples.
+Readouts are described as ISMRMRD does it, whatever the file: a structured array of heads, one a readout, and samples.
 """
 
 from dataclasses import dataclass
@@ -183,8 +183,9 @@ def _placed(path: Path, readouts: Readouts, rows: np.ndarray, encoding: Encoding
     layout = np.stack(
         [*(head[n] for n in ("number_of_samples", "discard_pre", "discard_post", "center_sample")), reverse, repeats], 1
     )
-    for samples, before, after, middle, flipped, _ in np.unique(layout, axis=0):
-        own = np.flatnonzero((layout == (samples, before, after, middle, flipped, _)).all(1))
+    for alike in np.unique(layout, axis=0):
+        samples, before, after, middle, flipped = alike[:5].tolist()
+        own = np.flatnonzero((layout == alike).all(1))
         block = channel_samples(readouts, rows[own])
         if flipped:  # the centre sample is counted in the direction of the other readouts
             block, before, after = block[..., ::-1], after, before
@@ -205,16 +206,15 @@ def _placed(path: Path, readouts: Readouts, rows: np.ndarray, encoding: Encoding
 
 def _plane_measured(path: Path, measured: np.ndarray) -> np.ndarray:
     """What was measured of every partition (H, W), from (partitions, H, W)."""
-    pattern = measured.any(1)  # (partitions, W)
-    got = np.flatnonzero(pattern.any(1))
+    pattern = np.any(measured, axis=1)  # (partitions, W)
+    got = np.flatnonzero(np.any(pattern, axis=1))
     regular = len(got) == got[-1] - got[0] + 1 and (pattern[got] == pattern[got[0]]).all()
     if not regular and infer_mask(pattern) is not None:  # zeros that border the rest, an elliptical shutter, are fine
         raise DataError(
             f"{path}: undersampled along the second phase encode; expected all of it, so that a Fourier transform "
             "can separate the slices"
         )
-    plane: np.ndarray = measured.any(0)
-    return plane
+    return np.any(measured, axis=0)
 
 
 def sort_readouts(path: Path, readouts: Readouts, rows: np.ndarray, encoding: Encoding) -> Sorted:
