@@ -160,6 +160,8 @@ def draw(scan: Scan, target: Path) -> None:
     measured = (kspace != 0).any(0) if scan.mask is None else scan.mask[middle]
     image = zero_filled(scan, [middle])[0]
     white = np.percentile(image, 99.8) or 1.0
-    what = "fully sampled" if scan.mask is None else f"acceleration {measured_acceleration(measured):.2f}"
+    what = f"acceleration {measured_acceleration(measured):.2f}"
+    if scan.mask is None:
+        what = "fully sampled" if measured.all() else "fully sampled, zeros at the border"
     titles = [what, f"zero-filled, slice {middle} of {len(scan.kspace)}"]
     save_grid(target, [[measured.astype(float), image / white]], [titles])

@@ -63,7 +63,14 @@ def _blocks(path: Path, dataset: h5py.Dataset) -> Iterator[np.ndarray]:
         yield block
 
 
-def _readouts(path: Path, file: h5py.File, group: str) -> Readouts:
+def read_readouts(path: Path, file: h5py.File, group: str) -> Readouts:
+    """All readouts of a measurement, whose path inside the file is ``group``.
+
+    Raises
+    ------
+    DataError
+        For another table, none at all, more data than the limit, or samples that do not fit their heads.
+    """
     dataset = find_dataset(path, file, f"{group}data")
     assert dataset is not None
     names = dataset.dtype.names or ()
@@ -95,7 +102,7 @@ def read_mrd(path: Path, config: Config) -> Scan:
         groups = measurements(file)
         if not groups:
             raise DataError(f"{path}: no group with 'xml' and 'data'; expected an ISMRMRD measurement")
-        header, readouts = _header(path, file, groups[-1]), _readouts(path, file, groups[-1])
+        header, readouts = _header(path, file, groups[-1]), read_readouts(path, file, groups[-1])
     return scan_of_readouts(path, header, readouts, {"measurements": len(groups)})
 
 
@@ -143,7 +150,7 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[
     Its ``geometry`` says: ``readouts`` (their number by kind), ``order`` and ``indices`` (those numbers of each slice),
     ``partitions``, ``field_of_view`` (mm along H and W, 0 where unknown), ``slice_spacing`` (mm), ``oversampling``
     (removed along the readout), ``noise_scale`` (k-space has this many times the noise scan's covariance
-    ``N Nᴴ / (samples − 1)``), ``embedded_calibration``.
+    ``N Nᴴ / (samples − 1)``).
 
     Raises
     ------
@@ -175,7 +182,6 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[
         "field_of_view": found.field[:2],
         "slice_spacing": found.field[2] if affine is None else float(np.linalg.norm(affine[:3, 2])),
         "oversampling": encoding.encoded[0] / encoding.without_oversampling(0),
-        "embedded_calibration": encoding.embedded,
     }
     if noise is not None:
         scale = _noise_scale(head, noise_rows, imaging, header.noise_bandwidth)

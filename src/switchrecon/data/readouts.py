@@ -197,7 +197,10 @@ def _placed(path: Path, readouts: Readouts, rows: np.ndarray, encoding: Encoding
                 f"{path}: a readout of {length} samples with its centre at {middle - before} does not fit the encoded "
                 f"matrix of {height}"
             )
-        kspace[places[own], :, start : start + length] += block
+        if alike[5]:
+            kspace[places[own], :, start : start + length] += block
+        else:
+            kspace[places[own], :, start : start + length] = block
         count[places[own], start : start + length] += 1
     if repeats.any():
         kspace /= np.maximum(count, 1)[:, None]
