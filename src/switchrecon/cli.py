@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from switchrecon.cli_crossval import crossval
+from switchrecon.cli_files import convert, inspect
 from switchrecon.cli_options import ConfigOption, FullOption, LpipsOption, OutOption, SetOption, SubOption
 from switchrecon.errors import SwitchreconError
 
@@ -203,6 +204,8 @@ def _cell(value: dict[str, Any], digits: int) -> str:
 
 
 app.command()(crossval)
+app.command()(inspect)
+app.command()(convert)
 
 
 @app.command()

@@ -1,5 +1,7 @@
 """Centred orthonormal Fourier transform of the last two dimensions, and resizing in k-space."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -8,38 +10,42 @@ from switchrecon.errors import DataError
 PLANE = (-2, -1)
 
 
-def fourier(image: Tensor) -> Tensor:
+def fourier(image: Tensor, dim: Sequence[int] = PLANE) -> Tensor:
     """Transform images to k-space: ``k = fftshift(fft2(ifftshift(u)))``, orthonormal.
 
     Parameters
     ----------
     image
         Real or complex images, shape (..., H, W); the centre is at (H // 2, W // 2).
+    dim
+        Which dimensions are transformed, where not the last two.
 
     Returns
     -------
     Tensor
         Complex k-space of the same shape and energy (‖k‖₂ = ‖u‖₂), its centre at (H // 2, W // 2).
     """
-    shifted = torch.fft.ifftshift(image, dim=PLANE)
-    return torch.fft.fftshift(torch.fft.fft2(shifted, dim=PLANE, norm="ortho"), dim=PLANE)
+    shifted = torch.fft.ifftshift(image, dim=dim)
+    return torch.fft.fftshift(torch.fft.fftn(shifted, dim=dim, norm="ortho"), dim=dim)
 
 
-def inverse_fourier(kspace: Tensor) -> Tensor:
+def inverse_fourier(kspace: Tensor, dim: Sequence[int] = PLANE) -> Tensor:
     """Transform k-space to images: the inverse, and the adjoint, of :func:`fourier`.
 
     Parameters
     ----------
     kspace
         Complex k-space, shape (..., H, W), centred.
+    dim
+        Which dimensions are transformed, where not the last two.
 
     Returns
     -------
     Tensor
         Complex images of the same shape.
     """
-    shifted = torch.fft.ifftshift(kspace, dim=PLANE)
-    return torch.fft.fftshift(torch.fft.ifft2(shifted, dim=PLANE, norm="ortho"), dim=PLANE)
+    shifted = torch.fft.ifftshift(kspace, dim=dim)
+    return torch.fft.fftshift(torch.fft.ifftn(shifted, dim=dim, norm="ortho"), dim=dim)
 
 
 def crop_or_pad(array: Tensor, matrix: tuple[int, int]) -> Tensor:

@@ -10,13 +10,17 @@ from pathlib import Path
 import numpy as np
 
 from switchrecon.config import Config
+from switchrecon.data.bart import bart_name, bart_pair, is_bart, read_bart, write_bart
 from switchrecon.data.fastmri import fastmri_subject, read_fastmri, write_fastmri
+from switchrecon.data.hdf5 import open_hdf5
+from switchrecon.data.mrd import measurements, mrd_subject, read_mrd
 from switchrecon.data.nifti import describe_name, nifti_name, read_nifti, write_nifti
-from switchrecon.data.numpy_files import read_numpy, write_numpy
+from switchrecon.data.numpy_files import numpy_name, read_numpy, write_numpy
 from switchrecon.data.scan import Scan
+from switchrecon.data.twix import is_twix, read_twix
 from switchrecon.errors import DataError
 
-SUFFIXES = (".h5", ".hdf5", ".nii", ".nii.gz", ".npy")
+SUFFIXES = (".h5", ".hdf5", ".mrd", ".nii", ".nii.gz", ".npy", ".npz", ".cfl", ".dat")
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,19 @@ class Format:
 
 HDF5 = Format("fastMRI HDF5", read_fastmri, write_fastmri, subject=fastmri_subject)
 NIFTI = Format("NIfTI", read_nifti, write_nifti, nifti_name, lambda path: describe_name(path)["subject"])
-NUMPY = Format("NumPy", read_numpy, write_numpy)
+NUMPY = Format("NumPy", read_numpy, write_numpy, numpy_name)
+MRD = Format("ISMRMRD", read_mrd, write_fastmri, lambda path: f"{path.stem}.h5", mrd_subject)
+TWIX = Format("Siemens raw data", read_twix, write_fastmri, lambda path: f"{path.stem}.h5")
+BART = Format("BART", read_bart, lambda scan, images, target: write_bart(images, target), bart_name)
+
+
+def _hdf5_format(path: Path) -> Format:
+    with open_hdf5(path) as file:
+        return MRD if "kspace" not in file and measurements(file) else HDF5
 
 
 def recognise(path: Path) -> Format:
-    """Return the format of a file from its first bytes; its suffix plays no part.
+    """Return the format of a file from its content; its suffix plays no part, but BART's two files have one.
 
     Raises
     ------
@@ -50,17 +62,23 @@ def recognise(path: Path) -> Format:
             with gzip.open(path) as file:
                 start = file.read(352)
     except FileNotFoundError:
+        if is_bart(path):
+            return BART
         raise DataError(f"{path}: no such file") from None
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{path}: cannot be read ({error})") from error
     if start[:8] == b"\x89HDF\r\n\x1a\n":
-        return HDF5
-    if start[:6] == b"\x93NUMPY":
+        return _hdf5_format(path)
+    if start[:6] == b"\x93NUMPY" or start[:4] == b"PK\x03\x04":
         return NUMPY
     if start[344:347] in (b"n+1", b"ni1") or start[4:7] in (b"n+2", b"ni2"):
         return NIFTI
+    if is_bart(path):
+        return BART
+    if is_twix(path):
+        return TWIX
     what = "an empty file" if not start else "an unknown kind of file"
-    raise DataError(f"{path}: {what}; expected fastMRI HDF5, NIfTI or .npy")
+    raise DataError(f"{path}: {what}; expected fastMRI or ISMRMRD HDF5, NIfTI, NumPy, BART or Siemens raw data")
 
 
 def _looks_like_scan(path: Path) -> bool:
@@ -89,6 +107,8 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
             if not inside:
                 raise DataError(f"{path}: the folder holds no scan; expected files ending in {', '.join(SUFFIXES)}")
             found.update(inside)
+        elif is_bart(path):
+            found.add(bart_pair(path)[1])
         elif path.exists():
             found.add(path)
         elif any(character in text for character in "*?["):

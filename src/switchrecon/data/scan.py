@@ -39,7 +39,7 @@ class Scan:
     affine
         Float64 (4, 4): (row, column, slice) of this matrix to patient coordinates in mm, RAS+; None where unknown.
     geometry
-        What the writer of the file's own format needs besides.
+        What the writer of the file's own format needs besides, and what ``inspect`` says besides.
     """
 
     path: Path
