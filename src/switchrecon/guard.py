@@ -20,7 +20,7 @@ QUIET, QUIET_STEPS = 1e-3, 100  # D's loss below this for so many steps: it has 
 FLAT = 0.01  # Var G(x) / Var x below this: G shows nothing
 
 
-class Diverged(Exception):  # noqa: N818 - an event that the loop handles, not an error that a user sees
+class Diverged(Exception):
     """A loss, a gradient or a weight is not a finite number; the message says which."""
 
 

@@ -59,10 +59,13 @@ class RunLog:
 
     def write(self, entries: list[dict[str, Any]]) -> None:
         """Append entries with ``step``, ``epoch``, ``learning_rate``, ``seconds``, ``losses`` and any ``remarks``."""
-        with self.file.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(entry) + "\n" for entry in entries)
-            file.flush()
-            os.fsync(file.fileno())
+        try:
+            with self.file.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(entry) + "\n" for entry in entries)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(f"{self.file}: cannot be written ({error.strerror})") from error
         if self.events is not None:
             for entry in entries:
                 for name, value in entry["losses"].items():

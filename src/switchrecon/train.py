@@ -17,7 +17,7 @@ from switchrecon.methods import WARM_UP, Method, Phase, find_method, with_method
 from switchrecon.nets.discriminator import check_side
 from switchrecon.optim import Lookahead, learning_rate, set_learning_rate
 from switchrecon.passes import Pass
-from switchrecon.runs import holds_something, is_finished, model_card, prepare_folder
+from switchrecon.runs import check_folder, is_finished, model_card, open_folder
 from switchrecon.scaling import from_network
 from switchrecon.state import State, build_state, restore_state, save_state
 
@@ -170,7 +170,7 @@ def train(
     folder
         Gets ``model.safetensors``, ``config.yaml``, ``log.jsonl`` and ``checkpoints/``.
     resume
-        Continue the run in ``folder``; start at zero where there is none; return at once where it is finished.
+        Continue the run in ``folder``; start at zero where there is none; only check the scans where it is finished.
 
     Returns
     -------
@@ -184,24 +184,23 @@ def train(
     """
     method = find_method(config)
     config = with_method_settings(config, method)
-    if resume and is_finished(folder, config):
+    check_folder(folder, config, resume)
+    data = read_training_data(full, sub, config, method.pairing)
+    if resume and is_finished(folder, config, data):
         print(f"{folder}: the run is finished")
         return folder
-    if holds_something(folder) and not resume:
-        prepare_folder(folder, config, resume)
-    data = read_training_data(full, sub, config, method.pairing)
     if method.cast.discriminator is not None:
         check_side(*data.matrix)
     batches = Batches(data, config, method.pairing)
     describe_data(data, config)
-    prepare_folder(folder, config, resume)
-    state = build_state(method, config)
-    card = restore_state(folder, state, model_card(config, method, state.players, batches.steps, data))
-    log = RunLog(folder, state.step)
-    try:
-        run_steps(state, method, config, batches, log, folder, card)
-    finally:
-        log.close()
+    with open_folder(folder, config, resume):
+        state = build_state(method, config)
+        card = restore_state(folder, state, model_card(config, method, state.players, batches.steps, data))
+        log = RunLog(folder, state.step)
+        try:
+            run_steps(state, method, config, batches, log, folder, card)
+        finally:
+            log.close()
     return folder
 
 
