@@ -14,7 +14,7 @@ from switchrecon.data.write import atomic_file, write_text
 from switchrecon.errors import RunError
 
 KEPT = 2
-FORMAT = 1
+FORMAT = 2
 
 
 def sha256(content: bytes) -> str:
@@ -79,14 +79,21 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     Raises
     ------
     RunError
-        If there are checkpoints and all are damaged.
+        If there are checkpoints and all are damaged, or another version made them.
     """
     files = sorted(folder.glob("step-*.json"), reverse=True)
     for file in files:
         try:
-            return _read(file)
+            tensors, description = _read(file)
         except RunError as error:
             warnings.warn(f"{error}; trying the one before", stacklevel=2)
+            continue
+        if description["format"] != FORMAT:
+            raise RunError(
+                f"{file}: a checkpoint of format {description['format']}, which another version of switchrecon made; "
+                f"expected {FORMAT}: finish the run with that version, or start anew"
+            )
+        return tensors, description
     if files:
         raise RunError(f"{folder}: all {len(files)} checkpoints are damaged")
     return None

@@ -38,23 +38,34 @@ class RunLog:
     """
 
     def __init__(self, folder: Path, step: int) -> None:
+        self.folder = folder
         self.file = folder / "log.jsonl"
-        kept = [entry for entry in read_log(folder) if entry["step"] <= step]
-        write_text(self.file, "".join(json.dumps(entry) + "\n" for entry in kept))
+        self.events: Any = None
+        kept = self.rewind(step)
         self.seconds = float(kept[-1]["seconds"]) if kept else 0.0
         self.started = time.monotonic()
-        self.events = _tensorboard(folder / "tensorboard", step)
+
+    def rewind(self, step: int) -> list[dict[str, Any]]:
+        """Drop all lines after a step; returns the others."""
+        kept = [entry for entry in read_log(self.folder) if entry["step"] <= step]
+        write_text(self.file, "".join(json.dumps(entry) + "\n" for entry in kept))
+        self.close()
+        self.events = _tensorboard(self.folder / "tensorboard", step)
+        return kept
 
     def elapsed(self) -> float:
         """Training time of this run in seconds, earlier parts included."""
         return self.seconds + time.monotonic() - self.started
 
     def write(self, entries: list[dict[str, Any]]) -> None:
-        """Append entries with ``step``, ``epoch``, ``learning_rate``, ``seconds`` and ``losses``."""
-        with self.file.open("a", encoding="utf-8") as file:
-            file.writelines(json.dumps(entry) + "\n" for entry in entries)
-            file.flush()
-            os.fsync(file.fileno())
+        """Append entries with ``step``, ``epoch``, ``learning_rate``, ``seconds``, ``losses`` and any ``remarks``."""
+        try:
+            with self.file.open("a", encoding="utf-8") as file:
+                file.writelines(json.dumps(entry) + "\n" for entry in entries)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RunError(f"{self.file}: cannot be written ({error.strerror})") from error
         if self.events is not None:
             for entry in entries:
                 for name, value in entry["losses"].items():

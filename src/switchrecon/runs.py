@@ -3,11 +3,14 @@
 import hashlib
 import os
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 from switchrecon.checkpoint import load_model, sha256
 from switchrecon.config import Config, load_config, parse_config
@@ -16,6 +19,9 @@ from switchrecon.data.write import write_text
 from switchrecon.errors import RunError
 from switchrecon.methods import Method
 from switchrecon.players import Players
+
+
+LOCK = ".lock"
 
 
 def check_same_settings(folder: Path, stored: dict[str, Any], config: Config) -> None:
@@ -48,8 +54,7 @@ def model_card(config: Config, method: Method, players: Players, steps: int, dat
         "matrix": list(data.matrix),
         "center_fraction": data.centre_fraction(config),
         "steps": steps,
-        "fingerprint": data.fingerprint(),
-        "method_sha256": method_source(config),
+        **identity(config, data),
         "pairing": method.pairing,
         "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in players.groups().items()},
         "data": {
@@ -71,13 +76,18 @@ def model_card(config: Config, method: Method, players: Players, steps: int, dat
     }
 
 
+def identity(config: Config, data: TrainingData) -> dict[str, str]:
+    """What must not change under a run: hashes of its scans and of the method's file."""
+    return {"fingerprint": data.fingerprint(), "method_sha256": method_source(config)}
+
+
 def method_source(config: Config) -> str:
     """SHA-256 of the file that a method of the user's own comes from; empty for a method of the package."""
     file, colon, _ = config.method.rpartition(":")
     return sha256(Path(file).read_bytes()) if colon else ""
 
 
-def check_same_data(folder: Path, stored: dict[str, Any], card: dict[str, Any]) -> None:
+def check_same_data(folder: Path, stored: dict[str, Any], mine: dict[str, Any]) -> None:
     """Refuse to continue a run with other scans, or with a method whose file has changed.
 
     Raises
@@ -86,7 +96,7 @@ def check_same_data(folder: Path, stored: dict[str, Any], card: dict[str, Any]) 
         Saying which.
     """
     for name, what in (("fingerprint", "the scans"), ("method_sha256", "the method's file")):
-        if stored[name] != card[name]:
+        if stored[name] != mine[name]:
             raise RunError(f"{folder}: {what} differ from those of the run in this folder; choose another --out")
 
 
@@ -110,12 +120,12 @@ def versions() -> dict[str, str]:
 
 
 def holds_something(folder: Path) -> bool:
-    """Whether the folder exists and is not empty."""
-    return folder.is_dir() and any(folder.iterdir())
+    """Whether the folder exists and holds more than hidden files."""
+    return folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir())
 
 
-def prepare_folder(folder: Path, config: Config, resume: bool) -> None:
-    """Make the run folder, or check that the run in it may be continued.
+def check_folder(folder: Path, config: Config, resume: bool) -> None:
+    """Check that a run may begin or go on in a folder.
 
     Raises
     ------
@@ -131,15 +141,45 @@ def prepare_folder(folder: Path, config: Config, resume: bool) -> None:
         if not resume:
             raise RunError(f"{folder}: already holds a run; add --resume to continue it, or choose another --out")
         check_same_settings(folder, load_config(stored).model_dump(mode="json"), config)
+
+
+@contextmanager
+def open_folder(folder: Path, config: Config, resume: bool) -> Iterator[None]:
+    """Make the run folder, and keep other trainings out of it until the block ends, however it ends.
+
+    Raises
+    ------
+    RunError
+        As :func:`check_folder`, or if another training works in it.
+    """
+    check_folder(folder, config, resume)
     folder.mkdir(parents=True, exist_ok=True)
-    write_text(folder / "config.yaml", config.to_yaml())
+    try:
+        lock = FileLock(folder / LOCK).acquire(timeout=0)
+    except Timeout:
+        raise RunError(
+            f"{folder}: another training works in this folder; wait for it or choose another --out"
+        ) from None
+    with lock:
+        check_folder(folder, config, resume)  # the other one may just have ended
+        for left in folder.rglob(".partial-*"):  # of a run that was killed while it wrote
+            left.unlink()
+        write_text(folder / "config.yaml", config.to_yaml())
+        yield
 
 
-def is_finished(folder: Path, config: Config) -> bool:
-    """Whether the folder holds a finished run with these settings and a sound model."""
+def is_finished(folder: Path, config: Config, data: TrainingData) -> bool:
+    """Whether the folder holds a finished run with a sound model.
+
+    Raises
+    ------
+    RunError
+        If the model was made with other settings or from other scans.
+    """
     try:
         card = load_model(folder / "model.safetensors")[1]
     except RunError:
         return False
     check_same_settings(folder, parse_config(card["config"], str(folder)).model_dump(mode="json"), config)
+    check_same_data(folder, card, identity(config, data))
     return card["step"] == card["steps"]

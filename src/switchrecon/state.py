@@ -1,6 +1,6 @@
 """The state of a training run: networks, optimisers, average and counter; saved and restored as one."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +9,43 @@ from torch import Tensor
 
 from switchrecon.checkpoint import flatten_optimizer, load_checkpoint, save_checkpoint, save_model, unflatten_optimizer
 from switchrecon.config import Config
-from switchrecon.errors import RunError
 from switchrecon.methods import Method
 from switchrecon.optim import Lookahead, WeightAverage, radam
 from switchrecon.players import GENERATOR, Players
-from switchrecon.runs import check_same_data
+from switchrecon.runs import check_same_data, machine, versions
 from switchrecon.seeds import seed_for
+
+
+@dataclass
+class Course:
+    """What a run remembers of how it went.
+
+    Attributes
+    ----------
+    setbacks
+        How often it diverged and returned to an earlier state; each halves the learning rate.
+    quiet
+        For how many steps in a row D's loss has been next to nothing.
+    flat
+        Whether it has been said that G(x) has lost its contrast.
+    remarks
+        (step, sentence), for that step's line of the log.
+    """
+
+    setbacks: int = 0
+    quiet: int = 0
+    flat: bool = False
+    remarks: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """The part of the learning rate that the setbacks have left."""
+        return 0.5**self.setbacks
+
+    def remark(self, step: int, sentence: str) -> None:
+        """Say a sentence now, and in the log at that step."""
+        print(f"warning: {sentence}", flush=True)
+        self.remarks.append((step, sentence))
 
 
 @dataclass
@@ -25,6 +56,7 @@ class State:
     optimizers: dict[str, torch.optim.RAdam | Lookahead]
     average: WeightAverage
     step: int = 0
+    course: Course = field(default_factory=Course)
 
 
 def build_state(method: Method, config: Config) -> State:
@@ -42,25 +74,40 @@ def build_state(method: Method, config: Config) -> State:
     return State(players, optimizers, WeightAverage(players.generator))
 
 
-def save_state(folder: Path, state: State, card: dict[str, Any]) -> None:
-    """Write a checkpoint, then the model as it stands.
-
-    Raises
-    ------
-    RunError
-        If a weight is no longer a finite number; the last checkpoint stays.
-    """
-    for name, weight in state.players.named_parameters():
-        if not weight.isfinite().all():
-            raise RunError(f"training diverged: {name} is not finite at step {state.step}; try a lower learning_rate")
+def parts(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state as named tensors, not copied, and what JSON holds."""
     tensors = {f"players.{n}": t for n, t in state.players.state_dict().items()}
     tensors |= {f"average.{n}": t for n, t in state.average.averaged.state_dict().items()}
     rests = {}
     for name, optimizer in state.optimizers.items():
         flat, rests[name] = flatten_optimizer(f"optimizer.{name}", optimizer.state_dict())
         tensors |= flat
-    description = {"card": card, "optimizers": rests, "threads": torch.get_num_threads()}
-    save_checkpoint(folder / "checkpoints", state.step, tensors, description)
+    return tensors, {"optimizers": rests, "step": state.step, "course": asdict(state.course)}
+
+
+def load_parts(state: State, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
+    """The inverse of :func:`parts`, in place. Optimisers go on with these very tensors."""
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+    state.players.load_state_dict(part("players."))
+    state.average.averaged.load_state_dict(part("average."))
+    for name, optimizer in state.optimizers.items():
+        optimizer.load_state_dict(unflatten_optimizer(f"optimizer.{name}", tensors, rest["optimizers"][name]))
+    state.step = rest["step"]
+    state.course = Course(**{**rest["course"], "remarks": [(step, text) for step, text in rest["course"]["remarks"]]})
+
+
+def conditions() -> dict[str, Any]:
+    """What the bits of a training depend on beside its settings and scans."""
+    return {"machine": machine(), "versions": versions()}
+
+
+def save_state(folder: Path, state: State, card: dict[str, Any]) -> None:
+    """Write a checkpoint, then the model as it stands."""
+    tensors, rest = parts(state)
+    save_checkpoint(folder / "checkpoints", state.step, tensors, {"card": card, **rest, **conditions()})
     write_model(folder, state, card)
 
 
@@ -97,20 +144,13 @@ def restore_state(folder: Path, state: State, card: dict[str, Any]) -> dict[str,
     tensors, description = loaded
     stored = description["card"]
     check_same_data(folder, stored, card)
-    if description["threads"] != torch.get_num_threads():
-        print(
-            f"{folder}: continued with {torch.get_num_threads()} threads instead of {description['threads']}; "
-            "the result is not bit-exact"
-        )
-
-    def part(prefix: str) -> dict[str, Tensor]:
-        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-
-    state.players.load_state_dict(part("players."))
-    state.average.averaged.load_state_dict(part("average."))
-    for name, optimizer in state.optimizers.items():
-        rest = description["optimizers"][name]
-        optimizer.load_state_dict(unflatten_optimizer(f"optimizer.{name}", tensors, rest))
-    state.step = description["step"]
+    load_parts(state, tensors, description)
+    changed = [
+        f"{name} {description.get(name)} then, {value} now"
+        for name, value in conditions().items()
+        if description.get(name) != value
+    ]
+    if changed:
+        state.course.remark(state.step + 1, f"continued where the result is not bit-exact: {'; '.join(changed)}")
     write_model(folder, state, stored)
     return stored

@@ -1,6 +1,5 @@
 """Training: one loop for every method."""
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +10,14 @@ from torch import Tensor
 from switchrecon.config import Config
 from switchrecon.data.batches import Batches
 from switchrecon.data.piles import TrainingData, read_training_data
-from switchrecon.errors import RunError
+from switchrecon.guard import KEEP_EVERY, Diverged, Guard, check_update, watch_discriminator, watch_generator
 from switchrecon.log import RunLog, TrainingProgress
 from switchrecon.masks import line_direction
 from switchrecon.methods import WARM_UP, Method, Phase, find_method, with_method_settings
 from switchrecon.nets.discriminator import check_side
 from switchrecon.optim import Lookahead, learning_rate, set_learning_rate
 from switchrecon.passes import Pass
-from switchrecon.runs import holds_something, is_finished, model_card, prepare_folder
+from switchrecon.runs import check_folder, is_finished, model_card, open_folder
 from switchrecon.scaling import from_network
 from switchrecon.state import State, build_state, restore_state, save_state
 
@@ -33,6 +32,11 @@ def update(images: Pass, phase: Phase, optimizer: "torch.optim.RAdam | Lookahead
     -------
     dict
         Each objective's value before the update, by name.
+
+    Raises
+    ------
+    Diverged
+        If a loss or gradient is not finite; the weights have not moved then.
     """
     values = {objective.__name__: objective(images) for objective in phase.objectives}
     total = torch.stack(
@@ -42,6 +46,7 @@ def update(images: Pass, phase: Phase, optimizer: "torch.optim.RAdam | Lookahead
     parameters = list(getattr(images.players, phase.group).parameters())
     # Only these receive a gradient; graphs that later phases share stay as they are.
     total.backward(inputs=parameters, retain_graph=True)
+    check_update(phase.group, values, parameters)
     optimizer.step()
     images.moved(phase.group)
     return {name: value.detach() for name, value in values.items()}
@@ -58,33 +63,46 @@ def run_steps(
 ) -> None:
     """The training loop: D → G → H in every step, as the method's phases say.
 
+    Where a step diverges, the run goes on from the last good state with half the learning rate.
+
     Raises
     ------
     RunError
-        If a loss is no longer a finite number; the last checkpoint stays.
+        If that has happened too often; the last checkpoint stays.
     """
     steps = batches.steps
     pending: list[tuple[int, float, dict[str, Tensor]]] = []
     written = log.elapsed()
+    guard = Guard(state)
     with TrainingProgress(config.method, state.step, steps) as progress:
-        for step in range(state.step, steps):
-            rate = learning_rate(config, step, steps)
+        while state.step < steps:
+            step = state.step
+            rate = learning_rate(config, step, steps) * state.course.rate
             phases = phases_of(method, config, step, steps)
             images = Pass(state.players, batches.batch(step), [phase.group for phase in phases])
             losses: dict[str, Tensor] = {}
-            for phase in phases:
-                set_learning_rate(state.optimizers[phase.group], rate)
-                losses |= update(images, phase, state.optimizers[phase.group])
-            if step >= config.average_from * steps:
-                state.average.update(state.players.generator)
-            state.step = step + 1
-
-            pending.append((step, rate, losses))
-            last, saving = state.step == steps, state.step % config.checkpoint_every == 0
-            waited = log.elapsed() - written
-            if len(pending) == LOG_EVERY or waited > LOG_SECONDS or saving or last:
-                progress.losses = write_losses(log, batches, pending)
-                pending, written = [], log.elapsed()
+            last, saving = step + 1 == steps, (step + 1) % config.checkpoint_every == 0
+            keeping = last or saving or (step + 1) % KEEP_EVERY == 0
+            try:
+                for phase in phases:
+                    set_learning_rate(state.optimizers[phase.group], rate)
+                    losses |= update(images, phase, state.optimizers[phase.group])
+                if step >= config.average_from * steps:
+                    state.average.update(state.players.generator)
+                state.step = step + 1
+                pending.append((step, rate, losses))
+                if keeping:
+                    watch_generator(state, images, config, steps)
+                if keeping or len(pending) == LOG_EVERY or log.elapsed() - written > LOG_SECONDS:
+                    progress.losses = write_losses(log, batches, pending, state, method)
+                    pending, written = [], log.elapsed()
+                if keeping:
+                    guard.keep(state)
+            except Diverged as problem:
+                guard.roll_back(state, problem, step + 1)
+                log.rewind(state.step)
+                pending = []
+                continue
             progress.advance(state.step)
             if state.step % config.picture_every == 0:
                 write_pictures(log, state, images, config)
@@ -99,27 +117,28 @@ def phases_of(method: Method, config: Config, step: int, steps: int) -> tuple[Ph
 
 
 def write_losses(
-    log: RunLog, batches: Batches, pending: list[tuple[int, float, dict[str, Tensor]]]
+    log: RunLog,
+    batches: Batches,
+    pending: list[tuple[int, float, dict[str, Tensor]]],
+    state: State,
+    method: Method,
 ) -> dict[str, float]:
     """Log the losses of some steps and return the last ones."""
-    entries: list[dict[str, Any]] = [
-        {
+    entries: list[dict[str, Any]] = []
+    for step, rate, losses in pending:
+        values = {name: value.item() for name, value in losses.items()}
+        watch_discriminator(state, method, step + 1, values)
+        entry = {
             "step": step + 1,
             "epoch": batches.epoch(step),
             "learning_rate": rate,
             "seconds": round(log.elapsed(), 3),
-            "losses": {name: value.item() for name, value in losses.items()},
+            "losses": values,
         }
-        for step, rate, losses in pending
-    ]
-    for entry in entries:
-        for name, value in entry["losses"].items():
-            if not math.isfinite(value):
-                raise RunError(
-                    f"training diverged: {name} is {value} at step {entry['step']}; try a lower learning_rate"
-                )
+        remarks = [sentence for at, sentence in state.course.remarks if at == step + 1]
+        entries.append(entry | ({"remarks": remarks} if remarks else {}))
     log.write(entries)
-    return entries[-1]["losses"]
+    return values
 
 
 def write_pictures(log: RunLog, state: State, images: Pass, config: Config) -> None:
@@ -151,7 +170,7 @@ def train(
     folder
         Gets ``model.safetensors``, ``config.yaml``, ``log.jsonl`` and ``checkpoints/``.
     resume
-        Continue the run in ``folder``; start at zero where there is none; return at once where it is finished.
+        Continue the run in ``folder``; start at zero where there is none; only check the scans where it is finished.
 
     Returns
     -------
@@ -165,24 +184,23 @@ def train(
     """
     method = find_method(config)
     config = with_method_settings(config, method)
-    if resume and is_finished(folder, config):
+    check_folder(folder, config, resume)
+    data = read_training_data(full, sub, config, method.pairing)
+    if resume and is_finished(folder, config, data):
         print(f"{folder}: the run is finished")
         return folder
-    if holds_something(folder) and not resume:
-        prepare_folder(folder, config, resume)
-    data = read_training_data(full, sub, config, method.pairing)
     if method.cast.discriminator is not None:
         check_side(*data.matrix)
     batches = Batches(data, config, method.pairing)
     describe_data(data, config)
-    prepare_folder(folder, config, resume)
-    state = build_state(method, config)
-    card = restore_state(folder, state, model_card(config, method, state.players, batches.steps, data))
-    log = RunLog(folder, state.step)
-    try:
-        run_steps(state, method, config, batches, log, folder, card)
-    finally:
-        log.close()
+    with open_folder(folder, config, resume):
+        state = build_state(method, config)
+        card = restore_state(folder, state, model_card(config, method, state.players, batches.steps, data))
+        log = RunLog(folder, state.step)
+        try:
+            run_steps(state, method, config, batches, log, folder, card)
+        finally:
+            log.close()
     return folder
 
 

@@ -33,6 +33,9 @@ def atomic_file(target: Path, suffix: str = ".partial") -> Iterator[Path]:
             os.fsync(written.fileno())
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
+    except OSError as error:
+        error.filename = error.filename or str(target)  # a full disk says no name
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
