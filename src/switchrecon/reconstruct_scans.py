@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from switchrecon.config import Config, MaskConfig, load_config
-from switchrecon.data.files import find_files, read_scan, target_for, write_scan
+from switchrecon.data.files import OWN, find_files, read_scan, target_for, write_images
 from switchrecon.data.piles import own_mask
 from switchrecon.data.scan import Scan
 from switchrecon.errors import ConfigError, DataError, SwitchreconError
@@ -111,6 +111,7 @@ def reconstruct_files(
     undersample: str | None = None,
     overwrite: bool = False,
     report: Callable[[Outcome], None] = lambda outcome: None,
+    format: str = OWN,
 ) -> list[Outcome]:
     """Reconstruct every scan; one that fails does not stop the others.
 
@@ -128,6 +129,8 @@ def reconstruct_files(
         Replace files that exist.
     report
         Called after each scan.
+    format
+        Of the images; see :func:`~switchrecon.data.files.target_for`.
 
     Returns
     -------
@@ -141,11 +144,11 @@ def reconstruct_files(
     """
     files = find_files(paths)
     undersampling = parse_undersampling(undersample, reconstructor.config) if undersample is not None else None
-    _check_targets(files, out, overwrite)
+    _check_targets(files, out, overwrite, format)
     outcomes = []
-    for path in files:
+    for number, path in enumerate(files, 1):
         try:
-            outcome = _one(reconstructor, path, out, undersampling)
+            outcome = _one(reconstructor, path, undersampling, out, format, number)
         except SwitchreconError as error:
             outcome = Outcome(path, error=error)
         outcomes.append(outcome)
@@ -153,27 +156,31 @@ def reconstruct_files(
     return outcomes
 
 
-def _one(reconstructor: Reconstructor, path: Path, out: Path, undersampling: MaskConfig | None) -> Outcome:
+def _one(
+    reconstructor: Reconstructor, path: Path, undersampling: MaskConfig | None, out: Path, format: str, number: int
+) -> Outcome:
     scan = read_scan(path, reconstructor.config)
     measured = undersampled(reconstructor, scan, undersampling)
     assert measured.mask is not None
     images = torch.from_numpy(reconstruct_scan(reconstructor, measured))
-    written = write_scan(scan, resize_image(images, scan.matrix).numpy(), out)
+    described = replace(scan, mask=measured.mask)  # the files say how much was measured
+    written = write_images(described, resize_image(images, scan.matrix).numpy(), out, format, number)
     return Outcome(path, written, acceleration=measured_acceleration(measured.mask), synthetic=scan.synthetic)
 
 
-def _check_targets(files: Sequence[Path], out: Path, overwrite: bool) -> None:
+def _check_targets(files: Sequence[Path], out: Path, overwrite: bool, format: str) -> None:
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file, expected a folder for the images")
-    seen: dict[str, Path] = {}
-    for path in files:
+    seen: dict[Path, Path] = {}
+    for number, path in enumerate(files, 1):
         try:
-            target = target_for(path, out)
+            target = target_for(path, out, format, number)
         except DataError:
             continue  # it is listed as failed when its turn comes
-        if target.name in seen:
-            raise DataError(f"{path} and {seen[target.name]} have one name; reconstruct them into different folders")
-        seen[target.name] = path
-        if target.exists() and (not overwrite or target.samefile(path)):
-            hint = "choose another --out" if target.samefile(path) else "add --overwrite or choose another --out"
+        if target in seen:
+            raise DataError(f"{path} and {seen[target]} would have one name; reconstruct them into different folders")
+        seen[target] = path
+        source = target.exists() and (target.samefile(path) or path.resolve().is_relative_to(target.resolve()))
+        if target.exists() and (not overwrite or source):
+            hint = "choose another --out" if source else "add --overwrite or choose another --out"
             raise DataError(f"{target}: exists already; {hint}")

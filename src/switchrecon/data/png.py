@@ -1,0 +1,42 @@
+"""Images as pictures, to look at."""
+
+from pathlib import Path
+
+import numpy as np
+
+from switchrecon.data.names import stem
+from switchrecon.data.scan import Scan
+from switchrecon.data.write import NOTE, atomic_folder
+
+WHITE = 99.9  # percentile of the volume: a few bright vessels do not darken the rest
+
+
+def png_folder(path: Path) -> str:
+    """The name of the folder that is written for a scan."""
+    return stem(path)
+
+
+def write_png(scan: Scan, images: np.ndarray, target: Path) -> None:
+    """Write magnitudes as 8-bit grey pictures, one a slice, a pixel a sample, in a new folder.
+
+    Black is 0 and white the volume's 99.9th percentile (its maximum where that is 0), the same for all slices.
+
+    Parameters
+    ----------
+    scan
+        Without padding.
+    images
+        (slices, H, W), real or complex.
+    target
+        The folder.
+    """
+    from PIL import Image, PngImagePlugin  # comes with matplotlib
+
+    magnitudes = np.abs(images).astype(np.float64)
+    white = np.percentile(magnitudes, WHITE) or magnitudes.max() or 1.0
+    pictures = np.rint((magnitudes / white).clip(0, 1) * 255).astype(np.uint8)
+    note = PngImagePlugin.PngInfo()
+    note.add_text("Comment", NOTE)
+    with atomic_folder(target, ".png") as folder:
+        for number, picture in enumerate(pictures, 1):
+            Image.fromarray(picture).save(folder / f"{number:04d}.png", pnginfo=note)
