@@ -238,6 +238,7 @@ def test_a_dicom_series_is_sorted_and_scaled(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, (images if ascending else images[::-1]) * 0.5 + 3, rtol=1e-4)
     one = read_scan(series / "001.dcm", Config())
     assert len(one.kspace) == 1
+    shutil.copytree(series, tmp_path / ".partial-x" / "new")
     assert find_files([tmp_path]) == find_files([series]) == find_files([f"{tmp_path}/s*"]) == [series]
     assert target_for(series, tmp_path / "out") == tmp_path / "out" / "series"
 
@@ -474,6 +475,12 @@ def test_pictures_share_one_window(tmp_path: Path) -> None:
     white = np.percentile(images, 99.9)
     for picture, image in zip(pictures, images, strict=True):
         np.testing.assert_allclose(np.asarray(picture), (image / white).clip(0, 1) * 255, atol=0.51)
+
+
+def test_pictures_have_the_proportions_of_the_patient(tmp_path: Path) -> None:
+    images = np.abs(blob_images(0))[:, :20]
+    folder = write_images(scan_of(images, oblique(3.2, 1.0, 5)), images, tmp_path, "png")
+    assert stored(folder)[0].shape == (64, 64)
 
 
 def stored(path: Path) -> np.ndarray:

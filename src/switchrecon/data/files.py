@@ -100,6 +100,12 @@ def _scans_in(folder: Path) -> list[Path]:
     return files
 
 
+def _folders_in(folder: Path) -> list[Path]:
+    """All folders under this one, but for hidden ones and what is in them."""
+    folders = [path for path in folder.rglob("*") if path.is_dir()]
+    return [path for path in folders if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
 def find_files(paths: Sequence[str | Path]) -> list[Path]:
     """Expand files, folders and glob patterns into a sorted list of scans without repeats.
 
@@ -118,7 +124,7 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
             raise DataError("an empty path was given; expected a file, a folder or a pattern")
         if path.is_dir():
             inside = _scans_in(path)
-            inside = inside or [scan for p in path.rglob("*") if p.is_dir() for scan in _scans_in(p)]
+            inside = inside or [scan for folder in _folders_in(path) for scan in _scans_in(folder)]
             if not inside:
                 kinds = ", ".join(SUFFIXES)
                 raise DataError(f"{path}: the folder holds no scan; expected DICOM files, or files ending in {kinds}")
