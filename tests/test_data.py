@@ -13,8 +13,8 @@ import torch
 from switchrecon.config import Config, load_config
 from switchrecon.data.augment import DIHEDRAL, FLIPS, move
 from switchrecon.data.batches import Batches, symmetries
-from switchrecon.data.files import find_files, read_scan, write_scan
-from switchrecon.data.nifti import describe_name
+from switchrecon.data.files import find_files, read_scan, write_images
+from switchrecon.data.names import describe_name
 from switchrecon.data.piles import evenly, own_mask, read_training_data, slices_of, usable_slices
 from switchrecon.errors import ConfigError, DataError
 from switchrecon.fourier import fourier, inverse_fourier
@@ -80,7 +80,7 @@ def test_nifti_slices_are_upright_and_written_back_in_place(tmp_path: Path) -> N
     upright = images[4, above : above + height, left : left + width]
     # Row 0 is most anterior and column 0 the patient's right.
     np.testing.assert_allclose(upright, canonical[::-1, ::-1, 4].T, atol=1e-3)
-    written = nibabel.load(write_scan(scan, images, tmp_path / "out"))
+    written = nibabel.load(write_images(scan, images, tmp_path / "out"))
     np.testing.assert_allclose(written.affine, affine, atol=1e-5)
     np.testing.assert_allclose(np.asarray(written.dataobj), volume, atol=1e-3)
     assert written.header.get_data_dtype() == np.float32
@@ -108,7 +108,7 @@ def test_fastmri_file(tmp_path: Path) -> None:
     assert not scan.kspace[..., ~LINES].any()
     zeros = read_scan(write_fastmri_file(tmp_path / "c.h5", kspace * LINES), Config())
     np.testing.assert_array_equal(zeros.mask, scan.mask)
-    out = write_scan(scan, np.abs(kspace), tmp_path / "out")
+    out = write_images(scan, np.abs(kspace), tmp_path / "out")
     with h5py.File(out) as file:
         assert out.name == "b.h5"
         assert file["reconstruction"].dtype == np.float32
@@ -124,7 +124,7 @@ def test_numpy_files(tmp_path: Path, make_scan: MakeScan) -> None:
     assert image.kspace.shape == (1, 64, 64)
     assert image.image
     assert image.synthetic
-    assert np.load(write_scan(image, np.ones((1, 64, 64)), tmp_path / "out")).shape == (64, 64)
+    assert np.load(write_images(image, np.ones((1, 64, 64)), tmp_path / "out")).shape == (64, 64)
 
 
 def test_smooth_phase_is_smooth_repeatable_and_leaves_magnitudes(tmp_path: Path) -> None:

@@ -117,6 +117,14 @@ def reconstruct(
         bool,
         typer.Option("--resize", help="Allow another matrix than the run's, by resizing in k-space and back."),
     ] = False,
+    image_format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="own (each scan's format), nifti, bids, dicom, numpy, hdf5, bart or png.",
+        ),
+    ] = "own",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace images that exist.")] = False,
     adapt: Annotated[
         int,
@@ -125,9 +133,9 @@ def reconstruct(
         ),
     ] = 0,
 ) -> None:
-    """Reconstruct scans into their own format, matrix, units and geometry.
+    """Reconstruct scans into their own format, or another, with their matrix, units and geometry.
 
-    Example: switchrecon reconstruct runs/first scan.h5 --out images
+    Example: switchrecon reconstruct runs/first scan.h5 --out images --format nifti
     """
     from switchrecon.reconstruct import Reconstructor
     from switchrecon.reconstruct_scans import Outcome, reconstruct_files
@@ -142,7 +150,7 @@ def reconstruct(
                 typer.echo(f"  {outcome.adaptation}")
 
     loaded = Reconstructor.load(run, estimate, data_consistency, resize)
-    outcomes = reconstruct_files(loaded, scans, out, undersample, overwrite, adapt, report)
+    outcomes = reconstruct_files(loaded, scans, out, undersample, overwrite, report, image_format, adapt)
     failed = [o for o in outcomes if o.error is not None]
     if failed:
         typer.echo(f"{len(outcomes) - len(failed)} of {len(outcomes)} scans reconstructed", err=True)

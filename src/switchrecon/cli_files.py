@@ -50,7 +50,11 @@ def convert(
     source: Annotated[Path, typer.Argument(metavar="IN", help="A scan of any kind.")],
     out: Annotated[
         Path,
-        typer.Argument(metavar="OUT", help="The file to write: .npy, .h5 (fastMRI) or .cfl (BART) for sorted k-space."),
+        typer.Argument(
+            metavar="OUT",
+            help="What to write: .npy, .h5 (fastMRI) or .cfl (BART) for sorted k-space; .nii.gz, .png or .dcm for the "
+            "zero-filled image.",
+        ),
     ],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
 ) -> None:
@@ -62,7 +66,7 @@ def convert(
     """
     from switchrecon.convert import convert_file
 
-    scan = convert_file(source, out, overwrite)
+    scan, written = convert_file(source, out, overwrite)
     shape = "x".join(map(str, (len(scan.kspace), scan.coils, *scan.matrix)))
     note = "; synthetic k-space, computed from magnitude images" if scan.synthetic else ""
-    typer.echo(f"{source} -> {out} ({shape}: slices, coils, readout, phase encode{note})")
+    typer.echo(f"{source} -> {written} ({shape}: slices, coils, readout, phase encode{note})")

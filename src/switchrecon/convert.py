@@ -6,52 +6,24 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from switchrecon.coils import root_sum_of_squares
 from switchrecon.config import Config
 from switchrecon.data.bart import bart_pair, write_bart
 from switchrecon.data.fastmri import write_fastmri_kspace
-from switchrecon.data.files import find_files, read_scan
-from switchrecon.data.scan import Scan
+from switchrecon.data.files import WRITERS, find_files, read_scan
+from switchrecon.data.scan import Scan, without_padding
 from switchrecon.data.write import atomic_file
 from switchrecon.errors import DataError
 from switchrecon.fourier import inverse_fourier
 
 KSPACE = (".npy", ".h5", ".hdf5", ".cfl", ".hdr")
-IMAGES = (".nii.gz", ".nii", ".png", ".dcm")
+IMAGES = {".nii.gz": "nifti", ".nii": "nifti", ".png": "png", ".dcm": "dicom"}
 
 
-def zero_filled(scan: Scan, numbers: Sequence[int]) -> np.ndarray:
-    """Images of what was measured: the root of the sum over coils of |F⁻¹ k|².
-
-    Parameters
-    ----------
-    scan
-        Of one coil or several.
-    numbers
-        Which slices.
-
-    Returns
-    -------
-    np.ndarray
-        Float32 (slices, H, W).
-    """
-    images = []
-    for number in numbers:
-        coils = torch.from_numpy(scan.kspace[number].reshape(-1, *scan.matrix))
-        images.append(torch.linalg.vector_norm(inverse_fourier(coils), dim=0).numpy())
-    return np.stack(images)
-
-
-def write_images(scan: Scan, images: np.ndarray, target_format: str, out: Path) -> None:
-    """Write images (slices, H, W) of a scan in an image format, one of :data:`IMAGES`.
-
-    Raises
-    ------
-    DataError
-        Always: image formats are not written yet.
-    """
-    raise DataError(
-        f"{out}: writing {target_format} is not possible yet; expected a name ending in {', '.join(KSPACE)}"
-    )
+def zero_filled_images(scan: Scan, numbers: Sequence[int]) -> np.ndarray:
+    """Images of what was measured, coils combined by the root of their sum of squares; float32 (slices, H, W)."""
+    coils = (torch.from_numpy(scan.kspace[number].reshape(-1, *scan.matrix)) for number in numbers)
+    return np.stack([root_sum_of_squares(inverse_fourier(own)).numpy() for own in coils])
 
 
 def write_kspace(scan: Scan, target_format: str, out: Path) -> None:
@@ -83,15 +55,16 @@ def _target_format(out: Path) -> str:
     raise DataError(f"{out}: expected a name ending in {', '.join((*KSPACE, *IMAGES))}")
 
 
-def convert_file(source: Path, out: Path, overwrite: bool = False) -> Scan:
-    """Read a scan of any kind and write it as the name of ``out`` says; return the scan.
+def convert_file(source: Path, out: Path, overwrite: bool = False) -> tuple[Scan, Path]:
+    """Read a scan of any kind and write it as the name of ``out`` says; return the scan and what was written.
 
     Parameters
     ----------
     source
         The scan.
     out
-        ``.npy``, ``.h5`` (fastMRI) or ``.cfl`` (BART) for k-space; for image formats, the zero-filled image.
+        ``.npy``, ``.h5`` (fastMRI) or ``.cfl`` (BART) for k-space; ``.nii``, ``.nii.gz``, ``.png`` or ``.dcm`` for the
+        zero-filled image. PNG and DICOM have a file for each slice: they go into a folder named without that ending.
     overwrite
         Replace what exists; never the source itself.
 
@@ -103,8 +76,10 @@ def convert_file(source: Path, out: Path, overwrite: bool = False) -> Scan:
     target_format = _target_format(out)
     (source,) = find_files([source]) if not source.is_dir() else [source]
     targets = bart_pair(out) if target_format in (".cfl", ".hdr") else (out,)
+    if target_format in (".png", ".dcm"):
+        targets = (out.with_name(out.name[: -len(target_format)]),)
     for target in targets:
-        if target.is_dir():
+        if target.is_dir() and target == out:
             raise DataError(f"{target}: is a folder; expected the name of a file")
         if target.exists() and source.exists() and target.samefile(source):
             raise DataError(f"{target}: is the scan itself; choose another name")
@@ -112,7 +87,8 @@ def convert_file(source: Path, out: Path, overwrite: bool = False) -> Scan:
             raise DataError(f"{target}: exists already; add --overwrite or choose another name")
     scan = read_scan(source, Config())
     if target_format in IMAGES:
-        write_images(scan, zero_filled(scan, range(len(scan.kspace))), target_format, out)
+        images = zero_filled_images(scan, range(len(scan.kspace)))
+        WRITERS[IMAGES[target_format]].write(*without_padding(scan, images), targets[0])
     else:
         write_kspace(scan, target_format, out)
-    return scan
+    return scan, targets[-1]

@@ -110,7 +110,7 @@ def watch_generator(state: State, images: Pass, config: Config, steps: int) -> N
     if state.course.flat or state.step <= max(config.warm_up, steps // 10):
         return
     with torch.no_grad():
-        part = (state.players.to_full(images.x, images.mask_x).var() / images.x.var()).item()
+        part = (state.players.to_full(images.x, images.encoding_x).var() / images.x.var()).item()
     if part < FLAT:
         state.course.flat = True
         state.course.remark(state.step, f"the variance of G(x) is {part:.2g} of that of x: collapse?")

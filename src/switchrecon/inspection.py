@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from switchrecon.config import Config
-from switchrecon.convert import zero_filled
+from switchrecon.convert import zero_filled_images
 from switchrecon.data.files import recognise
 from switchrecon.data.scan import Scan
 from switchrecon.look import save_grid
@@ -158,7 +158,7 @@ def draw(scan: Scan, target: Path) -> None:
     middle = len(scan.kspace) // 2
     kspace = scan.kspace[middle].reshape(-1, *scan.matrix)
     measured = (kspace != 0).any(0) if scan.mask is None else scan.mask[middle]
-    image = zero_filled(scan, [middle])[0]
+    image = zero_filled_images(scan, [middle])[0]
     white = np.percentile(image, 99.8) or 1.0
     what = f"acceleration {measured_acceleration(measured):.2f}"
     if scan.mask is None:

@@ -9,7 +9,7 @@ import torch
 
 from switchrecon.adapt import Adaptation, adapt
 from switchrecon.config import Config, MaskConfig, load_config
-from switchrecon.data.files import find_files, read_scan, target_for, write_scan
+from switchrecon.data.files import OWN, find_files, read_scan, target_for, write_images
 from switchrecon.data.multicoil import with_maps
 from switchrecon.data.scan import Scan, own_mask
 from switchrecon.errors import ConfigError, DataError, SwitchreconError
@@ -114,8 +114,9 @@ def reconstruct_files(
     out: Path,
     undersample: str | None = None,
     overwrite: bool = False,
-    adapt_steps: int = 0,
     report: Callable[[Outcome], None] = lambda outcome: None,
+    format: str = OWN,
+    adapt_steps: int = 0,
 ) -> list[Outcome]:
     """Reconstruct every scan; one that fails does not stop the others.
 
@@ -131,10 +132,12 @@ def reconstruct_files(
         See :func:`parse_undersampling`; None refuses fully sampled scans.
     overwrite
         Replace files that exist.
-    adapt_steps
-        Adapt the network to each scan first, in at most so many steps; see :func:`switchrecon.adapt.adapt`.
     report
         Called after each scan.
+    format
+        Of the images; see :func:`~switchrecon.data.files.target_for`.
+    adapt_steps
+        Adapt the network to each scan first, in at most so many steps; see :func:`switchrecon.adapt.adapt`.
 
     Returns
     -------
@@ -148,11 +151,12 @@ def reconstruct_files(
     """
     files = find_files(paths)
     undersampling = parse_undersampling(undersample, reconstructor.config) if undersample is not None else None
-    _check_targets(files, out, overwrite)
+    _check_targets(files, out, overwrite, format)
     outcomes = []
-    for path in files:
+    for number, path in enumerate(files, 1):
         try:
-            outcome = _one(reconstructor, path, out, undersampling, adapt_steps)
+            target = (out, format, number)
+            outcome = _one(reconstructor, path, undersampling, adapt_steps, target)
         except SwitchreconError as error:
             outcome = Outcome(path, error=error)
         outcomes.append(outcome)
@@ -161,7 +165,11 @@ def reconstruct_files(
 
 
 def _one(
-    reconstructor: Reconstructor, path: Path, out: Path, undersampling: MaskConfig | None, adapt_steps: int
+    reconstructor: Reconstructor,
+    path: Path,
+    undersampling: MaskConfig | None,
+    adapt_steps: int,
+    target: tuple[Path, str, int],
 ) -> Outcome:
     scan = read_scan(path, reconstructor.config)
     measured = undersampled(reconstructor, scan, undersampling)
@@ -171,23 +179,25 @@ def _one(
         small = with_maps(measured.resized(_mask_matrix(reconstructor, measured)), reconstructor.config)
         reconstructor, adaptation = adapt(reconstructor, small, adapt_steps)
     images = torch.from_numpy(reconstruct_scan(reconstructor, measured))
-    written = write_scan(scan, resize_image(images, scan.matrix).numpy(), out)
+    described = replace(scan, mask=measured.mask)  # the files say how much was measured
+    written = write_images(described, resize_image(images, scan.matrix).numpy(), *target)
     acceleration = measured_acceleration(measured.mask)
     return Outcome(path, written, None, acceleration, scan.synthetic, adaptation)
 
 
-def _check_targets(files: Sequence[Path], out: Path, overwrite: bool) -> None:
+def _check_targets(files: Sequence[Path], out: Path, overwrite: bool, format: str) -> None:
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file, expected a folder for the images")
-    seen: dict[str, Path] = {}
-    for path in files:
+    seen: dict[Path, Path] = {}
+    for number, path in enumerate(files, 1):
         try:
-            target = target_for(path, out)
+            target = target_for(path, out, format, number)
         except DataError:
             continue  # it is listed as failed when its turn comes
-        if target.name in seen:
-            raise DataError(f"{path} and {seen[target.name]} have one name; reconstruct them into different folders")
-        seen[target.name] = path
-        if target.exists() and (not overwrite or target.samefile(path)):
-            hint = "choose another --out" if target.samefile(path) else "add --overwrite or choose another --out"
+        if target in seen:
+            raise DataError(f"{path} and {seen[target]} would have one name; reconstruct them into different folders")
+        seen[target] = path
+        source = target.exists() and (target.samefile(path) or path.resolve().is_relative_to(target.resolve()))
+        if target.exists() and (not overwrite or source):
+            hint = "choose another --out" if source else "add --overwrite or choose another --out"
             raise DataError(f"{target}: exists already; {hint}")

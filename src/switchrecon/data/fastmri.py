@@ -10,7 +10,7 @@ from switchrecon.config import Config
 from switchrecon.data.encoding import Encoding, crop_field, nearest_samples, parse_header
 from switchrecon.data.hdf5 import open_hdf5, read_dataset
 from switchrecon.data.scan import Scan, check_finite, check_not_empty, inferred_masks
-from switchrecon.data.write import atomic_file
+from switchrecon.data.write import NOTE, atomic_file
 from switchrecon.errors import DataError
 
 
@@ -137,7 +137,7 @@ def write_fastmri(scan: Scan, images: np.ndarray, target: Path) -> None:
             chunks=(1, *images.shape[1:]),
             fletcher32=True,
         )
-        file.attrs["note"] = "switchrecon: research use only, not for diagnosis"
+        file.attrs["note"] = NOTE
 
 
 HEADER = """<?xml version="1.0" encoding="utf-8"?>

@@ -11,35 +11,60 @@ import numpy as np
 
 from switchrecon.config import Config
 from switchrecon.data.bart import bart_name, bart_pair, is_bart, read_bart, write_bart
+from switchrecon.data.bids import bids_name, write_bids
+from switchrecon.data.dicom import dicom_subject, is_dicom, read_dicom
+from switchrecon.data.dicom_write import dicom_folder, write_dicom
 from switchrecon.data.fastmri import fastmri_subject, read_fastmri, write_fastmri
 from switchrecon.data.hdf5 import open_hdf5
 from switchrecon.data.mrd import measurements, mrd_subject, read_mrd
-from switchrecon.data.nifti import describe_name, nifti_name, read_nifti, write_nifti
-from switchrecon.data.numpy_files import numpy_name, read_numpy, write_numpy
-from switchrecon.data.scan import Scan
+from switchrecon.data.names import describe_name, named
+from switchrecon.data.nifti import nifti_name, read_nifti, write_nifti
+from switchrecon.data.numpy_files import read_numpy, write_numpy
+from switchrecon.data.png import png_folder, write_png
+from switchrecon.data.scan import Scan, without_padding
 from switchrecon.data.twix import is_twix, read_twix
-from switchrecon.errors import DataError
+from switchrecon.errors import ConfigError, DataError, nearest
 
 SUFFIXES = (".h5", ".hdf5", ".mrd", ".nii", ".nii.gz", ".npy", ".npz", ".cfl", ".dat")
 
 
 @dataclass(frozen=True)
+class Writer:
+    """How images are written: the name (of a file or a folder) for the scan's path and number, and the function."""
+
+    name: Callable[[Path, int], str]
+    write: Callable[[Scan, np.ndarray, Path], None]
+
+
+WRITERS = {
+    "nifti": Writer(lambda path, number: nifti_name(path), write_nifti),
+    "bids": Writer(bids_name, write_bids),
+    "dicom": Writer(lambda path, number: dicom_folder(path), write_dicom),
+    "numpy": Writer(lambda path, number: named(path, ".npy"), write_numpy),
+    "hdf5": Writer(lambda path, number: named(path, ".h5", ".hdf5"), write_fastmri),
+    "bart": Writer(lambda path, number: bart_name(path), lambda scan, images, target: write_bart(images, target)),
+    "png": Writer(lambda path, number: png_folder(path), write_png),
+}
+OWN = "own"  # the format of the scan itself
+
+
+@dataclass(frozen=True)
 class Format:
-    """How files of one kind are read and how images are written back in that kind."""
+    """How files of one kind are read, and which of :data:`WRITERS` writes images back in that kind."""
 
     name: str
     read: Callable[[Path, Config], Scan]
-    write: Callable[[Scan, np.ndarray, Path], None]
-    name_for: Callable[[Path], str] = lambda path: path.name
+    writer: str
     subject: Callable[[Path], str] = lambda path: path.stem
 
 
-HDF5 = Format("fastMRI HDF5", read_fastmri, write_fastmri, subject=fastmri_subject)
-NIFTI = Format("NIfTI", read_nifti, write_nifti, nifti_name, lambda path: describe_name(path)["subject"])
-NUMPY = Format("NumPy", read_numpy, write_numpy, numpy_name)
-MRD = Format("ISMRMRD", read_mrd, write_fastmri, lambda path: f"{path.stem}.h5", mrd_subject)
-TWIX = Format("Siemens raw data", read_twix, write_fastmri, lambda path: f"{path.stem}.h5")
-BART = Format("BART", read_bart, lambda scan, images, target: write_bart(images, target), bart_name)
+HDF5 = Format("fastMRI HDF5", read_fastmri, "hdf5", fastmri_subject)
+MRD = Format("ISMRMRD", read_mrd, "hdf5", mrd_subject)
+NIFTI = Format("NIfTI", read_nifti, "nifti", lambda path: describe_name(path)["subject"])
+NUMPY = Format("NumPy", read_numpy, "numpy")
+DICOM = Format("DICOM", read_dicom, "dicom", dicom_subject)
+BART = Format("BART", read_bart, "bart")
+TWIX = Format("Siemens raw data", read_twix, "hdf5")
 
 
 def _hdf5_format(path: Path) -> Format:
@@ -50,11 +75,15 @@ def _hdf5_format(path: Path) -> Format:
 def recognise(path: Path) -> Format:
     """Return the format of a file from its content; its suffix plays no part, but BART's two files have one.
 
+    A folder may be a DICOM series.
+
     Raises
     ------
     DataError
         If the file is missing, empty, or of no known kind.
     """
+    if is_dicom(path):
+        return DICOM
     try:
         with path.open("rb") as file:
             start = file.read(352)
@@ -78,18 +107,32 @@ def recognise(path: Path) -> Format:
     if is_twix(path):
         return TWIX
     what = "an empty file" if not start else "an unknown kind of file"
-    raise DataError(f"{path}: {what}; expected fastMRI or ISMRMRD HDF5, NIfTI, NumPy, BART or Siemens raw data")
+    kinds = "fastMRI or ISMRMRD HDF5, NIfTI, DICOM, NumPy, BART or Siemens raw data"
+    raise DataError(f"{path}: {what}; expected {kinds}")
 
 
 def _looks_like_scan(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
 
 
-def find_files(paths: Sequence[str | Path]) -> list[Path]:
-    """Expand files, folders and glob patterns into a sorted list of files without repeats.
+def _scans_in(folder: Path) -> list[Path]:
+    files = [path for path in folder.iterdir() if _looks_like_scan(path)]
+    if is_dicom(folder):
+        files.append(folder if folder.name.strip(".") else folder.resolve())  # a scan has a name
+    return files
 
-    A folder gives the files in it whose names end as scans' names do, or where it has none, those in its
-    subfolders; a pattern gives what it matches.
+
+def _folders_in(folder: Path) -> list[Path]:
+    """All folders under this one, but for hidden ones and what is in them."""
+    folders = [path for path in folder.rglob("*") if path.is_dir()]
+    return [path for path in folders if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+
+
+def find_files(paths: Sequence[str | Path]) -> list[Path]:
+    """Expand files, folders and glob patterns into a sorted list of scans without repeats.
+
+    A folder gives the files in it whose names end as scans' names do, and itself where it holds DICOM files; where it
+    has none of both, those of its subfolders. A pattern gives the files and DICOM folders that it matches.
 
     Raises
     ------
@@ -102,17 +145,19 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
         if not text.strip():
             raise DataError("an empty path was given; expected a file, a folder or a pattern")
         if path.is_dir():
-            inside = [p for p in path.iterdir() if _looks_like_scan(p)]
-            inside = inside or [p for p in path.rglob("*") if _looks_like_scan(p)]
+            inside = _scans_in(path)
+            inside = inside or [scan for folder in _folders_in(path) for scan in _scans_in(folder)]
             if not inside:
-                raise DataError(f"{path}: the folder holds no scan; expected files ending in {', '.join(SUFFIXES)}")
+                kinds = ", ".join(SUFFIXES)
+                raise DataError(f"{path}: the folder holds no scan; expected DICOM files, or files ending in {kinds}")
             found.update(inside)
         elif is_bart(path):
             found.add(bart_pair(path)[1])
         elif path.exists():
             found.add(path)
         elif any(character in text for character in "*?["):
-            matches = [Path(name) for name in glob.glob(text, recursive=True) if Path(name).is_file()]
+            matches = [Path(name) for name in glob.glob(text, recursive=True)]
+            matches = [match for match in matches if match.is_file() or is_dicom(match)]
             if not matches:
                 raise DataError(f"{text}: the pattern matches no file")
             found.update(matches)
@@ -131,13 +176,36 @@ def subject_of(path: Path) -> str:
     return recognise(path).subject(path)
 
 
-def target_for(path: Path, out: Path) -> Path:
-    """The file in folder ``out`` that images of this scan are written to."""
-    return out / recognise(path).name_for(path)
+def _writer(path: Path, format: str) -> Writer:
+    if format != OWN and format not in WRITERS:
+        raise ConfigError(f"unknown format '{format}'; {nearest(format, [OWN, *WRITERS])}")
+    return WRITERS[recognise(path).writer if format == OWN else format]
 
 
-def write_scan(scan: Scan, images: np.ndarray, out: Path) -> Path:
-    """Write images (slices, H, W) in the format, matrix and geometry of the scan's own file; return the path."""
-    target = target_for(scan.path, out)
-    recognise(scan.path).write(scan, images, target)
+def target_for(path: Path, out: Path, format: str = OWN, number: int = 1) -> Path:
+    """The file or folder in folder ``out`` that images of this scan are written to.
+
+    Parameters
+    ----------
+    path
+        The scan.
+    out
+        A folder.
+    format
+        One of :data:`WRITERS`, or ``own`` for the scan's own format.
+    number
+        Of the scan among those that are written together; names one that BIDS has no name for.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown format.
+    """
+    return out / _writer(path, format).name(path, number)
+
+
+def write_images(scan: Scan, images: np.ndarray, out: Path, format: str = OWN, number: int = 1) -> Path:
+    """Write images (slices, H, W) at the scan's matrix, without its padding; see :func:`target_for` for the path."""
+    target = target_for(scan.path, out, format, number)
+    _writer(scan.path, format).write(*without_padding(scan, images), target)
     return target

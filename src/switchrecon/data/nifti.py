@@ -1,38 +1,21 @@
-"""NIfTI volumes: magnitude images with geometry. IXI and BIDS file names are understood."""
+"""NIfTI volumes: magnitude images with geometry."""
 
-import re
 from pathlib import Path
-from typing import Any
 
 import nibabel
 import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
 from switchrecon.config import Config
-from switchrecon.data.scan import Scan, check_finite, check_not_empty, synthetic_kspace
-from switchrecon.data.write import atomic_file
-from switchrecon.errors import DataError
+from switchrecon.data.limits import check_size
+from switchrecon.data.names import describe_name, named, stem
+from switchrecon.data.scan import Scan, image_scan
+from switchrecon.data.write import NOTE, atomic_file
+from switchrecon.errors import DataError, SwitchreconError
 
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # in RAS+ orientation
-# The subject is taken from the start of the name alone, so that a derived file keeps its subject.
-IXI = re.compile(r"^(?P<subject>IXI\d{3})(?:-(?P<site>Guys|HH|IOP))?(?:-\d{4}-(?P<contrast>T1|T2|PD|MRA|DTI-\d\d))?")
-BIDS = re.compile(r"^sub-(?P<subject>[^_.]+)(?:_[^.]*?(?P<contrast>[A-Za-z0-9]+)(?:\.|$))?")
-
-
-def stem(path: Path) -> str:
-    """The file's name without ``.nii`` or ``.nii.gz``."""
-    return re.sub(r"\.nii(\.gz)?$", "", path.name, flags=re.IGNORECASE)
-
-
-def describe_name(path: Path) -> dict[str, str]:
-    """Read subject, and site and contrast where given, from an IXI or BIDS file name.
-
-    Any other name is the subject itself.
-    """
-    name = stem(path)
-    for pattern in (IXI, BIDS):
-        if match := pattern.match(name):
-            return {key: value for key, value in match.groupdict().items() if value}
-    return {"subject": name}
+MILLIMETRES = {1: 1e3, 3: 1e-3}  # of the header's code of a unit, where it is not the millimetre
+UNKNOWN = NOTE + "; geometry unknown"
 
 
 def _to_slices(volume: np.ndarray, axis: int) -> np.ndarray:
@@ -41,14 +24,14 @@ def _to_slices(volume: np.ndarray, axis: int) -> np.ndarray:
     return np.flip(slices, (1, 2)).swapaxes(1, 2)
 
 
-def _from_slices(slices: np.ndarray, axis: int) -> np.ndarray:
-    return np.moveaxis(np.flip(slices.swapaxes(1, 2), (1, 2)), 0, axis)
-
-
-def _square(height: int, width: int, spacing: tuple[float, float]) -> tuple[int, int]:
-    """The padded (H, W) whose field of view is square, so that resizing k-space keeps proportions."""
-    field = max(height * spacing[0], width * spacing[1])
-    return max(height, round(field / spacing[0])), max(width, round(field / spacing[1]))
+def _volume_index(shape: tuple[int, ...], axis: int) -> np.ndarray:
+    """(row, column, slice) of :func:`_to_slices` to the index in the volume, as a (4, 4) matrix."""
+    across, down = (i for i in range(3) if i != axis)
+    index = np.zeros((4, 4))
+    index[axis, 2] = index[3, 3] = 1
+    index[down, [0, 3]] = -1, shape[down] - 1
+    index[across, [1, 3]] = -1, shape[across] - 1
+    return index
 
 
 def read_nifti(path: Path, config: Config) -> Scan:
@@ -59,77 +42,89 @@ def read_nifti(path: Path, config: Config) -> Scan:
     Raises
     ------
     DataError
-        For a file that is damaged, not three-dimensional, complex, or holds NaN, infinity or only zeros.
+        For a file that is damaged, not three-dimensional, complex, larger than the limit, or holds NaN, infinity
+        or only zeros.
     """
     try:
         source = nibabel.load(path)
         if not isinstance(source, nibabel.Nifti1Image):
             raise DataError(f"{path}: found a {type(source).__name__}, expected a NIfTI-1 or NIfTI-2 volume")
-        canonical = nibabel.as_closest_canonical(source)
-        shape = canonical.shape
+        shape = source.shape
         if len(shape) == 4 and shape[3] == 1:
             shape = shape[:3]
         if len(shape) != 3:
-            raise DataError(f"{path}: found an array of shape {canonical.shape}, expected a 3-D volume")
+            raise DataError(f"{path}: found an array of shape {source.shape}, expected a 3-D volume")
         if np.issubdtype(source.get_data_dtype(), np.complexfloating):
             raise DataError(f"{path}: found complex values, expected a magnitude volume")
-        zooms = [float(zoom) for zoom in canonical.header.get_zooms()[:3]]
+        check_size(path, "the volume", shape, max(4, source.get_data_dtype().itemsize))
+        unit = MILLIMETRES.get(int(source.header["xyzt_units"]) & 7, 1.0)
+        canonical = nibabel.as_closest_canonical(source)
+        zooms = [float(zoom) * unit for zoom in canonical.header.get_zooms()[:3]]
         if not all(np.isfinite(zooms)):
             raise DataError(f"{path}: found voxel sizes {zooms}, expected finite numbers")
-        volume = np.asarray(canonical.dataobj, dtype=np.float32).reshape(shape)
-    except DataError:
+        volume = np.asarray(canonical.dataobj, dtype=np.float32).reshape(canonical.shape[:3])
+    except SwitchreconError:
         raise
     except Exception as error:  # nibabel raises many kinds for damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: not a readable NIfTI file ({reason})") from error
     axis = AXES[config.slice_axis]
-    slices = np.ascontiguousarray(_to_slices(volume, axis))
-    check_not_empty(path, slices)
-    check_finite(path, "the image", slices)
+    to_canonical = _volume_index(volume.shape, axis)
+    to_source = inv_ornt_aff(io_orientation(source.affine), source.shape[:3]) @ to_canonical
+    scale = np.diag([unit, unit, unit, 1])
     column_spacing, row_spacing = (zooms[i] or 1.0 for i in range(3) if i != axis)
-    height, width = slices.shape[1:]
-    padded_height, padded_width = _square(height, width, (row_spacing, column_spacing))
-    above, left = (padded_height - height) // 2, (padded_width - width) // 2
-    padding = ((0, 0), (above, padded_height - height - above), (left, padded_width - width - left))
-    return Scan(
-        path=path,
-        subject=describe_name(path)["subject"],
-        kspace=synthetic_kspace(np.pad(slices, padding), config, path.name),
-        synthetic=True,
-        image=True,
-        geometry={"axis": axis, "window": (above, left, height, width)},
+    return image_scan(
+        path,
+        describe_name(path)["subject"],
+        np.ascontiguousarray(_to_slices(volume, axis)),
+        (row_spacing, column_spacing),
+        scale @ canonical.affine @ to_canonical,
+        config,
+        orientation=io_orientation(to_source),
+        source_affine=scale @ source.affine,
+        source_zooms=[float(zoom) * unit for zoom in source.header.get_zooms()[:3]],
     )
 
 
 def nifti_name(path: Path) -> str:
     """The name of a NIfTI file written for a source: its own, with a suffix where it has none."""
-    return path.name if path.name != stem(path) else f"{path.name}.nii.gz"
+    return named(path, ".nii.gz", ".nii")
 
 
-def write_nifti(scan: Scan, images: np.ndarray, target: Path) -> None:
-    """Write magnitudes with the source's shape, orientation and affine, as float32.
+def nifti_image(scan: Scan, images: np.ndarray) -> nibabel.Nifti1Image:
+    """Magnitudes as a NIfTI volume, float32 and in mm, with nothing of the source's header text.
+
+    Images of a NIfTI file get its shape, orientation and affine; others are brought to RAS+ with the scan's affine.
+    Where that is unknown, they stay (row, column, slice) with the identity, and the description says so.
 
     Parameters
     ----------
     scan
-        Read by :func:`read_nifti`.
+        Without padding.
     images
-        (slices, H, W) at the scan's matrix, real or complex.
+        (slices, H, W), real or complex.
+    """
+    volume = np.moveaxis(np.abs(images).astype(np.float32), 0, 2)
+    known = scan.affine if scan.affine is not None else np.eye(4)
+    orientation = scan.geometry.get("orientation", io_orientation(known))
+    affine = scan.geometry.get("source_affine", known @ inv_ornt_aff(orientation, volume.shape))
+    result = nibabel.Nifti1Image(np.ascontiguousarray(apply_orientation(volume, orientation)), affine)
+    if "source_zooms" in scan.geometry:
+        result.header.set_zooms(scan.geometry["source_zooms"])
+    result.header.set_xyzt_units("mm")
+    result.header["descrip"] = (UNKNOWN if scan.affine is None else NOTE).encode()
+    return result
+
+
+def write_nifti(scan: Scan, images: np.ndarray, target: Path) -> None:
+    """Write :func:`nifti_image`.
+
+    Parameters
+    ----------
+    scan, images
+        See there.
     target
         The file; named as :func:`nifti_name` says.
     """
-    source: Any = nibabel.load(scan.path)
-    above, left, height, width = scan.geometry["window"]
-    slices = np.abs(images[:, above : above + height, left : left + width]).astype(np.float32)
-    canonical = _from_slices(slices, scan.geometry["axis"])
-    to_source = nibabel.orientations.ornt_transform(
-        nibabel.io_orientation(nibabel.as_closest_canonical(source).affine),
-        nibabel.io_orientation(source.affine),
-    )
-    volume = nibabel.orientations.apply_orientation(canonical, to_source)
-    result = nibabel.Nifti1Image(np.ascontiguousarray(volume), source.affine)
-    result.header.set_zooms(source.header.get_zooms()[:3])
-    result.header.set_xyzt_units("mm")
-    result.header["descrip"] = b"switchrecon: research use only, not for diagnosis"
     with atomic_file(target, suffix=target.name.removeprefix(stem(target))) as temporary:
-        nibabel.save(result, temporary)
+        nibabel.save(nifti_image(scan, images), temporary)

@@ -110,13 +110,8 @@ def read_numpy(path: Path, config: Config) -> Scan:
     return Scan(path, path.stem, array, mask, geometry=geometry)
 
 
-def numpy_name(path: Path) -> str:
-    """The name of a ``.npy`` file written for a source: its own, with the suffix changed for ``.npz``."""
-    return f"{path.stem}.npy" if path.suffix.lower() == ".npz" else path.name
-
-
 def write_numpy(scan: Scan, images: np.ndarray, target: Path) -> None:
     """Write images as they are, complex64 or float32, in the source's dimensions."""
-    array = images[0] if scan.geometry["single"] else images
+    array = images[0] if scan.geometry.get("single") else images
     with atomic_file(target, suffix=".npy") as temporary:
         np.save(temporary, array.astype(np.complex64 if np.iscomplexobj(array) else np.float32))

@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from switchrecon.config import Config
+from switchrecon.data.limits import check_size
 from switchrecon.errors import DataError
 from switchrecon.fourier import fourier, resize_kspace
-from switchrecon.masks import draw_mask, infer_mask
+from switchrecon.masks import draw_mask, infer_mask, measured_acceleration
 from switchrecon.seeds import numpy_random
 
 
@@ -100,6 +101,12 @@ def own_mask(scan: Scan, index: int, config: Config) -> torch.Tensor:
     return torch.from_numpy(draw_mask(config.mask, scan.matrix, volume=scan.name, index=index))
 
 
+def what_was_measured(scan: Scan) -> str:
+    """What images of a scan come from, for the descriptions in files."""
+    kind = "synthetic k-space of magnitude images" if scan.synthetic else "k-space"
+    return kind if scan.mask is None else f"undersampled {kind} (acceleration {measured_acceleration(scan.mask):.2f})"
+
+
 def check_finite(path: Path, what: str, array: np.ndarray) -> None:
     """Refuse NaN and infinity.
 
@@ -182,3 +189,73 @@ def synthetic_kspace(images: np.ndarray, config: Config, name: str) -> np.ndarra
         for index, image in enumerate(complex_images):
             image *= np.exp(1j * smooth_phase(image.shape, name, index))
     return fourier(torch.from_numpy(complex_images)).numpy()
+
+
+def image_scan(
+    path: Path,
+    subject: str,
+    images: np.ndarray,
+    spacing: tuple[float, float],
+    affine: np.ndarray | None,
+    config: Config,
+    **geometry: Any,
+) -> Scan:
+    """A scan of magnitude images, with synthetic k-space.
+
+    Slices are zero-padded to a square field of view, so that resizing their k-space keeps proportions;
+    ``geometry["window"]`` is where they lie in it.
+
+    Parameters
+    ----------
+    path, subject
+        See :class:`Scan`.
+    images
+        Float32 (slices, H, W).
+    spacing
+        Of rows and of columns, in mm.
+    affine
+        (row, column, slice) of the images to RAS+ in mm, or None.
+    config
+        See :func:`synthetic_kspace`.
+    geometry
+        What the writer of the file's own format needs besides.
+
+    Raises
+    ------
+    DataError
+        For no slice, NaN, infinity, only zeros, or a padded size above the limit.
+    """
+    check_not_empty(path, images)
+    check_finite(path, "the image", images)
+    height, width = images.shape[1:]
+    field = max(height * spacing[0], width * spacing[1])
+    rows, columns = max(height, round(field / spacing[0])), max(width, round(field / spacing[1]))
+    check_size(path, "the image at a square field of view", (len(images), rows, columns), 8)
+    above, left = (rows - height) // 2, (columns - width) // 2
+    padding = ((0, 0), (above, rows - height - above), (left, columns - width - left))
+    return Scan(
+        path=path,
+        subject=subject,
+        kspace=synthetic_kspace(np.pad(images, padding), config, path.name),
+        synthetic=True,
+        image=True,
+        affine=_moved(affine, -above, -left),
+        geometry={"window": (above, left, height, width), **geometry},
+    )
+
+
+def without_padding(scan: Scan, images: np.ndarray) -> tuple[Scan, np.ndarray]:
+    """Images (slices, H, W) at the scan's matrix, and the scan's geometry, without what :func:`image_scan` padded."""
+    if "window" not in scan.geometry:
+        return scan, images
+    above, left, height, width = scan.geometry["window"]
+    geometry = {key: value for key, value in scan.geometry.items() if key != "window"}
+    cropped = images[:, above : above + height, left : left + width]
+    return replace(scan, affine=_moved(scan.affine, above, left), geometry=geometry), cropped
+
+
+def _moved(affine: np.ndarray | None, rows: int, columns: int) -> np.ndarray | None:
+    """The affine of a matrix whose first element is at (rows, columns) of the old one."""
+    if affine is None:
+        return None
+    return np.column_stack([affine[:, :3], affine @ (rows, columns, 0, 1)])

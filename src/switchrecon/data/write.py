@@ -1,10 +1,15 @@
 """Atomic output: a file is complete or absent."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from switchrecon.errors import DataError
+
+NOTE = "switchrecon: research use only, not for diagnosis"  # in every image that is written
 
 
 @contextmanager
@@ -38,6 +43,61 @@ def atomic_file(target: Path, suffix: str = ".partial") -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(target: Path, suffix: str) -> Iterator[Path]:
+    """Give a temporary folder beside the target; rename it to the target when the block ends well.
+
+    Parameters
+    ----------
+    target
+        The folder to write.
+    suffix
+        Of the files that will be in it. A folder that is there already is replaced only if it holds such files
+        and nothing else, so that nothing of anyone else's is lost.
+
+    Yields
+    ------
+    Path
+        Where to write. It is removed if the block raises.
+
+    Raises
+    ------
+    DataError
+        If the target is a file or a link, or holds other files.
+    """
+    target.parent.mkdir(parents=True, exist_ok=True)
+    exists = target.is_symlink() or target.exists()
+    if exists:
+        _check_replaceable(target, suffix)
+    temporary = Path(tempfile.mkdtemp(prefix=".partial-", dir=target.parent))
+    fresh, replaced = temporary / "new", temporary / "old"
+    try:
+        fresh.mkdir()
+        yield fresh
+        for file in fresh.iterdir():
+            with file.open("rb") as written:
+                os.fsync(written.fileno())
+        if exists:
+            target.replace(replaced)
+        fresh.replace(target)
+    except BaseException:
+        if replaced.exists():
+            replaced.replace(target)
+        raise
+    finally:
+        shutil.rmtree(temporary)
+
+
+def _check_replaceable(target: Path, suffix: str) -> None:
+    if target.is_symlink() or not target.is_dir():
+        raise DataError(f"{target}: is a {'link' if target.is_symlink() else 'file'}, expected a folder or nothing")
+    for file in sorted(target.iterdir()):
+        if file.suffix != suffix or file.is_symlink() or not file.is_file():
+            raise DataError(
+                f"{target}: the folder holds {file.name}; expected only {suffix} files where it is replaced"
+            )
 
 
 def _umask() -> int:

@@ -1,0 +1,33 @@
+"""What the names of scans say, and the names of what is written for them. IXI and BIDS names are understood."""
+
+import re
+from pathlib import Path
+
+# The subject is taken from the start of the name alone, so that a derived file keeps its subject.
+IXI = re.compile(r"^(?P<subject>IXI\d{3})(?:-(?P<site>Guys|HH|IOP))?(?:-\d{4}-(?P<contrast>T1|T2|PD|MRA|DTI-\d\d))?")
+BIDS = re.compile(r"^sub-(?P<subject>[^_.]+)(?:_[^.]*?(?P<contrast>[A-Za-z0-9]+)(?:\.|$))?")
+SUFFIX = re.compile(r"\.(nii|nii\.gz|h5|hdf5|mrd|npy|npz|cfl|dcm|ima)$", re.IGNORECASE)
+
+
+def stem(path: Path) -> str:
+    """The scan's name without the suffix of its kind of file; other dots stay."""
+    return SUFFIX.sub("", path.name)
+
+
+def named(path: Path, *suffixes: str) -> str:
+    """The name of a file written for a scan: its own where it has one of the suffixes, else with the first of them."""
+    return path.name if path.name.lower().endswith(suffixes) else stem(path) + suffixes[0]
+
+
+def known_name(path: Path) -> dict[str, str] | None:
+    """Subject, and site and contrast where given, of an IXI or BIDS name; None for any other."""
+    name = stem(path)
+    for pattern in (IXI, BIDS):
+        if match := pattern.match(name):
+            return {key: value for key, value in match.groupdict().items() if value}
+    return None
+
+
+def describe_name(path: Path) -> dict[str, str]:
+    """As :func:`known_name`; any other name is the subject itself."""
+    return known_name(path) or {"subject": stem(path)}
