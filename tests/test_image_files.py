@@ -495,6 +495,10 @@ def stored(path: Path) -> np.ndarray:
         )
     if path.suffix == ".npy":
         return np.abs(np.load(path))
+    if path.suffix == ".cfl":
+        sizes = [int(n) for n in path.with_suffix(".hdr").read_text().splitlines()[1].split()]
+        volume = np.fromfile(path, "<c8").reshape(sizes[0], sizes[1], sizes[13], order="F")
+        return np.abs(volume).transpose(2, 0, 1)
     if path.suffix == ".h5":
         with h5py.File(path) as file:
             return np.asarray(file["reconstruction"][()])

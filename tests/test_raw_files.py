@@ -17,10 +17,10 @@ import pytest
 import torch
 
 from switchrecon.config import Config
-from switchrecon.convert import KSPACE, zero_filled
+from switchrecon.convert import KSPACE, zero_filled_images
 from switchrecon.data import twix
 from switchrecon.data.bart import write_bart
-from switchrecon.data.files import find_files, read_scan, recognise, write_scan
+from switchrecon.data.files import find_files, read_scan, recognise, write_images
 from switchrecon.data.mrd import scan_of_readouts
 from switchrecon.errors import DataError
 from switchrecon.fourier import fourier, inverse_fourier
@@ -148,7 +148,7 @@ def test_bart_files_by_any_of_their_names(tmp_path: Path) -> None:
         np.testing.assert_array_equal(scan.mask, np.broadcast_to(LINES, (4, 16, 12)))
         assert recognise(tmp_path / name).name == "BART"
     assert find_files([tmp_path]) == [tmp_path / "a.v2.cfl"]
-    written = write_scan(scan, np.ones((4, 16, 12)), tmp_path / "out")
+    written = write_images(scan, np.ones((4, 16, 12)), tmp_path / "out")
     assert (written.name, read_scan(written, Config()).kspace.shape) == ("a.v2.cfl", (4, 16, 12))
     assert (tmp_path / "out" / "a.v2.hdr").read_text().splitlines()[1].split() == ["16", "12"] + ["1"] * 11 + list(
         "411"
@@ -191,7 +191,7 @@ def test_multi_coil_npy_and_named_arrays_of_npz(tmp_path: Path) -> None:
     np.savez_compressed(tmp_path / "c.npz", whatever=kspace[:, :1])
     alone = read_scan(tmp_path / "c.npz", Config())
     np.testing.assert_array_equal(alone.kspace, kspace[:, 0])
-    written = write_scan(alone, kspace[:, 0], tmp_path / "out")
+    written = write_images(alone, kspace[:, 0], tmp_path / "out")
     assert written.name == "c.npy"
     np.testing.assert_array_equal(np.load(written), kspace[:, 0])
 
@@ -429,7 +429,7 @@ def test_one_coil_keeps_its_dimension_when_converted(tmp_path: Path, run_cli: Cl
 def test_convert_refuses_what_it_cannot_write(tmp_path: Path, run_cli: Cli) -> None:
     np.save(tmp_path / "a.npy", random_kspace(2, 16, 12))
     (tmp_path / "folder.npy").mkdir()
-    for name, message in (("b.nii.gz", "not possible yet"), ("b.txt", "expected a name"), ("folder.npy", "a folder")):
+    for name, message in (("b.txt", "expected a name"), ("folder.npy", "a folder")):
         code, _, err = run_cli("convert", tmp_path / "a.npy", tmp_path / name)
         assert code == 2
         assert message in err
@@ -441,7 +441,7 @@ def test_the_zero_filled_image_is_the_root_of_the_sum_of_squares() -> None:
     kspace = coil_kspace()
     scan = SimpleNamespace(kspace=kspace, matrix=(32, 32))
     images = np.abs(inverse_fourier(torch.from_numpy(kspace)).numpy())
-    np.testing.assert_allclose(zero_filled(scan, [1])[0], np.sqrt((images[1] ** 2).sum(0)), rtol=1e-5)  # type: ignore[arg-type]
+    np.testing.assert_allclose(zero_filled_images(scan, [1])[0], np.sqrt((images[1] ** 2).sum(0)), rtol=1e-5)  # type: ignore[arg-type]
 
 
 # Patients
@@ -494,3 +494,18 @@ def test_nothing_of_the_patient_is_in_any_output(tmp_path: Path, run_cli: Cli) -
     for target in [*written, tmp_path / "out.hdr", tmp_path / "a.png"]:
         assert CANARY.encode() not in target.read_bytes()
     assert CANARY not in read_scan(good, Config()).subject
+
+
+@pytest.mark.parametrize(("name", "written"), [("b.nii.gz", "b.nii.gz"), ("b.png", "b"), ("b.dcm", "b")])
+def test_convert_writes_the_zero_filled_image(tmp_path: Path, run_cli: Cli, name: str, written: str) -> None:
+    np.save(tmp_path / "a.npy", random_kspace(2, 3, 16, 12))
+    code, out, _ = run_cli("convert", tmp_path / "a.npy", tmp_path / name)
+    assert (code, f"-> {tmp_path / written} (" in out) == (0, True)
+    target = tmp_path / written
+    assert target.is_dir() == (written == "b")
+    expected = zero_filled_images(read_scan(tmp_path / "a.npy", Config()), range(2))
+    if name == "b.nii.gz":
+        assert float(nibabel.load(target).get_fdata().max()) == pytest.approx(float(expected.max()))
+    else:
+        assert len(list(target.iterdir())) == 2
+    assert "exists already" in run_cli("convert", tmp_path / "a.npy", tmp_path / name)[2]

@@ -91,4 +91,4 @@ def convert_file(source: Path, out: Path, overwrite: bool = False) -> tuple[Scan
         WRITERS[IMAGES[target_format]].write(*without_padding(scan, images), targets[0])
     else:
         write_kspace(scan, target_format, out)
-    return scan, targets[-1]
+    return scan, out if out in targets else targets[0]

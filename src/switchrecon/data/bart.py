@@ -101,8 +101,3 @@ def write_bart(array: np.ndarray, target: Path) -> None:
         stored.swapaxes(-1, -2).astype("<c8").tofile(temporary)
     with atomic_file(header) as temporary:
         temporary.write_text(f"{FIRST_LINE}\n{' '.join(map(str, sizes))}\n", encoding="ascii")
-
-
-def bart_name(path: Path) -> str:
-    """The name of the ``.cfl`` file written for a source."""
-    return bart_pair(path)[1].name

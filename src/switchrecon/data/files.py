@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from switchrecon.config import Config
-from switchrecon.data.bart import bart_name, bart_pair, is_bart, read_bart, write_bart
+from switchrecon.data.bart import bart_pair, is_bart, read_bart, write_bart
 from switchrecon.data.bids import bids_name, write_bids
 from switchrecon.data.dicom import dicom_subject, is_dicom, read_dicom
 from switchrecon.data.dicom_write import dicom_folder, write_dicom
@@ -42,7 +42,7 @@ WRITERS = {
     "dicom": Writer(lambda path, number: dicom_folder(path), write_dicom),
     "numpy": Writer(lambda path, number: named(path, ".npy"), write_numpy),
     "hdf5": Writer(lambda path, number: named(path, ".h5", ".hdf5"), write_fastmri),
-    "bart": Writer(lambda path, number: bart_name(path), lambda scan, images, target: write_bart(images, target)),
+    "bart": Writer(lambda path, number: named(path, ".cfl"), lambda scan, images, target: write_bart(images, target)),
     "png": Writer(lambda path, number: png_folder(path), write_png),
 }
 OWN = "own"  # the format of the scan itself
