@@ -1,6 +1,5 @@
 """The comparison of two piles: its numbers, its verdicts, and its honesty about few subjects."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,7 +19,9 @@ from switchrecon.domains import (
 from switchrecon.errors import DataError
 from switchrecon.fourier import fourier
 from switchrecon.masks import draw_mask
+from switchrecon.methods import JOINT, JOINT_ADVERSARIAL, Method
 from switchrecon.noise import noise_level
+from switchrecon.train import through_gate
 from tests.conftest import blob_images, tiny_config
 
 FULL_MASK = np.ones((64, 64), dtype=bool)
@@ -81,12 +82,12 @@ def test_features_do_not_depend_on_scale_or_on_unmeasured_samples() -> None:
 def test_alike_piles_and_different_ones(tmp_path: Path) -> None:
     full, sub = pile(tmp_path / "full", range(8)), pile(tmp_path / "sub", range(10, 18))
     other = pile(tmp_path / "other", range(20, 28), darker_outside)
-    found = compare_domains([full], [sub], Config(), tmp_path / "out")
+    shown: list[int] = []
+    found = compare_domains([full], [sub], Config(), lambda *piles: shown.extend(map(len, piles)))
     assert found["verdict"] != "differ"
     assert found["subjects"] == {"full": 8, "sub": 8}
     assert "fully sampled" in found["masks"]
-    assert json.loads((tmp_path / "out" / "domains.json").read_text()) == found
-    assert (tmp_path / "out" / "domains.png").read_bytes()[:4] == b"\x89PNG"
+    assert shown == [6, 6]
     different = compare_domains([full], [other], Config())
     assert different["verdict"] == "differ"
     assert different["sentence"].startswith("The piles differ, in ")
@@ -130,3 +131,21 @@ def test_the_command_line_says_it_in_a_sentence(run_cli: Callable[..., tuple[int
     assert code == 0, err
     assert out.startswith("The piles differ, in ")
     assert "AUC 1.00" in out or "AUC 0.9" in out
+
+
+def test_the_gate_opens_only_for_alike_piles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    full, sub = pile(tmp_path / "full", range(8)), pile(tmp_path / "sub", range(10, 18))
+    other = pile(tmp_path / "other", range(20, 28), darker_outside)
+
+    def gated(second: Path, gate: str) -> Method:
+        config = Config(method="joint-adversarial", gate=gate)  # type: ignore[arg-type]
+        return through_gate(JOINT_ADVERSARIAL, config, [full], [second])
+
+    assert gated(other, "open") is JOINT_ADVERSARIAL
+    verdict = compare_domains([full], [sub], Config())["verdict"]
+    assert (gated(sub, "auto") is JOINT_ADVERSARIAL) == (verdict == "alike")
+    capsys.readouterr()
+    closed = gated(other, "auto")
+    assert "The piles differ" in capsys.readouterr().out
+    assert (closed.cast, closed.phases) == (JOINT.cast, JOINT.phases)
+    assert gated(sub, "closed").phases == JOINT.phases

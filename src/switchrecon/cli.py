@@ -261,10 +261,16 @@ def compare_domains(
     Uses what both show without aliasing, the fully sampled centre of k-space. Writes domains.json and domains.png.
     """
     _refuse_spilled(context)
-    from switchrecon.config import load_config
-    from switchrecon.domains import compare_domains as compare
+    import json
+    from functools import partial
 
-    found = compare(full, sub, load_config(config, settings), out)
+    from switchrecon.config import load_config
+    from switchrecon.data.write import write_text
+    from switchrecon.domains import compare_domains as compare
+    from switchrecon.look import save_piles
+
+    found = compare(full, sub, load_config(config, settings), partial(save_piles, out / "domains.png"))
+    write_text(out / "domains.json", json.dumps(found, indent=1))
     typer.echo(found["sentence"])
     value = found["auc"]
     typer.echo(

@@ -102,6 +102,7 @@ class Config(Settings):
     # Objectives
     adversarial: Literal["lsgan", "hinge"] = "lsgan"  # lsgan is the paper's, hinge the ISCL code's
     sampling_consistency_mask: Literal["slice", "fresh", "dataset"] = "slice"  # R for y in Eq. (1)
+    gate: Literal["auto", "open", "closed"] = "auto"  # of joint-adversarial: open only where the piles are alike
     code_noise: float = Field(0.1, ge=0)  # standard deviation of the noise on z
     calibrate: tuple[Calibration, ...] = ()  # what simulated pairs take from X besides its masks
     kept_part: float = Field(0.6, gt=0, lt=1)  # of x's measured samples outside the centre, when they are split

@@ -5,9 +5,8 @@ Adversarial methods match G(X) to Y: where the piles differ in contrast, noise o
 as if it were part of the reconstruction.
 """
 
-import json
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,8 @@ from switchrecon.data.files import find_files, read_scan
 from switchrecon.data.multicoil import one_coil
 from switchrecon.data.piles import check_disjoint, evenly, usable_slices
 from switchrecon.data.scan import Scan
-from switchrecon.data.write import write_text
 from switchrecon.errors import DataError
 from switchrecon.fourier import inverse_fourier
-from switchrecon.look import save_grid
 from switchrecon.masks import centre_slice, full_centre_fraction, line_direction, measured_acceleration
 from switchrecon.noise import noise_level
 from switchrecon.seeds import numpy_random
@@ -186,7 +183,10 @@ def auc_interval(scores: Sequence[np.ndarray], subjects: Sequence[Sequence[str]]
 
 
 def compare_domains(
-    full: Sequence[str | Path], sub: Sequence[str | Path], config: Config, out: Path | None = None
+    full: Sequence[str | Path],
+    sub: Sequence[str | Path],
+    config: Config,
+    show: Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], None] = lambda full, sub: None,
 ) -> dict[str, Any]:
     """Compare the two piles and say in plain words whether and how they differ.
 
@@ -196,8 +196,8 @@ def compare_domains(
         Paths of the piles, disjoint subjects. Scans are read at their own matrix.
     config
         Mask settings say how large a centre is looked for.
-    out
-        Gets ``domains.json`` and ``domains.png``.
+    show
+        Called with a few low-resolution magnitude images of each pile.
 
     Returns
     -------
@@ -243,13 +243,7 @@ def compare_domains(
             for (about, what), effect in zip(FEATURES, effects, strict=True)
         ],
     }
-    if out is not None:
-        shown = [evenly(domain.examples, SHOWN) for domain in (y, x)]
-        titles = [
-            [f"{name} {i + 1}" for i in range(len(row))] for name, row in zip(("full", "sub"), shown, strict=True)
-        ]
-        save_grid(out / "domains.png", shown, titles, None)
-        write_text(out / "domains.json", json.dumps(result, indent=1))
+    show(*(evenly(domain.examples, SHOWN) for domain in (y, x)))
     return result
 
 

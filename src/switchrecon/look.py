@@ -1,6 +1,6 @@
 """Pictures of what is drawn: masks and synthetic heads."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,13 @@ from switchrecon.fourier import fourier
 from switchrecon.masks import draw_mask, measured_acceleration
 
 HEAD_NOISE = 0.005  # of the brightest tissue; large voxels have little
+
+
+def save_piles(target: Path, full: Sequence[np.ndarray], sub: Sequence[np.ndarray]) -> None:
+    """Draw a row of images of each pile and write a PNG."""
+    rows = {"full": full, "sub": sub}
+    titles = [[f"{name} {number}" for number in range(1, len(images) + 1)] for name, images in rows.items()]
+    save_grid(target, [list(images) for images in rows.values()], titles, None)
 
 
 def save_grid(target: Path, rows: list[list[np.ndarray]], titles: list[list[str]], maximum: float | None = 1.0) -> None:

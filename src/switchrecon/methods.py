@@ -34,6 +34,8 @@ from switchrecon.objectives import (
     hinge_generator,
     identity,
     lsgan_discriminator,
+    lsgan_full_discriminator,
+    lsgan_full_generator,
     lsgan_generator,
     noise_consistency,
     pseudo_noise,
@@ -47,6 +49,7 @@ from switchrecon.players import (
     EXTRACTOR,
     GENERATOR,
     SINGLE,
+    SINGLE_ADVERSARIAL,
     SWITCHABLE,
     TWO_WAY,
     Cast,
@@ -81,12 +84,18 @@ class Method:
         ``undersampled``: only X is used.
     settings
         Values of settings that the user has not set.
+    warm_up
+        The phases of the first ``warm_up`` steps instead.
+    gated
+        Objectives that match G(X) to Y, which is right only where the two piles are alike.
     """
 
     cast: Cast
     phases: tuple[Phase, ...]
     pairing: Pairing = "unpaired"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    warm_up: tuple[Phase, ...] = ()
+    gated: frozenset[Objective] = frozenset()
 
     def adding(self, group: str, objectives: Mapping[Objective, float]) -> "Method":
         """The same method with objectives added to the phase of a group."""
@@ -101,6 +110,14 @@ class Method:
         """The same objectives with another cast."""
         return replace(self, cast=cast)
 
+    def closed(self) -> "Method":
+        """The same method without its gated objectives, and without a discriminator that nothing else needs."""
+        kept = [Phase(p.group, {f: w for f, w in p.objectives.items() if f not in self.gated}) for p in self.phases]
+        phases = tuple(phase for phase in kept if phase.objectives)
+        judged = any(phase.group == DISCRIMINATOR for phase in phases)
+        cast = self.cast if judged else self.cast.using(discriminator=None)
+        return replace(self, cast=cast, phases=phases, gated=frozenset())
+
     def exchanging(self, exchange: Mapping[Objective, Objective]) -> "Method":
         """The same method with some objectives replaced by others, at the same weights."""
         return replace(
@@ -109,12 +126,23 @@ class Method:
         )
 
 
+WARM_UP = (Phase(GENERATOR, {identity: 1}),)
+"""The phases of the first ``warm_up`` steps of an unpaired method.
+
+Cycle consistency is as content with an inverted contrast as with the right one, and methods that start at random
+leave the wrong one after some hundred or thousand steps, by luck. A few steps towards the identity settle the sign;
+they do not trap G there, as a skip connection does. They also allow ``output_deviation`` to be small: from ISCL's 0.05
+tanh starts saturated, which cost the supervised family 2 dB in 3,000 steps, while without the warm-up unpaired methods
+that started from 0.005 were still in the inverted contrast after 1,200.
+"""
+
 CYCLEGAN = Method(
     CYCLE,
     (
         Phase(DISCRIMINATOR, {lsgan_discriminator: 1}),
         Phase(GENERATOR, {lsgan_generator: 1, cycle: 30}),
     ),
+    warm_up=WARM_UP,
 )
 ISCL = Method(
     TWO_WAY,
@@ -123,6 +151,7 @@ ISCL = Method(
         Phase(GENERATOR, {lsgan_generator: 1, cycle: 30, bypass: 30}),
         Phase(EXTRACTOR, {pseudo_noise: 1, noise_consistency: 1}),
     ),
+    warm_up=WARM_UP,
 )
 ISCL_SAMPLING = ISCL.adding(GENERATOR, {sampling_consistency: 1})
 ISCL_SAMPLING_ADAIN = ISCL_SAMPLING.using(TWO_WAY.using(generator=SwitchableGenerator))
@@ -151,15 +180,15 @@ JOINT = Method(
     settings=UNROLLED,
 )
 
-WARM_UP = (Phase(GENERATOR, {identity: 1}),)
-"""The phases of the first ``warm_up`` steps of an unpaired method.
-
-Cycle consistency is as content with an inverted contrast as with the right one, and methods that start at random
-leave the wrong one after some hundred or thousand steps, by luck. A few steps towards the identity settle the sign;
-they do not trap G there, as a skip connection does. They also allow ``output_deviation`` to be small: from ISCL's 0.05
-tanh starts saturated, which cost the supervised family 2 dB in 3,000 steps, while without the warm-up unpaired methods
-that started from 0.005 were still in the inverted contrast after 1,200.
-"""
+JOINT_ADVERSARIAL = Method(
+    SINGLE_ADVERSARIAL,
+    (
+        Phase(DISCRIMINATOR, {lsgan_full_discriminator: 1}),
+        Phase(GENERATOR, {**JOINT.phases[0].objectives, lsgan_full_generator: 0.01}),
+    ),
+    settings=UNROLLED,
+    gated=frozenset({lsgan_full_discriminator, lsgan_full_generator}),
+)
 
 METHODS: Mapping[str, Method] = MappingProxyType(
     {
@@ -175,6 +204,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "wavelet": WAVELET,
         "self-supervised": SELF_SUPERVISED,
         "joint": JOINT,
+        "joint-adversarial": JOINT_ADVERSARIAL,
     }
 )
 

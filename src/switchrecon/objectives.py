@@ -70,6 +70,17 @@ def lsgan_discriminator(step: Pass) -> Tensor:
     return full + sub + players.score_sub(step.sub_of_y.detach()).square().mean()
 
 
+def lsgan_full_discriminator(step: Pass) -> Tensor:
+    """LSGAN for D_Y alone: (D_Y(y) − 1)² + D_Y(G(x))²."""
+    real, made = step.players.score_full(step.y), step.players.score_full(step.full_of_x.detach())
+    return (real - 1).square().mean() + made.square().mean()
+
+
+def lsgan_full_generator(step: Pass) -> Tensor:
+    """LSGAN for G against D_Y alone: (D_Y(G(x)) − 1)²."""
+    return (step.players.score_full(step.full_of_x) - 1).square().mean()
+
+
 def hinge_generator(step: Pass) -> Tensor:
     """Hinge for G: −D_Y(G(x)) − D_X(G(y, A(z)))."""
     return -step.players.score_full(step.full_of_x).mean() - step.players.score_sub(step.sub_of_y).mean()

@@ -136,6 +136,22 @@ class TwoDiscriminators(nn.Module):
         return self.sub(image)
 
 
+class OneDiscriminator(nn.Module):
+    """D_Y alone, for methods that never make undersampled images."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.full = Discriminator(config.channels, config.width, switchable=False)
+
+    def score_full(self, image: Tensor) -> Tensor:
+        """D_Y's scores (B, 1, h, w)."""
+        return self.full(image)
+
+    def score_sub(self, image: Tensor) -> Tensor:
+        """Not played by this discriminator."""
+        raise TypeError("this method has no discriminator of undersampled images")
+
+
 class SwitchableDiscriminator(nn.Module):
     """One network D whose affine transform is switched on for domain Y."""
 
@@ -229,3 +245,4 @@ CYCLE = Cast(TwoGenerators, TwoDiscriminators)
 TWO_WAY = Cast(TwoGenerators, TwoDiscriminators, extractor=True)
 SWITCHABLE = Cast(SwitchableGenerator, SwitchableDiscriminator, extractor=True)
 SINGLE = Cast(OneGenerator)
+SINGLE_ADVERSARIAL = Cast(OneGenerator, OneDiscriminator)

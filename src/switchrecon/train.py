@@ -10,10 +10,11 @@ from torch import Tensor
 from switchrecon.config import Config
 from switchrecon.data.batches import Batches
 from switchrecon.data.piles import TrainingData, read_training_data
+from switchrecon.domains import compare_domains
 from switchrecon.guard import KEEP_EVERY, Diverged, Guard, check_update, watch_discriminator, watch_generator
 from switchrecon.log import RunLog, TrainingProgress
 from switchrecon.masks import line_direction
-from switchrecon.methods import WARM_UP, Method, Phase, find_method, with_method_settings
+from switchrecon.methods import Method, Phase, find_method, with_method_settings
 from switchrecon.nets.discriminator import check_side
 from switchrecon.optim import Lookahead, learning_rate, set_learning_rate
 from switchrecon.passes import Pass
@@ -112,8 +113,8 @@ def run_steps(
 
 def phases_of(method: Method, config: Config, step: int, steps: int) -> tuple[Phase, ...]:
     """The updates of a step: the method's own, after a warm-up of at most a tenth of the run."""
-    warming = method.cast.discriminator is not None and step < min(config.warm_up, steps // 10)
-    return WARM_UP if warming else method.phases
+    warming = bool(method.warm_up) and step < min(config.warm_up, steps // 10)
+    return method.warm_up if warming else method.phases
 
 
 def write_losses(
@@ -185,6 +186,8 @@ def train(
     method = find_method(config)
     config = with_method_settings(config, method)
     check_folder(folder, config, resume)
+    if method.gated:
+        method = through_gate(method, config, full, sub)
     data = read_training_data(full, sub, config, method.pairing)
     if resume and is_finished(folder, config, data):
         print(f"{folder}: the run is finished")
@@ -202,6 +205,17 @@ def train(
         finally:
             log.close()
     return folder
+
+
+def through_gate(method: Method, config: Config, full: Sequence[str | Path], sub: Sequence[str | Path]) -> Method:
+    """The method as it is if the two piles are alike, and without what would match them if they are not."""
+    alike = config.gate == "open"
+    if config.gate == "auto":
+        comparison = compare_domains(full, sub, config)
+        alike = comparison["verdict"] == "alike"
+        print(comparison["sentence"])
+    print(f"gate {'open' if alike else 'closed'}: G(X) is {'' if alike else 'not '}matched to Y")
+    return method if alike else method.closed()
 
 
 def describe_data(data: TrainingData, config: Config) -> None:
