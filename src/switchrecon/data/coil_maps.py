@@ -1,0 +1,75 @@
+"""Sensitivity maps of an array of loops around the object, from the Biot–Savart law."""
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+SEGMENTS = 90  # straight wires that make a loop
+OVERLAP = 1.25  # loop radius over that of loops which just touch: neighbours overlap, which decouples them
+DISTANCE = 0.75  # radius of the array over the longer field of view: outside the image's corners
+
+
+def simulate_maps(
+    n_coils: int,
+    matrix: tuple[int, int],
+    field_of_view_mm: tuple[float, float] = (240.0, 240.0),
+    *,
+    array_radius_mm: float | None = None,
+    offset_mm: float = 0.0,
+) -> NDArray[np.complex64]:
+    """Receive sensitivity of circular loops on a cylinder around an axial slice, all facing its axis.
+
+    By reciprocity a loop receives in proportion to the field ``B₁⁻ = (B_x − i B_y) / 2`` that a unit current in it
+    makes, with the main field along z: ``B(r) = Σ dl × (r − l) / |r − l|³`` over the loop's wires, in free space.
+
+    Parameters
+    ----------
+    n_coils
+        Loops, evenly spaced; the first one lies in the middle of the image's right side.
+    matrix
+        (H, W).
+    field_of_view_mm
+        Height and width.
+    array_radius_mm
+        Of the cylinder; three quarters of the longer field of view unless given.
+    offset_mm
+        Of the slice from the loops' centres along z.
+
+    Returns
+    -------
+    np.ndarray
+        complex64 (n_coils, H, W), ``Σ_c |s_c|² = 1`` everywhere.
+
+    Raises
+    ------
+    ValueError
+        If there is no coil, or the cylinder cuts through the image.
+    """
+    radius = DISTANCE * max(field_of_view_mm) if array_radius_mm is None else array_radius_mm
+    if n_coils < 1:
+        raise ValueError(f"{n_coils} coils; expected at least 1")
+    if radius <= math.hypot(*field_of_view_mm) / 2:
+        raise ValueError(f"an array of radius {radius:g} mm cuts through the image; expected more")
+    loop = min(OVERLAP * radius * math.sin(math.pi / max(n_coils, 4)), radius)
+    y, x = ((np.arange(n) - n // 2) * (size / n) for n, size in zip(matrix, field_of_view_mm, strict=True))
+    places = np.stack(np.broadcast_arrays(x, y[:, None], offset_mm), -1)  # (H, W, 3)
+    maps = np.stack([_field(places, 2 * math.pi * coil / n_coils, radius, loop) for coil in range(n_coils)])
+    maps /= np.sqrt((np.abs(maps) ** 2).sum(0))
+    return maps.astype(np.complex64)
+
+
+def _field(places: NDArray[np.float64], angle: float, radius: float, loop: float) -> NDArray[np.complex128]:
+    """B_x − i B_y (H, W) of one loop whose centre is at an angle on the cylinder."""
+    inward = -np.array([math.cos(angle), math.sin(angle), 0.0])
+    sideways = np.array([-math.sin(angle), math.cos(angle), 0.0])
+    along = np.array([0.0, 0.0, 1.0])
+    turn = 2 * math.pi * (np.arange(SEGMENTS) + 0.5)[:, None] / SEGMENTS
+    wire = -radius * inward + loop * (np.cos(turn) * sideways + np.sin(turn) * along)
+    current = loop * 2 * math.pi / SEGMENTS * (np.cos(turn) * along - np.sin(turn) * sideways)
+    field = np.zeros(places.shape[:-1], dtype=np.complex128)
+    for place, direction in zip(wire, current, strict=True):
+        away = places - place
+        b = np.cross(direction, away) / np.linalg.norm(away, axis=-1, keepdims=True) ** 3
+        field += b[..., 0] - 1j * b[..., 1]
+    return field
