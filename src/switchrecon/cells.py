@@ -212,7 +212,9 @@ def _scans_by_subject(recipe: Recipe, data: Path, out: Path) -> Scans:
     source = recipe.data
     if source.heads:
         matrix = recipe.config(next(iter(recipe.settings)), next(iter(recipe.methods)), 0).matrix
-        files = write_heads(out / "data", range(source.heads), source.head_slices, max(matrix or (64,)))
+        files = write_heads(
+            out / "data", range(source.heads), source.head_slices, max(matrix or (64,)), source.head_coils
+        )
         return _by_subject(files, source.subjects)
     return _matching_by_subject(source.files, data, source.subjects)
 

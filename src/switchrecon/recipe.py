@@ -23,6 +23,7 @@ class Source(Settings):
     full_files: tuple[str, ...] = ()  # of another domain for the fully sampled pile; paired methods learn from `files`
     heads: int | None = Field(None, ge=3)  # instead: so many synthetic subjects
     head_slices: int = Field(6, ge=1)
+    head_coils: int = Field(1, ge=1)
     subjects: int | None = Field(None, ge=3)  # only the first so many, by name
 
     @model_validator(mode="after")

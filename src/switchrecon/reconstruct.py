@@ -16,9 +16,11 @@ from switchrecon.noise import noise_level
 from switchrecon.operators import Encoding, Sampling, data_consistency
 from switchrecon.players import build_generator, run
 from switchrecon.scaling import from_network, intensity_scale, low_resolution, to_network
+from switchrecon.solvers import conjugate_gradient
 
 ESTIMATES: tuple[str, ...] = get_args(Estimate)
 DATA_CONSISTENCIES: tuple[str, ...] = get_args(DataConsistency)
+CONSISTENCY_ITERATIONS = 15
 
 
 def _chosen(config: Config, estimate: str | None, data_consistency: str | None) -> Config:
@@ -233,7 +235,7 @@ class Reconstructor:
             fraction = self.card["center_fraction"]
             image = image * torch.sgn(low_resolution(kspace, fraction, encoding.mask, encoding.maps))
         weight = 1.0 if self.config.data_consistency == "hard" else trust(image, kspace, encoding)
-        result = data_consistency(encoding, image, kspace, weight)
+        result = consistent(encoding, image, kspace, weight)
         return result if complex_run else result.abs()
 
 
@@ -243,6 +245,33 @@ def _tensor(array: Any) -> Tensor:
         array = array.astype(np.complex64) if np.iscomplexobj(array) else array != 0
         return torch.from_numpy(np.ascontiguousarray(array))
     return torch.as_tensor(array)
+
+
+def consistent(encoding: Encoding, image: Tensor, kspace: Tensor, weight: float | Tensor) -> Tensor:
+    """The image moved to where ``w ‖Au − k‖² + (1 − w) ‖u − û‖²`` is smallest, û the image that is given.
+
+    With one coil this is :func:`switchrecon.operators.data_consistency`. With several it is found by conjugate
+    gradients that start from û, so that w = 1 leaves what no coil has measured.
+
+    Parameters
+    ----------
+    encoding
+        A, for images (N, H, W).
+    image
+        û, complex (N, H, W).
+    kspace
+        k, complex (N, n_coils, H, W), or (N, H, W) with one coil.
+    weight
+        w in [0, 1]; a number or (N, 1, 1).
+    """
+    if encoding.maps is None:
+        return data_consistency(encoding, image, kspace, weight)
+
+    def normal(u: Tensor) -> Tensor:
+        return weight * encoding.H(encoding(u)) + (1 - weight) * u
+
+    right = weight * encoding.H(kspace) + (1 - weight) * image
+    return conjugate_gradient(normal, right, image, iterations=CONSISTENCY_ITERATIONS)
 
 
 def trust(image: Tensor, kspace: Tensor, encoding: Encoding) -> Tensor:

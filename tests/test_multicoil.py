@@ -1,0 +1,184 @@
+"""Several coils all the way: from raw k-space through training to images, by the same operator as one coil."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from switchrecon.config import Config, load_config
+from switchrecon.data.batches import Batches
+from switchrecon.data.coil_maps import simulate_maps
+from switchrecon.data.files import read_scan
+from switchrecon.data.multicoil import one_coil, with_maps
+from switchrecon.data.piles import read_training_data
+from switchrecon.data.scan import Scan
+from switchrecon.errors import DataError
+from switchrecon.evaluate import evaluate
+from switchrecon.fourier import fourier
+from switchrecon.look import write_heads
+from switchrecon.methods import METHODS
+from switchrecon.nets.unrolled import Unrolled
+from switchrecon.operators import Encoding
+from switchrecon.passes import Pass
+from switchrecon.reconstruct import Reconstructor, consistent, trust
+from switchrecon.scaling import channels_to_complex, complex_to_channels
+from switchrecon.train import train
+from tests.conftest import blob_images
+
+SETTINGS = [
+    "mask.kind=random-1d",
+    "mask.acceleration=3",
+    "mask.center_fraction=0.2",
+    "width=4",
+    "unet_width=4",
+    "cascades=3",
+    "learning_rate=1e-3",
+]
+MAPS = torch.from_numpy(simulate_maps(4, (64, 64)))
+LINES = torch.zeros(64, 64, dtype=torch.bool)
+LINES[:, ::3] = True
+LINES[:, 26:38] = True
+
+
+def coil_kspace(subject: int, slices: int = 2) -> torch.Tensor:
+    return fourier(torch.from_numpy(blob_images(subject, slices))[:, None] * MAPS)
+
+
+def scan(kspace: torch.Tensor, **fields: object) -> Scan:
+    return Scan(Path("a.h5"), "a", kspace.numpy(), **fields)  # type: ignore[arg-type]
+
+
+def test_maps_are_those_that_made_the_data_and_the_same_from_undersampled_data() -> None:
+    kspace = coil_kspace(1)
+    config = load_config(None, SETTINGS)
+    full = with_maps(scan(kspace), config)
+    assert full.maps is not None
+    inside = np.abs(blob_images(1, 2)) > 0.3
+    found, true = (m / np.exp(1j * np.angle(m[0:1])) for m in (full.maps[0], MAPS.numpy()))
+    error = np.abs(found - true)[:, inside[0]]
+    assert np.median(error) < 0.05
+    masks = np.broadcast_to(LINES.numpy(), (2, 64, 64))
+    half = with_maps(scan(kspace * LINES, mask=masks), config)
+    assert half.maps is not None
+    assert np.median(np.abs(half.maps - full.maps)[:, :, inside[0]]) < 0.05
+    assert with_maps(full, config) is full
+    alone = scan(kspace[:, 0])
+    assert with_maps(alone, config) is alone
+
+
+def test_noise_is_whitened_and_coils_are_compressed() -> None:
+    random = np.random.RandomState(0)
+    mixing = np.eye(4) + 0.5 * random.normal(size=(4, 4))
+    noise = mixing @ (random.normal(size=(4, 4000)) + 1j * random.normal(size=(4, 4000)))
+    kspace = coil_kspace(2) * 1000
+    made = with_maps(scan(kspace, noise=noise.astype(np.complex64)), load_config(None, [*SETTINGS, "coils=3"]))
+    assert made.kspace.shape == (2, 3, 64, 64)
+    assert made.maps is not None
+    assert made.maps.shape == (2, 3, 64, 64)
+    assert made.noise is None  # it has been used
+    assert one_coil(scan(kspace)).shape == (2, 64, 64)
+
+
+def test_too_small_a_centre_is_explained() -> None:
+    mask = np.random.RandomState(0).uniform(size=(2, 64, 64)) < 0.3
+    mask[:, 31:34, 31:34] = True
+    with pytest.raises(DataError, match=r"a.h5: no coil sensitivity maps: the calibration region has"):
+        with_maps(scan(coil_kspace(1) * torch.from_numpy(mask)[:, None], mask=mask), Config())
+    assert with_maps(scan(coil_kspace(1)), load_config(None, [*SETTINGS, "coil_maps=walsh"])).maps is not None
+
+
+def test_cascades_reduce_the_residual_and_leave_the_truth_alone() -> None:
+    truth = torch.from_numpy(blob_images(3, 2))
+    encoding = Encoding(LINES.expand(2, 64, 64), MAPS.expand(2, 4, 64, 64))
+    measured = encoding(truth)
+    zero_filled = encoding.H(measured)
+    network = Unrolled([torch.nn.Identity()], 30)
+    with torch.no_grad():
+        after = channels_to_complex(network(complex_to_channels(zero_filled), encoding))
+
+    def residual(image: torch.Tensor) -> float:
+        return float((encoding(image) - measured).abs().square().sum())
+
+    assert residual(after) < 0.05 * residual(zero_filled)
+    assert float((after - truth).abs().mean()) < 0.7 * float((zero_filled - truth).abs().mean())
+
+
+def test_consistency_keeps_what_no_coil_has_measured() -> None:
+    truth = torch.from_numpy(blob_images(4, 1))
+    encoding = Encoding(LINES[None], MAPS[None])
+    wrong = truth * 0.5
+    hard = consistent(encoding, wrong, encoding(truth), 1.0)
+    assert float((encoding(hard - truth)).abs().max()) < 0.02 * float(encoding(truth).abs().max())
+    soft = consistent(encoding, wrong, encoding(truth), torch.tensor([[[0.5]]]))
+    errors = [float((image - truth).abs().mean()) for image in (wrong, soft, hard)]
+    assert errors[0] > errors[1] > errors[2]
+
+
+def test_trust_weighs_the_images_error_against_the_noise() -> None:
+    random = torch.Generator().manual_seed(0)
+    truth = torch.from_numpy(blob_images(5, 2)) * 0  # nothing but noise, so that its estimate is right
+    mask = torch.rand(2, 64, 64, generator=random) < 0.5
+    encoding = Encoding(mask)
+    noise = 0.1 * torch.randn(2, 64, 64, dtype=torch.complex64, generator=random) * 2**0.5
+    measured = encoding(truth) + noise * mask
+    off = torch.zeros(2, 64, 64, dtype=torch.complex64)
+    off[1, 32, 32] = 0.3 * 64  # its spectrum has magnitude 0.3 everywhere
+    weights = trust(off, measured, encoding).flatten()
+    assert weights[0] < 0.15  # all that differs is noise: measured samples deserve no trust
+    assert float(weights[1]) == pytest.approx(0.09 / (0.09 + 0.02), abs=0.05)
+
+
+def test_a_batch_of_several_coils(tmp_path: Path) -> None:
+    heads = write_heads(tmp_path, range(2), 2, 64, coils=3)
+    config = load_config(None, [*SETTINGS, "batch_size=2"])
+    data = read_training_data([heads[0]], [heads[1]], config, "unpaired")
+    batch = Batches(data, config, "unpaired").batch(0)
+    assert batch.measured is not None
+    assert batch.measured.shape == (2, 3, 64, 64)
+    x = channels_to_complex(batch.x)
+    torch.testing.assert_close(x, batch.encoding_x.H(batch.measured), atol=1e-5, rtol=1e-4)
+    assert not batch.measured[:, 0][~batch.encoding_x.mask].abs().max() > 1e-5
+
+    class Zero:
+        def to_full(self, image: torch.Tensor, encoding: Encoding) -> torch.Tensor:
+            return torch.zeros_like(image)
+
+    step = Pass(Zero(), batch)  # type: ignore[arg-type]
+    torch.testing.assert_close(step.sampled_difference_x(), batch.measured)
+    image, kept, weight = step.drawn.split()
+    torch.testing.assert_close(channels_to_complex(image), kept.H(batch.measured), atol=1e-5, rtol=1e-4)
+    assert not (weight[kept.mask] > 0).any()
+    turned, encoding = step.drawn.turned(batch.x)
+    assert encoding.maps is not None
+    norm = encoding.maps.abs().square().sum(1)
+    assert turned.shape == batch.x.shape
+    assert float(norm.max()) == pytest.approx(1, abs=1e-4)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_trains_and_reconstructs(tmp_path: Path, method: str) -> None:
+    heads = write_heads(tmp_path / "heads", range(3), 2, 64, coils=3)
+    few = ["steps=4", "iterations=3", "code_size=4", "extractor_depth=3", "gate=open"]
+    config = load_config(None, [*SETTINGS, *few], method=method)
+    run = train(config, [heads[0]], [heads[1]], tmp_path / "run")
+    metrics = evaluate([run], [heads[2]], tmp_path / "out")
+    assert all(np.isfinite(values["psnr"]["mean"]) for values in metrics["methods"].values())
+
+
+def test_joint_beats_zero_filling_and_files_are_reconstructed(tmp_path: Path, run_cli) -> None:  # type: ignore[no-untyped-def]
+    heads = write_heads(tmp_path / "heads", range(3), 3, 64, coils=4)
+    config = load_config(None, [*SETTINGS, "steps=60"], method="joint")
+    run = train(config, [heads[0]], [heads[1]], tmp_path / "run")
+    scores = evaluate([run], [heads[2]], tmp_path / "out")["methods"]
+    assert scores["joint"]["psnr"]["mean"] > scores["zero-filled"]["psnr"]["mean"] + 0.5
+    kspace = np.load(heads[2])
+    np.save(tmp_path / "scan.npy", kspace * LINES.numpy())
+    code, out, _ = run_cli("reconstruct", run, tmp_path / "scan.npy", "--out", tmp_path / "images", "--adapt", 10)
+    assert code == 0, out
+    image = np.load(tmp_path / "images" / "scan.npy")
+    made = with_maps(read_scan(tmp_path / "scan.npy", config), config)
+    direct = Reconstructor.load(run)(made.kspace, made.mask, made.maps)
+    assert image.shape == direct.shape == (3, 64, 64)
+    truth = np.sqrt((np.abs(np.fft.ifft2(kspace, norm="ortho")) ** 2).sum(1))
+    assert np.abs(image).max() == pytest.approx(truth.max(), rel=0.3)  # in the scan's own units
