@@ -343,7 +343,8 @@ def _bad_series(folder: Path) -> dict[str, tuple[Path, str]]:
         "turned": (edited("turned", ImageOrientationPatient=[1, 0, 0, 0, 1, 0]), "ImageOrientationPatient differs"),
         "spacing": (edited("spacing", PixelSpacing=[2, 2]), "PixelSpacing differs"),
         "words": (edited("words", ImagePositionPatient=[1, 2]), "ImagePositionPatient is .*expected 3 finite"),
-        "grid": (series("grid", ImageOrientationPatient=[1, 0, 0, 1, 0, 0]), "are not a grid"),
+        "grid": (series("grid", ImageOrientationPatient=[1, 0, 0, 1, 0, 0]), "expected perpendicular unit vectors"),
+        "zero": (series("zero", PixelSpacing=[0, 1]), "PixelSpacing is .*expected positive numbers"),
         "colour": (series("colour", SamplesPerPixel=3, PhotometricInterpretation="RGB"), "found colours"),
         "phase": (series("phase", ImageType=["ORIGINAL", "PRIMARY", "P"]), "found a phase"),
         "mosaic": (series("mosaic", ImageType=["ORIGINAL", "PRIMARY", "M", "MOSAIC"]), "a mosaic"),
@@ -379,6 +380,20 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
         read_scan(series, Config())
 
 
+def test_a_damaged_byte_never_ends_in_another_error(tmp_path: Path) -> None:
+    series = make_series(tmp_path / "series", counts(2, 5, 4), RescaleSlope="2")
+    file = series / "001.dcm"
+    content, messages = file.read_bytes(), []
+    for place, value in zip(range(132, len(content), 3), np.random.RandomState(0).bytes(len(content)), strict=False):
+        file.write_bytes(content[:place] + bytes([value]) + content[place + 1 :])
+        try:
+            read_scan(series, Config())
+        except DataError as error:
+            messages.append(str(error))
+    assert len(messages) > 50
+    assert all(message.isprintable() for message in messages)
+
+
 def test_a_small_nifti_file_that_claims_much_is_refused(tmp_path: Path) -> None:
     header = nibabel.Nifti1Header()
     header.set_data_shape((30000, 30000, 30000))
@@ -405,7 +420,7 @@ def test_without_pydicom_the_message_says_what_to_install(tmp_path: Path, monkey
 
 def test_a_dicom_series_is_valid_and_says_what_it_is(tmp_path: Path) -> None:
     tags = {"ScanningSequence": ["GR", "IR"], "SequenceVariant": "SK", "RepetitionTime": "8.5", "EchoTrainLength": 1}
-    tags |= {"InversionTime": "900", "MRAcquisitionType": "3D", "SeriesNumber": 4, "AcquisitionMatrix": [0, 9, 6, 0]}
+    tags |= {"InversionTime": "900", "MRAcquisitionType": "3D", "SeriesNumber": 4, "FlipAngle": "12.5"}
     series = make_series(tmp_path / "series", counts(), **tags, StudyInstanceUID="1.2.99", PatientPosition="HFS")
     scan = read_scan(series, Config())
     for source in (scan, scan_of(landmark((2, 9, 7), (1, 2, 1)), oblique(1, 2, 3)), scan_of(blob_images(0))):
@@ -413,7 +428,7 @@ def test_a_dicom_series_is_valid_and_says_what_it_is(tmp_path: Path) -> None:
         for file in folder.iterdir():
             assert dicom_errors(file) == []
     written = pydicom.dcmread(tmp_path / "series" / "out" / "series" / "0001.dcm")
-    for name in ("ScanningSequence", "RepetitionTime", "InversionTime", "AcquisitionMatrix", "PatientPosition"):
+    for name in ("ScanningSequence", "RepetitionTime", "InversionTime", "FlipAngle", "PatientPosition"):
         assert written[name].value == pydicom.dcmread(series / "001.dcm")[name].value
     assert written.ImageType == ["DERIVED", "PRIMARY", "OTHER", "AI_RECON"]
     assert (written.SeriesNumber, written.BurnedInAnnotation, written.PatientID) == (904, "NO", "ANONYMOUS")

@@ -22,6 +22,11 @@ CLASSIC, ENHANCED = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"  
 DIRECTORY = "1.2.840.10008.1.3.10"  # the index of a disc, not an image
 NOT_MAGNITUDE = {"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"}  # third value of ImageType
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's patient coordinates to RAS+, and back
+# The attributes of a slice's place: name, the group that holds it in enhanced files, length.
+POSITION = ("ImagePositionPatient", "PlanePositionSequence", 3)
+ORIENTATION = ("ImageOrientationPatient", "PlaneOrientationSequence", 6)
+SPACING = ("PixelSpacing", "PixelMeasuresSequence", 2)
+SHARED = (ORIENTATION, SPACING)  # the same for all slices of a series
 TOLERANCE = 0.05  # of the distance of slices, in their positions
 
 
@@ -121,8 +126,9 @@ def _header(file: Path) -> Any | None:
         if meta.MediaStorageSOPClassUID == DIRECTORY:
             return None
         if meta.MediaStorageSOPClassUID not in (CLASSIC, ENHANCED):
-            found = meta.MediaStorageSOPClassUID.name
-            raise DataError(f"{file}: found '{found}', expected MR Image Storage or Enhanced MR Image Storage")
+            kind = meta.MediaStorageSOPClassUID
+            found = "an unknown kind of object" if kind.name == kind else f"'{kind.name}'"
+            raise DataError(f"{file}: found {found}, expected MR Image Storage or Enhanced MR Image Storage")
         syntax = meta.TransferSyntaxUID
         if syntax.is_deflated or (syntax.is_compressed and not pydicom.pixels.get_decoder(syntax).is_available):
             raise DataError(
@@ -165,7 +171,7 @@ def _check_one_series(path: Path, frames: list[_Frame]) -> None:
     if len(series) > 1:
         raise DataError(f"{path}: holds {len(series)} series; expected one series a folder")
     for frame in frames:
-        for name, group, length in GEOMETRY:
+        for name, group, length in SHARED:
             own, other = (np.array(f.vector(name, group, length), dtype=float) for f in (frame, first))
             if own.shape != other.shape or not np.allclose(own, other, atol=1e-4, equal_nan=True):
                 raise DataError(f"{frame.file}: {name} differs from {first.file.name}; expected parallel, equal slices")
@@ -176,12 +182,6 @@ def _check_one_series(path: Path, frames: list[_Frame]) -> None:
             )
 
 
-POSITION = ("ImagePositionPatient", "PlanePositionSequence", 3)
-ORIENTATION = ("ImageOrientationPatient", "PlaneOrientationSequence", 6)
-SPACING = ("PixelSpacing", "PixelMeasuresSequence", 2)
-GEOMETRY = (ORIENTATION, SPACING)
-
-
 def _sorted(path: Path, frames: list[_Frame]) -> tuple[list[_Frame], np.ndarray | None]:
     """Frames along the normal of their slices, and (row, column, slice) to RAS+ in mm.
 
@@ -190,14 +190,18 @@ def _sorted(path: Path, frames: list[_Frame]) -> tuple[list[_Frame], np.ndarray 
     """
     orientation, spacing = frames[0].vector(*ORIENTATION), frames[0].vector(*SPACING)
     found = [frame.vector(*POSITION) for frame in frames]
+    if spacing is not None and not (spacing > 0).all():
+        raise DataError(f"{path}: PixelSpacing is {spacing.tolist()}, expected positive numbers")
     if orientation is None or spacing is None or any(position is None for position in found):
         if len(frames) > 1:
             raise DataError(f"{path}: {len(frames)} slices without position, orientation or spacing; cannot sort them")
         return frames, None
     along_row, along_column = orientation[:3], orientation[3:]
     normal = np.cross(along_row, along_column)
-    if abs(np.linalg.norm(normal) - 1) > 1e-3 or not (spacing > 0).all():
-        raise DataError(f"{path}: orientation {orientation.tolist()} and spacing {spacing.tolist()} are not a grid")
+    if abs(np.linalg.norm(normal) - 1) > 1e-3:
+        raise DataError(
+            f"{path}: ImageOrientationPatient is {orientation.tolist()}, expected perpendicular unit vectors"
+        )
     positions = np.stack([np.asarray(position) for position in found])
     order = np.argsort(positions @ normal, kind="stable")
     positions = positions[order]
@@ -271,7 +275,8 @@ def dicom_subject(path: Path) -> str:
     """
     for file in _files(path):
         if header := _header(file):
-            return _subject(path, header)
+            with _reading(file):
+                return _subject(path, header)
     raise DataError(f"{path}: holds no DICOM image")
 
 
@@ -300,8 +305,8 @@ def read_dicom(path: Path, config: Config) -> Scan:
     with _reading(path):
         _check_one_series(path, frames)
         frames, affine = _sorted(path, frames)
-        spacing, tags = frames[0].vector(*SPACING), technical_tags(frames[0].header)
+        header = frames[0].header
+        spacing, tags, subject = frames[0].vector(*SPACING), technical_tags(header), _subject(path, header)
     images = _pixels(frames)
-    header = frames[0].header
     rows, columns = (1.0, 1.0) if spacing is None else (float(spacing[0]), float(spacing[1]))
-    return image_scan(path, _subject(path, header), images, (rows, columns), affine, config, dicom=tags)
+    return image_scan(path, subject, images, (rows, columns), affine, config, dicom=tags)
