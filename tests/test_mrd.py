@@ -361,8 +361,31 @@ def test_other_tables_are_refused(tmp_path: Path) -> None:
         read_scan(tmp_path / "a.h5", Config())
     with h5py.File(tmp_path / "b.h5", "w") as file:
         file["x/xml"], file["x/data"] = np.ones(1), np.ones(3)
-    with pytest.raises(DataError, match="'xml' has type float64 and shape"):
+    with pytest.raises(DataError, match="'x/xml' has type float64 and shape"):
         read_scan(tmp_path / "b.h5", Config())
+
+
+def test_claims_of_many_readouts_or_texts_are_refused_before_they_are_read(tmp_path: Path) -> None:
+    path = write_mrd(tmp_path / "a.h5", header(SIZE), lines_of(random_kspace(1, 16, 12)))
+    with h5py.File(path, "a") as file:
+        file["dataset/data"].resize((10_000_000,))
+    with pytest.raises(DataError, match="claims 10000000 readouts in"):
+        read_scan(path, Config())
+    with h5py.File(path, "a") as file:
+        del file["dataset/xml"]
+        file["dataset"].create_dataset("xml", (10_000_000,), h5py.string_dtype(), chunks=(1000,))
+    with pytest.raises(DataError, match="expected a text"):
+        read_scan(path, Config())
+
+
+def test_heads_of_other_types_are_refused(tmp_path: Path) -> None:
+    table = np.zeros(3, [("head", [("flags", "<u8")]), ("data", h5py.vlen_dtype("<f4"))])
+    table["data"][:] = [np.zeros(0, np.float32)] * 3
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        file["x/xml"] = header(SIZE)
+        file.create_dataset("x/data", data=table)
+    with pytest.raises(DataError, match="heads that are not ISMRMRD's"):
+        read_scan(tmp_path / "a.h5", Config())
 
 
 # Measurements and subjects

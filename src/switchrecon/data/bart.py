@@ -77,8 +77,8 @@ def read_bart(path: Path, config: Config) -> Scan:
         raise DataError(f"{numbers}: cannot be read ({error.strerror})") from error
     kept = (sizes[SLICE], sizes[COIL], sizes[PHASE], sizes[READ])  # column-major: the last is the fastest
     kspace = np.ascontiguousarray(flat.reshape(kept).swapaxes(-1, -2)).astype(np.complex64, copy=False)
-    check_not_empty(numbers, kspace)
     check_finite(numbers, "k-space", kspace)
+    check_not_empty(numbers, kspace)
     mask = inferred_masks(kspace)
     return Scan(numbers, numbers.stem, kspace[:, 0] if kspace.shape[1] == 1 else kspace, mask)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from switchrecon.config import Config
 from switchrecon.data.encoding import Encoding, crop_field, nearest_samples, parse_header
-from switchrecon.data.hdf5 import open_hdf5, read_dataset
+from switchrecon.data.hdf5 import open_hdf5, read_dataset, read_text
 from switchrecon.data.scan import Scan, check_finite, check_not_empty, inferred_masks
 from switchrecon.data.write import NOTE, atomic_file
 from switchrecon.errors import DataError
@@ -47,11 +47,11 @@ def fastmri_subject(path: Path) -> str:
         return _subject(path, file)
 
 
-def _encoding(path: Path, stored: np.ndarray | None) -> Encoding | None:
+def _encoding(path: Path, header: str | bytes | None) -> Encoding | None:
     """What the header says of the encoding; None where the file has no header, or it says nothing."""
-    if stored is None or stored.size != 1:
+    if header is None:
         return None
-    encodings = parse_header(path, stored.reshape(-1)[0]).encodings
+    encodings = parse_header(path, header).encodings
     return encodings[0] if encodings else None
 
 
@@ -92,7 +92,7 @@ def read_fastmri(path: Path, config: Config) -> Scan:
         kspace, stored = read_dataset(path, file, "kspace"), read_dataset(path, file, "mask")
         if kspace is None:
             raise DataError(f"{path}: no dataset 'kspace'; found {', '.join(sorted(file)) or 'nothing'}")
-        encoding = _encoding(path, read_dataset(path, file, "ismrmrd_header"))
+        encoding = _encoding(path, read_text(path, file, "ismrmrd_header"))
         subject = _subject(path, file)
     if not np.iscomplexobj(kspace):
         raise DataError(f"{path}: dataset 'kspace' has type {kspace.dtype}, expected complex numbers")
@@ -101,8 +101,8 @@ def read_fastmri(path: Path, config: Config) -> Scan:
             f"{path}: dataset 'kspace' has shape {kspace.shape}, expected (slices, H, W) or (slices, coils, H, W)"
         )
     kspace = kspace.astype(np.complex64)
-    check_not_empty(path, kspace)
     check_finite(path, "dataset 'kspace'", kspace)
+    check_not_empty(path, kspace)
     if kspace.ndim == 4 and kspace.shape[1] == 1:
         kspace = kspace[:, 0]
     slices, (height, width) = len(kspace), kspace.shape[-2:]

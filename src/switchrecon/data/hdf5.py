@@ -62,3 +62,20 @@ def read_dataset(path: Path, file: h5py.File, name: str) -> np.ndarray | None:
     """The whole of a dataset; see :func:`find_dataset`."""
     dataset = find_dataset(path, file, name)
     return None if dataset is None else np.asarray(dataset[()])
+
+
+def read_text(path: Path, file: h5py.File, name: str) -> str | bytes | None:
+    """The one text that a dataset holds; see :func:`find_dataset`.
+
+    Raises
+    ------
+    DataError
+        Also for other numbers of texts, which are not read, and for what is not text.
+    """
+    dataset = find_dataset(path, file, name)
+    if dataset is None:
+        return None
+    value = np.asarray(dataset[()]).reshape(-1)[0] if dataset.size == 1 else None
+    if not isinstance(value, str | bytes):
+        raise DataError(f"{path}: dataset '{name}' has type {dataset.dtype} and shape {dataset.shape}; expected a text")
+    return value

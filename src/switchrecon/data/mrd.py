@@ -10,7 +10,7 @@ import numpy as np
 
 from switchrecon.config import Config
 from switchrecon.data.encoding import Header, parse_header
-from switchrecon.data.hdf5 import find_dataset, open_hdf5, read_dataset
+from switchrecon.data.hdf5 import find_dataset, open_hdf5, read_text
 from switchrecon.data.limits import check_size, largest_array
 from switchrecon.data.orientation import affine_of, slice_order
 from switchrecon.data.readouts import (
@@ -26,6 +26,7 @@ from switchrecon.data.scan import Scan, check_finite, check_not_empty
 from switchrecon.errors import DataError
 
 FEWEST_ROWS = 16
+COMPRESSION = 1032  # the most that HDF5's deflate filter can reach
 
 
 def measurements(file: h5py.File) -> list[str]:
@@ -40,12 +41,9 @@ def measurements(file: h5py.File) -> list[str]:
 
 
 def _header(path: Path, file: h5py.File, group: str) -> Header:
-    stored = read_dataset(path, file, f"{group}xml")
-    assert stored is not None
-    values = stored.reshape(-1)
-    if len(values) != 1 or not isinstance(values[0], str | bytes):
-        raise DataError(f"{path}: dataset 'xml' has type {stored.dtype} and shape {stored.shape}; expected one text")
-    return parse_header(path, values[0])
+    text = read_text(path, file, f"{group}xml")
+    assert text is not None
+    return parse_header(path, text)
 
 
 def _blocks(path: Path, dataset: h5py.Dataset) -> Iterator[np.ndarray]:
@@ -63,6 +61,21 @@ def _blocks(path: Path, dataset: h5py.Dataset) -> Iterator[np.ndarray]:
         yield block
 
 
+def _heads(path: Path, stored: np.ndarray) -> np.ndarray:
+    """The fields that are needed, in types that are known: a file may declare any."""
+    head = np.zeros(len(stored), HEAD)
+    try:
+        with np.errstate(all="ignore"):
+            for name in HEAD.names or ():
+                if name != "idx":
+                    head[name] = stored[name]
+            for name in HEAD["idx"].names or ():
+                head["idx"][name] = stored["idx"][name]
+    except (ValueError, TypeError, IndexError) as error:
+        raise DataError(f"{path}: dataset 'data' has heads that are not ISMRMRD's ({error})") from None
+    return head
+
+
 def read_readouts(path: Path, file: h5py.File, group: str) -> Readouts:
     """All readouts of a measurement, whose path inside the file is ``group``.
 
@@ -74,13 +87,15 @@ def read_readouts(path: Path, file: h5py.File, group: str) -> Readouts:
     dataset = find_dataset(path, file, f"{group}data")
     assert dataset is not None
     names = dataset.dtype.names or ()
-    heads = dataset.dtype["head"].names if "head" in names else None
     samples = h5py.check_vlen_dtype(dataset.dtype["data"]) if "data" in names else None
-    if dataset.ndim != 1 or not set(HEAD.names or ()) <= set(heads or ()) or samples != np.dtype("<f4"):
+    if dataset.ndim != 1 or "head" not in names or samples != np.dtype("<f4"):
         raise DataError(f"{path}: dataset 'data' of shape {dataset.shape} does not hold ISMRMRD readouts")
     if not len(dataset):
         raise DataError(f"{path}: no readout at all; expected those of a scan")
-    head = dataset.fields("head")[()]
+    stored = dataset.id.get_storage_size()
+    if len(dataset) * dataset.dtype.itemsize > COMPRESSION * stored:
+        raise DataError(f"{path}: dataset 'data' claims {len(dataset)} readouts in {stored} bytes; the file is damaged")
+    head = _heads(path, dataset.fields("head")[()])
     claimed = head["number_of_samples"].astype(np.int64) * head["active_channels"]
     check_size(path, "readouts", (int(claimed.sum()),), 8)
     readouts = Readouts(head, np.concatenate(list(_blocks(path, dataset))))
@@ -137,7 +152,8 @@ def _noise(path: Path, readouts: Readouts, rows: np.ndarray, coils: int) -> np.n
 def _noise_scale(head: np.ndarray, noise: np.ndarray, imaging: np.ndarray, bandwidth: float) -> float:
     """Variance of an imaging sample's noise over that of the noise scan: dwell times' ratio over the bandwidth."""
     noise_dwell, dwell = (float(head["sample_time_us"][rows[0]]) for rows in (noise, imaging))
-    return noise_dwell / dwell / bandwidth if noise_dwell > 0 and dwell > 0 else 1.0
+    known = 0 < noise_dwell < np.inf and 0 < dwell < np.inf
+    return noise_dwell / dwell / bandwidth if known else 1.0
 
 
 def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[str, Any]) -> Scan:
@@ -168,8 +184,8 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[
     heads = head[found.first[order]]
     spread = (order[:, None] * found.partitions + np.arange(found.partitions)).reshape(-1)
     kspace, measured = found.kspace[spread], found.measured[spread]
-    check_not_empty(path, kspace)
     check_finite(path, "k-space", kspace)
+    check_not_empty(path, kspace)
     noise = _noise(path, readouts, noise_rows, kspace.shape[1])
     affine = affine_of(heads, found)
     names, counts = np.unique(kinds.astype(str), return_counts=True)

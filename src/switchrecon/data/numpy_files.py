@@ -90,10 +90,10 @@ def read_numpy(path: Path, config: Config) -> Scan:
         )
     single = array.ndim == 2
     array = array[None] if single else array
-    check_not_empty(path, array)
-    with np.errstate(over="ignore"):  # too large becomes infinite, and is refused
+    with np.errstate(over="ignore", invalid="ignore"):  # too large becomes infinite, and is refused
         array = array.astype(np.complex64 if complex_numbers else np.float32)
     check_finite(path, "the array", array)
+    check_not_empty(path, array)
     geometry = {"single": single}
     if not complex_numbers:
         kspace = synthetic_kspace(array, config, path.name)

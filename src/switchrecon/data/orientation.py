@@ -68,4 +68,4 @@ def affine_of(heads: np.ndarray, sorted_kspace: Sorted) -> np.ndarray | None:
     affine = np.eye(4)
     affine[:3, :3] = columns
     affine[:3, 3] = position[0] - columns @ (height // 2, width // 2, sorted_kspace.partitions // 2)
-    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    return np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine if np.isfinite(affine).all() else None
