@@ -20,7 +20,6 @@ from switchrecon.errors import RunError
 from switchrecon.methods import Method
 from switchrecon.players import Players
 
-
 LOCK = ".lock"
 
 

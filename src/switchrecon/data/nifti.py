@@ -1,6 +1,8 @@
 """NIfTI volumes: magnitude images with geometry. IXI and BIDS file names are understood."""
 
+import gzip
 import re
+import struct
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +10,12 @@ import nibabel
 import numpy as np
 
 from switchrecon.config import Config
+from switchrecon.data.limits import check_size
 from switchrecon.data.scan import Scan, check_finite, check_not_empty, synthetic_kspace
 from switchrecon.data.write import atomic_file
 from switchrecon.errors import DataError
 
+MOST_HEADER = 1 << 24  # bytes before the data, extensions included
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # in RAS+ orientation
 # The subject is taken from the start of the name alone, so that a derived file keeps its subject.
 IXI = re.compile(r"^(?P<subject>IXI\d{3})(?:-(?P<site>Guys|HH|IOP))?(?:-\d{4}-(?P<contrast>T1|T2|PD|MRA|DTI-\d\d))?")
@@ -51,6 +55,27 @@ def _square(height: int, width: int, spacing: tuple[float, float]) -> tuple[int,
     return max(height, round(field / spacing[0])), max(width, round(field / spacing[1]))
 
 
+def _check_extensions(path: Path) -> None:
+    """Refuse a header whose extensions are said to be huge; they would be read whole, out of few packed bytes.
+
+    Raises
+    ------
+    DataError
+        Naming what was found.
+    """
+    with path.open("rb") as file:
+        start = file.read(540)
+    if start[:2] == b"\x1f\x8b":
+        with gzip.open(path) as unpacked:
+            start = unpacked.read(540)
+    order = "<" if start[:4] in (struct.pack("<i", 348), struct.pack("<i", 540)) else ">"
+    second = struct.unpack(f"{order}i", start[:4])[0] == 540
+    kind, place = ("q", 168) if second else ("f", 108)
+    offset = struct.unpack_from(order + kind, start, place)[0]
+    if not 0 <= offset <= MOST_HEADER:
+        raise DataError(f"{path}: the data are said to begin at byte {offset:g}; expected at most {MOST_HEADER}")
+
+
 def read_nifti(path: Path, config: Config) -> Scan:
     """Read a magnitude volume and compute synthetic k-space of its slices.
 
@@ -62,6 +87,7 @@ def read_nifti(path: Path, config: Config) -> Scan:
         For a file that is damaged, not three-dimensional, complex, or holds NaN, infinity or only zeros.
     """
     try:
+        _check_extensions(path)
         source = nibabel.load(path)
         if not isinstance(source, nibabel.Nifti1Image):
             raise DataError(f"{path}: found a {type(source).__name__}, expected a NIfTI-1 or NIfTI-2 volume")
@@ -73,6 +99,7 @@ def read_nifti(path: Path, config: Config) -> Scan:
             raise DataError(f"{path}: found an array of shape {canonical.shape}, expected a 3-D volume")
         if np.issubdtype(source.get_data_dtype(), np.complexfloating):
             raise DataError(f"{path}: found complex values, expected a magnitude volume")
+        check_size(path, "the volume, as k-space,", shape, np.dtype(np.complex64).itemsize)
         zooms = [float(zoom) for zoom in canonical.header.get_zooms()[:3]]
         if not all(np.isfinite(zooms)):
             raise DataError(f"{path}: found voxel sizes {zooms}, expected finite numbers")

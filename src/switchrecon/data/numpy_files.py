@@ -5,9 +5,12 @@ from pathlib import Path
 import numpy as np
 
 from switchrecon.config import Config
+from switchrecon.data.limits import check_size
 from switchrecon.data.scan import Scan, check_finite, check_not_empty, inferred_masks, synthetic_kspace
 from switchrecon.data.write import atomic_file
 from switchrecon.errors import DataError
+
+MOST_HEADER = 1 << 16  # bytes
 
 
 def read_numpy(path: Path, config: Config) -> Scan:
@@ -21,7 +24,14 @@ def read_numpy(path: Path, config: Config) -> Scan:
         For a damaged file, pickled objects, a wrong number of dimensions, NaN, infinity or only zeros.
     """
     try:
-        array = np.load(path, allow_pickle=False)
+        with path.open("rb") as file:
+            start = file.read(12)
+        if start[6:7] > b"\x01" and int.from_bytes(start[8:12], "little") > MOST_HEADER:
+            raise DataError(f"{path}: its header claims {int.from_bytes(start[8:12], 'little')} bytes; expected few")
+        # Mapped, so that a size that the file does not have is refused before memory is taken for it.
+        array = np.load(path, allow_pickle=False, mmap_mode="r")
+    except DataError:
+        raise
     except Exception as error:  # numpy raises several kinds for damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: not a readable .npy array ({reason})") from error
@@ -29,6 +39,7 @@ def read_numpy(path: Path, config: Config) -> Scan:
         raise DataError(f"{path}: found {getattr(array, 'dtype', type(array).__name__)}, expected numbers")
     if array.ndim not in (2, 3):
         raise DataError(f"{path}: found an array of shape {array.shape}, expected (slices, H, W) or (H, W)")
+    check_size(path, "the array, as k-space,", array.shape, np.dtype(np.complex64).itemsize)
     single = array.ndim == 2
     array = array[None] if single else array
     check_not_empty(path, array)
