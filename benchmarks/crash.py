@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/crash.py [--trainings 20] [--saves 50] [--seed 0] [--out runs/crash.json]
 
-Moments are drawn from the seed: some milliseconds after the start, between two updates of a step, or inside a save, with a
-part of a file on disk or just before or after it gets its name. Each training is a process of its own.
+Moments are drawn from the seed: some milliseconds after the start, between two updates of a step, or inside a save:
+a part of a file is on disk, or it is just before or after it gets its name. Each training is a process of its own.
 """
 
 import argparse

@@ -170,7 +170,9 @@ def test_a_finished_run_is_not_resumed_with_other_scans(
 @pytest.mark.parametrize("moment", ["write", "replace"])
 def test_a_file_is_complete_or_absent_whenever_the_process_dies(tmp_path: Path, moment: str) -> None:
     target = tmp_path / "images" / "out.npy"
-    child = os.fork()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # pytest's own threads do not matter to the child
+        child = os.fork()
     if child == 0:
         with atomic_file(target) as temporary:
             temporary.write_bytes(b"x" * 1000)

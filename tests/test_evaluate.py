@@ -94,8 +94,8 @@ def test_several_runs_share_one_table(trained: Trained, tmp_path: Path, make_sca
 def test_what_is_refused_writes_nothing(trained: Trained, tmp_path: Path, make_scan: MakeScan) -> None:
     lines = np.arange(64) % 3 == 0
     cases = [
-        (make_scan("test", 1), "subject 'subject1' was used to train"),
-        (make_scan("test", 2), "subject 'subject2' was used to train"),
+        (make_scan("test", 1), "subject1.npy: its subject was used to train"),
+        (make_scan("test", 2), "subject2.npy: its subject was used to train"),
         (make_scan("test", 7, mask=lines), "a reference must be fully sampled"),
         (tmp_path / "absent", "no such file or folder"),
     ]

@@ -28,6 +28,7 @@ from switchrecon.lpips import find_weights
 from switchrecon.methods import find_method
 from switchrecon.recipe import Recipe, parse_recipe
 from switchrecon.train import train
+from switchrecon.yaml_text import load_yaml
 
 PLAN = "crossval.yaml"
 Scans = dict[str, list[Path]]  # by subject
@@ -120,7 +121,7 @@ def read_plan(out: Path) -> Grid:
     """
     file = out / PLAN
     try:
-        plan = yaml.safe_load(file.read_text(encoding="utf-8"))
+        plan = load_yaml(file.read_text(encoding="utf-8"))
         recipe, data = parse_recipe(plan["recipe"], str(file)), Path(plan["data"])
     except FileNotFoundError:
         raise RunError(f"{out}: holds no cross-validation; start one with --config RECIPE") from None

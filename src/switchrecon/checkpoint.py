@@ -10,11 +10,13 @@ from safetensors import safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
+from switchrecon.data.limits import check_file
 from switchrecon.data.write import atomic_file, write_text
 from switchrecon.errors import RunError
 
 KEPT = 2
 FORMAT = 2
+MOST_JSON = 1 << 24  # bytes of what stands beside the tensors
 
 
 def sha256(content: bytes) -> str:
@@ -59,6 +61,8 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], descrip
 
 def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     try:
+        check_file(file, MOST_JSON)
+        check_file(file.with_suffix(".safetensors"))
         description = json.loads(file.read_text(encoding="utf-8"))
         seal = description.pop("seal")
         content = file.with_suffix(".safetensors").read_bytes()
@@ -116,6 +120,11 @@ def load_model(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not file.is_file():
         raise RunError(f"{file}: no trained model here; expected a run folder with model.safetensors")
     try:
+        check_file(file)
+        with file.open("rb") as opened:
+            header = int.from_bytes(opened.read(8), "little")
+        if header > MOST_JSON:
+            raise RunError(f"its header claims {header} bytes; expected at most {MOST_JSON}")
         with safe_open(file, framework="pt") as opened:
             card = json.loads((opened.metadata() or {})["switchrecon"])
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118

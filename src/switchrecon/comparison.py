@@ -62,13 +62,11 @@ def check_unseen(scan: Scan, runs: dict[str, Run]) -> None:
     Raises
     ------
     DataError
-        Naming the file, the subject and the run.
+        Naming the file and the run.
     """
     for run in runs.values():
         if subject_hash(run.card["salt"], scan.subject) in run.card["subjects"]:
-            raise DataError(
-                f"{scan.path}: subject '{scan.subject}' was used to train {run.folder}; choose other references"
-            )
+            raise DataError(f"{scan.path}: its subject was used to train {run.folder}; choose other references")
 
 
 def data_statement(config: Config, runs: dict[str, Run]) -> list[str]:

@@ -8,6 +8,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from switchrecon.errors import ConfigError, nearest
+from switchrecon.yaml_text import load_yaml
 
 MaskKind = Literal[
     "random-2d",
@@ -152,7 +153,14 @@ def _explain(error: ValidationError, source: str) -> str:
     names = [part for part in path if not part.startswith("function-")]
     where = f"setting '{'.'.join(names)}' " if names else ""
     message = first["msg"].removeprefix("Value error, ")
-    return f"{source}: {where}has a wrong value {first['input']!r}: {message}" if names else f"{source}: {message}"
+    return (
+        f"{source}: {where}has a wrong value {_short(first['input'])}: {message}" if where else f"{source}: {message}"
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"
 
 
 def parse_config(values: dict[str, Any], source: str = "settings") -> Config:
@@ -178,7 +186,7 @@ def parse_config(values: dict[str, Any], source: str = "settings") -> Config:
 
 def _read_yaml(file: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = load_yaml(file.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{file}: no such configuration file") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -202,7 +210,7 @@ def _assign(values: dict[str, Any], assignment: str) -> None:
             raise ConfigError(f"--set {assignment!r}: '{parent}' is a single setting and has no '{last}'")
         values = inner
     try:
-        values[last] = yaml.safe_load(text)
+        values[last] = load_yaml(text)
     except yaml.YAMLError:
         values[last] = text
 

@@ -104,7 +104,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         return []
     try:
         return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise RunError(f"{file}: not a readable log ({error})") from error
 
 

@@ -18,6 +18,7 @@ from switchrecon.errors import DataError
 
 ENVIRONMENT = "SWITCHRECON_LPIPS_WEIGHTS"
 CONTENT_SHA256 = "54d05c0a4dc87b92a5d049f1a45bb7a936f4fe477481f89989f1b46a2e24a1fd"
+MOST_BYTES = 1 << 26
 SMALLEST_SIDE = 31
 
 CONVOLUTIONS = (
@@ -67,6 +68,8 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise DataError(f"{path}: no LPIPS weights; 'switchrecon weights lpips' says how to get them")
+    if path.stat().st_size > MOST_BYTES:
+        raise DataError(f"{path}: has {path.stat().st_size} bytes, expected at most {MOST_BYTES}")
     try:
         tensors = load_file(path)
     except Exception as error:

@@ -11,6 +11,7 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 from switchrecon.config import SHARED_SETTINGS, Config, Settings, parse_config
 from switchrecon.errors import ConfigError, nearest
 from switchrecon.methods import METHODS
+from switchrecon.yaml_text import load_yaml
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
 RECIPES = files("switchrecon") / "recipes"
@@ -133,7 +134,7 @@ def load_recipe(name: str) -> Recipe:
             text = (RECIPES / f"{name}.yaml").read_text(encoding="utf-8")
         else:
             raise ConfigError(f"{name}: no such file and no recipe of the package; {nearest(name, recipe_names())}")
-        values = yaml.safe_load(text)
+        values = load_yaml(text)
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise ConfigError(f"{name}: not a readable YAML file ({' '.join(str(error).split())})") from error
     return parse_recipe(values, name)

@@ -17,6 +17,7 @@ from switchrecon import __version__, figures
 from switchrecon.errors import RunError
 from switchrecon.log import read_log
 from switchrecon.page import data_uri, write_page
+from switchrecon.yaml_text import load_yaml
 
 _BEST: Final[dict[str, Callable[..., Any]]] = {"psnr": max, "ssim": max, "nmse": min, "lpips": min}
 _DECIMALS: Final = {"psnr": 2, "ssim": 3, "nmse": 4, "lpips": 3}  # others have four
@@ -91,7 +92,7 @@ def _evaluation(folder: Path) -> dict[str, Any]:
 
 def _run(folder: Path) -> dict[str, Any]:
     with _reading(folder / "config.yaml") as file:
-        config = yaml.safe_load(file.read_text(encoding="utf-8"))
+        config = load_yaml(file.read_text(encoding="utf-8"))
         if not isinstance(config, dict):
             raise ValueError("not a mapping of settings")
     with _reading(folder / "log.jsonl") as file:

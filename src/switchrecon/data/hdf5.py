@@ -1,5 +1,7 @@
 """HDF5 files of other people: only what is stored in the file itself is read."""
 
+import math
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,6 +11,16 @@ import numpy as np
 
 from switchrecon.data.limits import check_size
 from switchrecon.errors import DataError, SwitchreconError
+
+OWN_FILTERS = {
+    h5py.h5z.FILTER_DEFLATE,
+    h5py.h5z.FILTER_SHUFFLE,
+    h5py.h5z.FILTER_FLETCHER32,
+    h5py.h5z.FILTER_LZF,
+}
+BEST_COMPRESSION = 1100  # a little more than deflate can reach
+SPARSE_BYTES = 1 << 26  # smaller datasets may be as empty as they like
+CHECKSUM = 4  # bytes that fletcher32 adds to a chunk
 
 
 @contextmanager
@@ -55,13 +67,57 @@ def find_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset | None:
     if dataset.is_virtual or dataset.external:
         raise DataError(f"{path}: dataset '{name}' lies in other files; expected data stored in the file itself")
     check_size(path, f"dataset '{name}'", dataset.shape or (), dataset.dtype.itemsize)
+    claimed, stored = (dataset.size or 0) * dataset.dtype.itemsize, dataset.id.get_storage_size()
+    if claimed > SPARSE_BYTES and claimed > BEST_COMPRESSION * stored:
+        raise DataError(f"{path}: dataset '{name}' claims {claimed} bytes, but only {stored} are stored")
+    if dataset.chunks is not None:
+        check_size(path, f"a chunk of dataset '{name}'", dataset.chunks, dataset.dtype.itemsize)
+        _check_chunks(path, dataset, name)
     return dataset
 
 
+def _check_chunks(path: Path, dataset: h5py.Dataset, name: str) -> None:
+    """Refuse filters that are not HDF5's own, and chunks that would inflate to more than they may hold.
+
+    HDF5 inflates until the compressed data end, whatever size the chunk is said to have.
+    """
+    plan = dataset.id.get_create_plist()
+    filters = [plan.get_filter(index)[0] for index in range(plan.get_nfilters())]
+    if not set(filters) <= OWN_FILTERS or filters.count(h5py.h5z.FILTER_DEFLATE) > 1:
+        raise DataError(f"{path}: dataset '{name}' has filters {filters}; expected gzip, lzf, shuffle or fletcher32")
+    most = math.prod(dataset.chunks) * dataset.dtype.itemsize + CHECKSUM
+    for index in range(dataset.id.get_num_chunks()):
+        chunk = dataset.id.get_chunk_info(index)
+        skipped = [bool(chunk.filter_mask >> place & 1) for place in range(len(filters))]
+        deflated = h5py.h5z.FILTER_DEFLATE in filters and not skipped[filters.index(h5py.h5z.FILTER_DEFLATE)]
+        # Whatever does not compress is stored as it is, so that no honest chunk is much longer than its content.
+        size = chunk.size if chunk.size > 2 * most else 0
+        if deflated and not size:
+            stored = dataset.id.read_direct_chunk(chunk.chunk_offset)[1]
+            try:
+                size = len(zlib.decompressobj().decompress(stored, most + 1))
+            except zlib.error as error:
+                raise DataError(f"{path}: dataset '{name}' is damaged ({error})") from error
+        if size > most:
+            raise DataError(f"{path}: a chunk of dataset '{name}' holds more than its {most} bytes")
+
+
 def read_dataset(path: Path, file: h5py.File, name: str) -> np.ndarray | None:
-    """The whole of a dataset; see :func:`find_dataset`."""
+    """The whole of a dataset of numbers, or of one text; see :func:`find_dataset`.
+
+    Raises
+    ------
+    DataError
+        As :func:`find_dataset`; also for lists of varying length, references and other objects.
+    """
     dataset = find_dataset(path, file, name)
-    return None if dataset is None else np.asarray(dataset[()])
+    if dataset is None:
+        return None
+    # Many entries of varying length may all point to one large piece of the file.
+    one_text = h5py.check_string_dtype(dataset.dtype) is not None and dataset.size == 1
+    if dataset.dtype.hasobject and not one_text:
+        raise DataError(f"{path}: dataset '{name}' holds objects ({dataset.dtype}), expected numbers")
+    return np.asarray(dataset[()])
 
 
 def read_text(path: Path, file: h5py.File, name: str) -> str | bytes | None:

@@ -25,6 +25,19 @@ def largest_array() -> int:
     return int(text) if text else DEFAULT
 
 
+def check_file(path: Path, most: int | None = None) -> None:
+    """Refuse a file with more bytes than the limit, before it is read whole.
+
+    Raises
+    ------
+    DataError
+        Naming the file and both sizes.
+    """
+    size, limit = path.stat().st_size, most or largest_array()
+    if size > limit:
+        raise DataError(f"{path}: has {size} bytes; expected at most {limit}")
+
+
 def check_size(path: Path, what: str, shape: Sequence[int], itemsize: int) -> None:
     """Refuse an array that is larger than the limit.
 

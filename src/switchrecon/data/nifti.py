@@ -1,5 +1,7 @@
 """NIfTI volumes: magnitude images with geometry."""
 
+import gzip
+import struct
 from pathlib import Path
 
 import nibabel
@@ -13,6 +15,7 @@ from switchrecon.data.scan import Scan, image_scan
 from switchrecon.data.write import NOTE, atomic_file
 from switchrecon.errors import DataError, SwitchreconError
 
+MOST_HEADER = 1 << 24  # bytes before the data, extensions included
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # in RAS+ orientation
 MILLIMETRES = {1: 1e3, 3: 1e-3}  # of the header's code of a unit, where it is not the millimetre
 UNKNOWN = NOTE + "; geometry unknown"
@@ -34,6 +37,27 @@ def _volume_index(shape: tuple[int, ...], axis: int) -> np.ndarray:
     return index
 
 
+def _check_extensions(path: Path) -> None:
+    """Refuse a header whose extensions are said to be huge; they would be read whole, out of few packed bytes.
+
+    Raises
+    ------
+    DataError
+        Naming what was found.
+    """
+    with path.open("rb") as file:
+        start = file.read(540)
+    if start[:2] == b"\x1f\x8b":
+        with gzip.open(path) as unpacked:
+            start = unpacked.read(540)
+    order = "<" if start[:4] in (struct.pack("<i", 348), struct.pack("<i", 540)) else ">"
+    second = struct.unpack(f"{order}i", start[:4])[0] == 540
+    kind, place = ("q", 168) if second else ("f", 108)
+    offset = struct.unpack_from(order + kind, start, place)[0]
+    if not 0 <= offset <= MOST_HEADER:
+        raise DataError(f"{path}: the data are said to begin at byte {offset:g}; expected at most {MOST_HEADER}")
+
+
 def read_nifti(path: Path, config: Config) -> Scan:
     """Read a magnitude volume and compute synthetic k-space of its slices.
 
@@ -46,6 +70,7 @@ def read_nifti(path: Path, config: Config) -> Scan:
         or only zeros.
     """
     try:
+        _check_extensions(path)
         source = nibabel.load(path)
         if not isinstance(source, nibabel.Nifti1Image):
             raise DataError(f"{path}: found a {type(source).__name__}, expected a NIfTI-1 or NIfTI-2 volume")
@@ -56,7 +81,7 @@ def read_nifti(path: Path, config: Config) -> Scan:
             raise DataError(f"{path}: found an array of shape {source.shape}, expected a 3-D volume")
         if np.issubdtype(source.get_data_dtype(), np.complexfloating):
             raise DataError(f"{path}: found complex values, expected a magnitude volume")
-        check_size(path, "the volume", shape, max(4, source.get_data_dtype().itemsize))
+        check_size(path, "the volume, as k-space,", shape, np.dtype(np.complex64).itemsize)
         unit = MILLIMETRES.get(int(source.header["xyzt_units"]) & 7, 1.0)
         canonical = nibabel.as_closest_canonical(source)
         zooms = [float(zoom) * unit for zoom in canonical.header.get_zooms()[:3]]

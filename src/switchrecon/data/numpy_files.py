@@ -12,6 +12,7 @@ from switchrecon.data.scan import Scan, check_finite, check_not_empty, inferred_
 from switchrecon.data.write import atomic_file
 from switchrecon.errors import DataError, SwitchreconError
 
+MOST_HEADER = 1 << 16  # bytes
 HEADERS = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
 
 
@@ -20,8 +21,12 @@ def _array(path: Path, what: str, file: IO[bytes]) -> np.ndarray:
     version, _ = np.lib.format.read_magic(file)
     if version not in HEADERS:
         raise DataError(f"{path}: {what} is of .npy version {version}; expected 1 or 2")
+    length = int.from_bytes(file.read(2 * version), "little")
+    if length > MOST_HEADER:
+        raise DataError(f"{path}: the header of {what} claims {length} bytes; expected at most {MOST_HEADER}")
+    file.seek(np.lib.format.MAGIC_LEN)
     shape, _, kind = HEADERS[version](file)
-    check_size(path, what, shape, kind.itemsize)
+    check_size(path, f"{what}, as k-space,", shape, max(kind.itemsize, np.dtype(np.complex64).itemsize))
     file.seek(0)
     return np.lib.format.read_array(file, allow_pickle=False)
 

@@ -1,0 +1,56 @@
+"""YAML that other people wrote: plain values alone, and no more of them than a person writes."""
+
+from typing import Any
+
+import yaml
+
+MOST_CHARACTERS = 1 << 18
+MOST_LEVELS = 50
+MOST_VALUES = 20_000  # every alias counted as what it stands for
+
+
+class _Loader(yaml.SafeLoader):
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        self.depth += 1
+        if self.depth > MOST_LEVELS:
+            raise yaml.YAMLError("nested too deeply")
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+
+def load_yaml(text: str) -> Any:
+    """Read plain YAML. Aliases may be used, as long as what they expand to stays small.
+
+    Raises
+    ------
+    yaml.YAMLError
+        For text that is no YAML, or too long, nested too deeply, or grows too large.
+    """
+    if len(text) > MOST_CHARACTERS:
+        raise yaml.YAMLError(f"{len(text)} characters; expected at most {MOST_CHARACTERS}")
+    loader = _Loader(text)
+    try:
+        node = loader.get_single_node()
+        if node is None:
+            return None
+        if _values(node, {}) > MOST_VALUES:
+            raise yaml.YAMLError(f"its aliases stand for more than {MOST_VALUES} values")
+        return loader.construct_document(node)
+    finally:
+        loader.dispose()
+
+
+def _values(node: yaml.Node, known: dict[int, float]) -> float:
+    """How many values a node stands for; infinite where it holds itself."""
+    if id(node) not in known:
+        known[id(node)] = float("inf")  # until it is known
+        inside = []
+        if isinstance(node, yaml.SequenceNode):
+            inside = node.value
+        elif isinstance(node, yaml.MappingNode):
+            inside = [part for pair in node.value for part in pair]
+        known[id(node)] = 1 + sum(_values(part, known) for part in inside)
+    return known[id(node)]
