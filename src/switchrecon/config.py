@@ -91,9 +91,9 @@ class Config(Settings):
     output_deviation: float = Field(
         0.005, gt=0
     )  # of G's last weights at the start: tanh begins unsaturated; ISCL: 0.05
-    network: Literal["paper", "unrolled", "total-variation", "wavelet"] = "paper"  # for X to Y; see `players`
+    network: Literal["paper", "unrolled", "total-variation", "wavelet", "sense"] = "paper"  # for X to Y; see `players`
     cascades: int = Field(4, ge=1)  # of the unrolled network, with data consistency between
-    iterations: int = Field(60, ge=1)  # of total variation and wavelets
+    iterations: int = Field(60, ge=1)  # of total variation, wavelets and SENSE
     refiner: Literal["unet", "generator"] = "unet"  # the network of a cascade; generator is the paper's G
     unet_width: int = Field(16, ge=1)  # channels of the U-Net's first level
     cascade_weights: Literal["own", "shared"] = "own"

@@ -163,6 +163,7 @@ SIMULATED = replace(SUPERVISED, pairing="simulated")
 # RAdam is slow at first: these move the logarithm of the one weight by several units.
 TUNING = MappingProxyType({"steps": 100, "learning_rate": 1.0})
 TOTAL_VARIATION = replace(SIMULATED, settings={"network": "total-variation", **TUNING})
+SENSE = replace(SIMULATED, settings={"network": "sense", **TUNING})
 WAVELET = replace(SIMULATED, settings={"network": "wavelet", **TUNING})
 
 UNROLLED = MappingProxyType({"network": "unrolled"})
@@ -202,6 +203,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "simulated": SIMULATED,
         "total-variation": TOTAL_VARIATION,
         "wavelet": WAVELET,
+        "sense": SENSE,
         "self-supervised": SELF_SUPERVISED,
         "joint": JOINT,
         "joint-adversarial": JOINT_ADVERSARIAL,

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from switchrecon.config import Config
 from switchrecon.errors import ConfigError
-from switchrecon.nets.classical import TotalVariation, Wavelet
+from switchrecon.nets.classical import Sense, TotalVariation, Wavelet
 from switchrecon.nets.discriminator import Discriminator
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import CodeGenerator, Generator
@@ -45,6 +45,8 @@ def build_generator(config: Config, adaptive: bool) -> nn.Module:
         return TotalVariation(config.iterations)
     if config.network == "wavelet":
         return Wavelet(config.iterations)
+    if config.network == "sense":
+        return Sense(config.iterations)
     if adaptive and (config.refiner, config.cascade_weights) != ("generator", "shared"):
         raise ConfigError(
             "cascades of a generator with AdaIN, which also undersamples, need refiner 'generator' and cascade_weights "

@@ -81,7 +81,7 @@ def _ratio(numerator: Tensor, denominator: Tensor, active: Tensor) -> Tensor:
 
 def sense(
     operator: Operator,
-    measured: Tensor,
+    zero_filled: Tensor,
     regularisation: float | Tensor = 0.0,
     *,
     iterations: int = 30,
@@ -93,8 +93,8 @@ def sense(
     ----------
     operator
         A, such as ``Sampling(mask) @ Fourier() @ Sensitivity(maps)``.
-    measured
-        k, complex (..., coils, H, W), zero where nothing was measured.
+    zero_filled
+        Aᴴk, complex (..., H, W), which is all that is needed of k.
     regularisation
         λ ≥ 0; no unit.
     iterations, tolerance
@@ -109,7 +109,7 @@ def sense(
     def normal(image: Tensor) -> Tensor:
         return operator.H(operator(image)) + regularisation * image
 
-    return conjugate_gradient(normal, operator.H(measured), iterations=iterations, tolerance=tolerance)
+    return conjugate_gradient(normal, zero_filled, iterations=iterations, tolerance=tolerance)
 
 
 class Gradient(Operator):
@@ -125,7 +125,7 @@ class Gradient(Operator):
         return down + across
 
 
-def total_variation(operator: Operator, measured: Tensor, weight: float | Tensor, *, iterations: int = 50) -> Tensor:
+def total_variation(operator: Operator, zero_filled: Tensor, weight: float | Tensor, *, iterations: int = 50) -> Tensor:
     """The u that minimises ``½ ‖A u − k‖² + λ Σ √(|∂_y u|² + |∂_x u|²)``, periodic.
 
     By the primal-dual method of Chambolle and Pock (2011). Its proximal step for the data,
@@ -134,8 +134,8 @@ def total_variation(operator: Operator, measured: Tensor, weight: float | Tensor
 
     Parameters
     ----------
-    operator, measured
-        A and k; see :func:`sense`.
+    operator, zero_filled
+        A and Aᴴk; see :func:`sense`.
     weight
         λ > 0, in the units of the image.
     iterations
@@ -146,19 +146,19 @@ def total_variation(operator: Operator, measured: Tensor, weight: float | Tensor
     Tensor
         Complex (..., H, W).
     """
-    gradient, back = Gradient(), operator.H(measured)
-    bound = torch.as_tensor(weight, device=back.device).detach()
-    primal = (STEP * back.detach().abs().amax(PLANE, keepdim=True) / bound).clamp(*STEPS)
+    gradient = Gradient()
+    bound = torch.as_tensor(weight, device=zero_filled.device).detach()
+    primal = (STEP * zero_filled.detach().abs().amax(PLANE, keepdim=True) / bound).clamp(*STEPS)
 
     def normal(image: Tensor) -> Tensor:
         return image + primal * operator.H(operator(image))
 
-    image = ahead = back
+    image = ahead = zero_filled
     dual = torch.zeros_like(gradient(image))
     for _ in range(iterations):
         dual = dual + gradient(ahead) / (8 * primal)
         dual = dual / (torch.linalg.vector_norm(dual, dim=0) / weight).clamp_min(1)
-        right = image - primal * (gradient.H(dual) - back)
+        right = image - primal * (gradient.H(dual) - zero_filled)
         new = conjugate_gradient(normal, right, image, iterations=INNER_ITERATIONS, tolerance=INNER_TOLERANCE)
         ahead, image = 2 * new - image, new
     return image

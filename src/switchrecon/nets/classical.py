@@ -1,4 +1,4 @@
-"""Compressed sensing with one learned number, its regularisation weight: total variation and wavelets.
+"""Reconstructions with one learned number, their regularisation weight: total variation, wavelets and SENSE.
 
 They take the place of a generator, so that training tunes the weight on simulated pairs and evaluation treats them
 like any other method: a learned method should not hide behind an untuned reference.
@@ -10,11 +10,10 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from switchrecon.fourier import fourier, inverse_fourier
 from switchrecon.operators import Encoding
 from switchrecon.scaling import channels_to_complex, complex_to_channels
+from switchrecon.solvers import sense, total_variation
 
-PRIMAL_STEP = 5.0
 START = 0.003  # of the scale of a slice's image
 
 
@@ -55,35 +54,19 @@ class Regularised(nn.Module, ABC):
 
 
 class TotalVariation(Regularised):
-    """R(u) = Σ √(|∂_y u|² + |∂_x u|²), periodic, by the primal-dual method of Chambolle and Pock (2011)."""
+    """R(u) = Σ √(|∂_y u|² + |∂_x u|²), periodic; see :func:`switchrecon.solvers.total_variation`."""
 
     def solve(self, zero_filled: Tensor, encoding: Encoding, weight: Tensor) -> Tensor:
-        """See :class:`Regularised`. Steps with τ σ = 1/8, since ‖∇‖² ≤ 8.
-
-        τ is large because the dual field is as small as λ, and 60 iterations must bring the image to its place.
-        """
-        primal, dual_step = PRIMAL_STEP, 1 / (8 * PRIMAL_STEP)
-        image, measured = zero_filled, fourier(zero_filled)
-        ahead, dual = image, torch.zeros_like(gradient(image))
-        for _ in range(self.iterations):
-            dual = dual + dual_step * gradient(ahead)
-            length = dual.abs().square().sum(0).sqrt()
-            dual = dual / (length / weight).clamp_min(1)
-            moved = fourier(image - primal * gradient_adjoint(dual))
-            new = inverse_fourier(torch.where(encoding.mask, (moved + primal * measured) / (1 + primal), moved))
-            ahead, image = 2 * new - image, new
-        return image
+        """See :class:`Regularised`."""
+        return total_variation(encoding, zero_filled, weight, iterations=self.iterations)
 
 
-def gradient(image: Tensor) -> Tensor:
-    """Periodic forward differences along rows and columns: (..., H, W) → (2, ..., H, W)."""
-    return torch.stack([image.roll(-1, dim) - image for dim in (-2, -1)])
+class Sense(Regularised):
+    """R(u) = ½ ‖u‖², with several coils CG-SENSE; see :func:`switchrecon.solvers.sense`."""
 
-
-def gradient_adjoint(field: Tensor) -> Tensor:
-    """The adjoint of :func:`gradient`: (2, ..., H, W) → (..., H, W)."""
-    parts = [field[place].roll(1, dim) - field[place] for place, dim in enumerate((-2, -1))]
-    return parts[0] + parts[1]
+    def solve(self, zero_filled: Tensor, encoding: Encoding, weight: Tensor) -> Tensor:
+        """See :class:`Regularised`."""
+        return sense(encoding, zero_filled, weight, iterations=self.iterations)
 
 
 class Wavelet(Regularised):
