@@ -154,6 +154,7 @@ def test_the_calibration_region_is_the_full_centre(matrix: tuple[int, int]) -> N
     assert rows >= 0.2 * matrix[0] - 1
     assert columns >= 0.2 * matrix[1] - 1
     assert calibration_region(np.ones(matrix, dtype=bool)) == matrix
+    assert calibration_region(np.ones(matrix, dtype=bool), (24, 99)) == (24, matrix[1])
     points[matrix[0] // 2, matrix[1] // 2] = False
     assert calibration_region(points) == (0, 0)
 

@@ -8,7 +8,7 @@ from switchrecon.data.coil_maps import simulate_maps
 from switchrecon.data.phantom import draw_head
 from switchrecon.errors import DataError
 from switchrecon.espirit import espirit, walsh
-from switchrecon.fourier import crop_or_pad, fourier, inverse_fourier
+from switchrecon.fourier import crop_or_pad, fourier, inverse_fourier, resize_image
 from tests.bart import Bart, bart  # noqa: F401
 from tests.test_coils import real_kspace
 
@@ -18,7 +18,7 @@ CLEAR = 0.8  # the second eigenvalue over the first: above, BART's 30 power iter
 def phantom(matrix: tuple[int, int] = (64, 64)) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """K-space (8, H, W), image (H, W) and maps of a head with 0.7 % noise."""
     image = torch.from_numpy(draw_head(3, matrix=64, slices=1, noise=0.0).image[0])
-    image = inverse_fourier(fourier(image)[: matrix[0], : matrix[1]])
+    image = resize_image(image, matrix)
     maps = torch.from_numpy(simulate_maps(8, matrix))
     noise = torch.randn(maps.shape, dtype=maps.dtype, generator=torch.Generator().manual_seed(0))
     return fourier(maps * image) + 0.005 * noise, image, maps
@@ -44,7 +44,7 @@ def test_espirit_finds_the_maps_of_a_phantom(matrix: tuple[int, int]) -> None:
 
 def test_walsh_finds_the_maps_of_a_phantom() -> None:
     kspace, image, maps = phantom()
-    assert disagreement(walsh(inverse_fourier(kspace)), maps)[image.abs() > 0.1].max() < 2e-3
+    assert disagreement(walsh(inverse_fourier(kspace)), maps)[image.abs() > 0.1].max() < 5e-3
 
 
 def test_maps_have_no_scale_and_the_phase_of_the_principal_coil() -> None:

@@ -66,7 +66,7 @@ def demo(
 def train(
     context: typer.Context,
     out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run folder.")],
-    full: FullOption,
+    full: FullOption = [],  # noqa: B006
     sub: SubOption = [],  # noqa: B006
     method: Annotated[
         str | None,

@@ -181,13 +181,15 @@ def _leading(covariance: Tensor, n: int) -> Tensor:
     return torch.linalg.eigh(covariance).eigenvectors[..., -n:].flip(-1)
 
 
-def calibration_region(mask: np.ndarray) -> tuple[int, int]:
+def calibration_region(mask: np.ndarray, largest: tuple[int, int] | None = None) -> tuple[int, int]:
     """The largest fully measured centre of a mask.
 
     Parameters
     ----------
     mask
         Boolean (H, W).
+    largest
+        The most rows and columns that are wanted, such as :data:`CALIBRATION`; any without it.
 
     Returns
     -------
@@ -198,10 +200,11 @@ def calibration_region(mask: np.ndarray) -> tuple[int, int]:
     """
     total = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), dtype=np.int64)
     total[1:, 1:] = mask.cumsum(0, dtype=np.int64).cumsum(1)
-    (top, bottom), (left, right) = (
-        np.array([(own.start, own.stop) for own in (centre_slice(n, count / n) for count in range(1, n + 1))]).T
-        for n in mask.shape
-    )
+    ends = []
+    for n, most in zip(mask.shape, largest or mask.shape, strict=True):
+        centres = [centre_slice(n, count / n) for count in range(1, min(n, most) + 1)]
+        ends += [np.array([own.start for own in centres]), np.array([own.stop for own in centres])]
+    top, bottom, left, right = ends
     measured = (total[bottom] - total[top])[:, right] - (total[bottom] - total[top])[:, left]
     area = np.outer(bottom - top, right - left)
     area[measured < area] = 0

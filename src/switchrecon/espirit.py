@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool2d
 from switchrecon.coils import CALIBRATION, calibration_centre
 from switchrecon.errors import DataError
 
-BLOCK = 1 << 23  # numbers of the coil × coil matrices that are held at a time: 128 MiB
+PIXELS = 1 << 13  # that are looked at together; each takes coils² numbers
 
 
 def espirit(
@@ -54,7 +54,7 @@ def espirit(
     if kspace.ndim != 3:
         raise DataError(f"k-space has shape {tuple(kspace.shape)}, expected (coils, H, W)")
     centre = calibration_centre(kspace, calibration).to(torch.complex128)
-    coils, *size = centre.shape
+    size = tuple(centre.shape[1:])
     if min(size) < kernel:
         raise DataError(
             f"the calibration region has {size[0]}x{size[1]} samples; ESPIRiT needs at least {kernel}x{kernel}"
@@ -67,7 +67,7 @@ def espirit(
     down = _waves(height, kernel).to(kspace.device)
     maps = torch.empty_like(kspace)
     reference = _principal_coil(centre)
-    rows = max(1, BLOCK // (coils * coils * width))
+    rows = max(1, PIXELS // width)
     for top in range(0, height, rows):
         matrices = torch.einsum("hd,dcew->hwce", down[top : top + rows], across)
         value, vector = _dominant(matrices)
@@ -137,7 +137,7 @@ def walsh(coil_images: Tensor, window: int = 7) -> Tensor:
     reference = _principal_coil(images)
     maps = torch.empty_like(coil_images)
     coils, height, width = images.shape
-    rows, margin = max(1, BLOCK // (coils * coils * width)), window // 2
+    rows, margin = max(1, PIXELS // width), window // 2
     for top in range(0, height, rows):
         begin, end = max(0, top - margin), min(height, top + rows + margin)
         own = images[:, begin:end]

@@ -157,14 +157,15 @@ def evaluate(
         measure(volumes[-1], perceptual)
         kind = "k-space computed from magnitude images (synthetic)" if scan.synthetic else "k-space from the file"
         data.append(f"{name}: {len(numbers)} of {len(scan.kspace)} slices, {kind}.")
+    scores = {own: score(volumes, own) for own in CONVENTIONS}
     metrics = {
         "convention": convention,
         "convention_text": CONVENTIONS[convention],
         "volumes": len(volumes),
         "subjects": len(subjects),
         "slices": sum(len(v.numbers) for v in volumes),
-        "methods": score(volumes, convention),
-        "conventions": {own: score(volumes, own) for own in CONVENTIONS},
+        "methods": scores[convention],
+        "conventions": scores,
         "error_spectrum": error_spectra(volumes),
     }
     examples = choose_examples(volumes)

@@ -41,7 +41,7 @@ class GridProgress(AbstractContextManager["GridProgress"]):
         self.cells = cells
         self.done_before = done
         self.console = console or Console(file=sys.stderr)
-        self.started = self.said = time.monotonic()
+        self.said = time.monotonic()
         self.since: dict[int, float] = {}
         self.durations: list[float] = []
         self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
@@ -74,9 +74,10 @@ class GridProgress(AbstractContextManager["GridProgress"]):
         """Time left for the whole grid, from the running cells' own speed and the mean of what is known."""
         lefts = {}
         for cell in self.cells:
-            progress = latest_step(cell.folder / "run")
-            steps = total_steps(cell)
-            if self.states[cell.index] not in ("done", "failed", "elsewhere") and progress is not None and steps:
+            if self.states[cell.index] in ("done", "failed", "elsewhere"):
+                continue
+            progress, steps = latest_step(cell.folder / "run"), total_steps(cell)
+            if progress is not None and steps:
                 step, seconds = progress
                 lefts[cell.index] = (seconds, (steps - step) * seconds / max(step, 1))
         whole = [*self.durations, *(seconds + left for seconds, left in lefts.values())]

@@ -11,6 +11,7 @@ import numpy as np
 from switchrecon.cells import Cell, Grid
 from switchrecon.data.write import atomic_file
 from switchrecon.errors import RunError
+from switchrecon.figures import display_windows
 from switchrecon.results import Results, finite
 from switchrecon.scores import ZERO_FILLED
 from switchrecon.statistics import Unit
@@ -57,7 +58,7 @@ def draw_figures(grid: Grid, results: Results, table: Mapping[str, Any]) -> list
         if cells:
             stored = _load(cells)
             drawn.append(_fig_2(grid.out, suffix, said, cells[0], stored))
-            drawn.append(_fig_3(grid.out, suffix, said, cells[0], stored, results, table["convention"]))
+            drawn.append(_fig_3(grid.out, suffix, said, cells[0], stored, results))
         drawn.append(_psnr_lpips(grid.out, suffix, said, part["methods"]))
         drawn.append(_spectrum(grid.out, suffix, said, table["error_spectrum"], own))
     return drawn
@@ -106,7 +107,8 @@ def _fig_2(out: Path, suffix: str, said: str, cell: Cell, stored: Stored) -> Dra
     reference = stored.reference[place]
     shown = {"reference": reference} | {name: images[place] for name, images in stored.images.items()}
     errors = {name: np.abs(image - reference) for name, image in shown.items()}
-    scale = float(np.percentile(np.stack(list(errors.values())), 99.8)) or 1.0
+    # Stored images are fractions of the reference's maximum, which the scale of the errors is in, too.
+    white, scale = display_windows(reference, np.stack(list(shown.values())))
     side = max(8, min(reference.shape) // 4)
     top, left = busiest_square(reference, side)
     blocks = math.ceil(len(shown) / MOST_COLUMNS)
@@ -115,7 +117,6 @@ def _fig_2(out: Path, suffix: str, said: str, cell: Cell, stored: Stored) -> Dra
     axes = figure.subplots(3 * blocks, columns, squeeze=False)
     for axis in axes.ravel():
         axis.set_axis_off()
-    white = float(np.percentile(reference, 99.8)) or 1.0
     for place_of, (name, image) in enumerate(shown.items()):
         block, column = divmod(place_of, columns)
         above, middle, below = axes[3 * block : 3 * block + 3, column]
@@ -136,7 +137,7 @@ def _fig_2(out: Path, suffix: str, said: str, cell: Cell, stored: Stored) -> Dra
     return _save(figure, out, f"fig2{suffix}", caption)
 
 
-def _fig_3(out: Path, suffix: str, said: str, cell: Cell, stored: Stored, results: Results, convention: str) -> Drawn:
+def _fig_3(out: Path, suffix: str, said: str, cell: Cell, stored: Stored, results: Results) -> Drawn:
     name = f"fig3{suffix}"
     rows = results.settings[cell.setting]
     if UPPER_BOUND not in stored.images or PROPOSED not in stored.images:
@@ -166,11 +167,13 @@ def _fig_3(out: Path, suffix: str, said: str, cell: Cell, stored: Stored, result
     for line, (_, unit) in zip(axes, best, strict=True):
         place = places[unit.scan, unit.slice]
         reference = stored.reference[place]
-        white = float(np.percentile(reference, 99.8)) or 1.0
-        _with_inset(line[0], reference, reference, white)
+        white, _ = display_windows(reference, reference[None])
+        side = max(8, min(reference.shape) // 4)
+        square = (*busiest_square(reference, side), side)
+        _with_inset(line[0], reference, square, white)
         line[0].set_title(f"reference\n{unit.scan}, slice {unit.slice}", fontsize=7)
         for axis, method in zip(line[1:], columns, strict=True):
-            _with_inset(axis, stored.images[method][place], reference, white)
+            _with_inset(axis, stored.images[method][place], square, white)
             scores = f"{of(method, 'psnr', unit):.2f} dB · LPIPS {of(method, 'lpips', unit):.3f}"
             axis.set_title(f"{method}\n{scores}", fontsize=7)
     caption = (
@@ -241,9 +244,8 @@ def _colours(methods: Iterable[str]) -> dict[str, Any]:
     return {row: palette(number % palette.N) for number, row in enumerate(rows)}
 
 
-def _with_inset(axis: Any, image: np.ndarray, reference: np.ndarray, white: float) -> None:
-    side = max(8, min(reference.shape) // 4)
-    top, left = busiest_square(reference, side)
+def _with_inset(axis: Any, image: np.ndarray, square: tuple[int, int, int], white: float) -> None:
+    top, left, side = square
     _grey(axis, image, white)
     inset = axis.inset_axes((0.58, 0.0, 0.42, 0.42))
     _grey(inset, image[top : top + side, left : left + side], white)

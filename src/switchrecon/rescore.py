@@ -2,7 +2,6 @@
 
 import csv
 import json
-import math
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +81,5 @@ def _distances(stored: dict[str, np.ndarray], perceptual: Lpips) -> dict[Key, fl
                 whole = convention == "fastmri"
                 part = float(stored["maximum"][place]) / largest[scan] if whole else 1.0
                 pair = (seen(own.astype(np.float32), convention) * part for own in (stored["reference"][place], image))
-                value = perceptual.magnitude(*pair)
-                found[convention, str(method), scan, number] = value if math.isfinite(value) else math.nan
+                found[convention, str(method), scan, number] = perceptual.magnitude(*pair)
     return found

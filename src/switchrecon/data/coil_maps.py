@@ -5,6 +5,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+Array = NDArray[np.floating]
+
 SEGMENTS = 90  # straight wires that make a loop
 OVERLAP = 1.25  # loop radius over that of loops which just touch: neighbours overlap, which decouples them
 DISTANCE = 0.75  # radius of the array over the longer field of view: outside the image's corners
@@ -53,23 +55,21 @@ def simulate_maps(
         raise ValueError(f"an array of radius {radius:g} mm cuts through the image; expected more")
     loop = min(OVERLAP * radius * math.sin(math.pi / max(n_coils, 4)), radius)
     y, x = ((np.arange(n) - n // 2) * (size / n) for n, size in zip(matrix, field_of_view_mm, strict=True))
-    places = np.stack(np.broadcast_arrays(x, y[:, None], offset_mm), -1)  # (H, W, 3)
-    maps = np.stack([_field(places, 2 * math.pi * coil / n_coils, radius, loop) for coil in range(n_coils)])
+    angles = 2 * math.pi * np.arange(n_coils) / n_coils
+    maps = np.stack([_field(x, y[:, None], offset_mm, angle, radius, loop) for angle in angles])
     maps /= np.sqrt((np.abs(maps) ** 2).sum(0))
     return maps.astype(np.complex64)
 
 
-def _field(places: NDArray[np.float64], angle: float, radius: float, loop: float) -> NDArray[np.complex128]:
-    """B_x − i B_y (H, W) of one loop whose centre is at an angle on the cylinder."""
-    inward = -np.array([math.cos(angle), math.sin(angle), 0.0])
-    sideways = np.array([-math.sin(angle), math.cos(angle), 0.0])
-    along = np.array([0.0, 0.0, 1.0])
-    turn = 2 * math.pi * (np.arange(SEGMENTS) + 0.5)[:, None] / SEGMENTS
-    wire = -radius * inward + loop * (np.cos(turn) * sideways + np.sin(turn) * along)
-    current = loop * 2 * math.pi / SEGMENTS * (np.cos(turn) * along - np.sin(turn) * sideways)
-    field = np.zeros(places.shape[:-1], dtype=np.complex128)
-    for place, direction in zip(wire, current, strict=True):
-        away = places - place
-        b = np.cross(direction, away) / np.linalg.norm(away, axis=-1, keepdims=True) ** 3
-        field += b[..., 0] - 1j * b[..., 1]
-    return field
+def _field(x: Array, y: Array, z: float, angle: float, radius: float, loop: float) -> NDArray[np.complex128]:
+    """B_x − i B_y at places (x, y, z) of a loop whose centre is at an angle on the cylinder; outward in its middle."""
+    outward, sideways = np.exp(1j * angle), 1j * np.exp(1j * angle)  # x + i y
+    field = np.zeros(np.broadcast_shapes(x.shape, y.shape), dtype=np.complex128)
+    for turn in 2 * math.pi * (np.arange(SEGMENTS) + 0.5) / SEGMENTS:
+        wire = radius * outward + loop * math.cos(turn) * sideways
+        current = -loop * math.sin(turn) * sideways  # dl over the angle that a segment turns by
+        along = loop * math.cos(turn)
+        away_x, away_y, away_z = x - wire.real, y - wire.imag, z - loop * math.sin(turn)
+        across = (current.imag * away_z - along * away_y) - 1j * (along * away_x - current.real * away_z)
+        field += across / (away_x**2 + away_y**2 + away_z**2) ** 1.5
+    return field * (2 * math.pi / SEGMENTS)
