@@ -6,7 +6,6 @@ import torch
 
 from switchrecon.coils import (
     calibration_region,
-    combine,
     compress_coils,
     geometric_compression,
     mix_coils,
@@ -164,29 +163,17 @@ def test_combination_at_any_scale(scale: float) -> None:
     images = KSPACE.to(torch.complex64)
     expected = images.abs().square().sum(1).sqrt()
     torch.testing.assert_close(root_sum_of_squares(images * scale) / scale, expected)
-    maps = images / expected[:, None]
-    image = torch.randn(2, 16, 12, dtype=torch.complex64, generator=torch.Generator().manual_seed(1))
-    coil_images = maps * image[:, None]
-    torch.testing.assert_close(combine(coil_images * scale, maps) / scale, image)
-    torch.testing.assert_close(combine(coil_images, maps * scale) * scale, image)
 
 
 def test_combination_of_nothing_is_zero_and_has_a_zero_gradient() -> None:
     images = torch.zeros(3, 4, 4, dtype=torch.complex64, requires_grad=True)
-    for values in (root_sum_of_squares(images), combine(images, torch.zeros(3, 4, 4, dtype=torch.complex64))):
-        assert not values.any()
-        [slope] = torch.autograd.grad(values.abs().sum(), images)
-        assert not slope.any()
+    values = root_sum_of_squares(images)
+    assert not values.any()
+    [slope] = torch.autograd.grad(values.sum(), images)
+    assert not slope.any()
     partly = torch.ones(3, 4, 4, dtype=torch.complex64)
     partly[:, 0] = 0
     partly.requires_grad_()
     [slope] = torch.autograd.grad(root_sum_of_squares(partly).sum(), partly)
     torch.testing.assert_close(slope[:, 0].abs(), torch.zeros(3, 4))
     torch.testing.assert_close(slope[:, 1:].abs(), torch.full((3, 3, 4), 3**-0.5))
-
-
-def test_the_best_fit_is_found_for_maps_of_any_strength() -> None:
-    maps, images = KSPACE[0], KSPACE[1]
-    columns = maps.flatten(1).T[..., None]
-    expected = torch.linalg.lstsq(columns, images.flatten(1).T[..., None]).solution.reshape(16, 12)
-    torch.testing.assert_close(combine(images, maps), expected)

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from switchrecon.coils import combine
 from switchrecon.data.coil_maps import simulate_maps
 from switchrecon.data.phantom import draw_head
 from switchrecon.errors import DataError
 from switchrecon.espirit import espirit, walsh
 from switchrecon.fourier import crop_or_pad, fourier, inverse_fourier, resize_image
+from switchrecon.operators import Sensitivity
 from tests.bart import Bart, bart  # noqa: F401
 from tests.test_coils import real_kspace
 
@@ -38,7 +38,7 @@ def test_espirit_finds_the_maps_of_a_phantom(matrix: tuple[int, int]) -> None:
     torch.testing.assert_close(strength[strength > 0], torch.ones(int((strength > 0).sum())))
     assert (strength[inside] > 0).all()
     assert disagreement(found, maps)[inside].max() < 2e-3
-    residual = inverse_fourier(kspace) - found * combine(inverse_fourier(kspace), found)
+    residual = inverse_fourier(kspace) - found * Sensitivity(found).H(inverse_fourier(kspace))
     assert residual[:, inside].abs().square().mean().sqrt() < 0.01  # the noise is 0.005 √2 a coil
 
 

@@ -77,6 +77,10 @@ def test_noise_is_whitened_and_coils_are_compressed() -> None:
     assert made.maps is not None
     assert made.maps.shape == (2, 3, 64, 64)
     assert made.noise is None  # it has been used
+    geometric = [*SETTINGS, "coils=3", "coil_compression=geometric"]
+    other = with_maps(scan(kspace, noise=noise.astype(np.complex64)), load_config(None, geometric))
+    energies = [float(np.square(np.abs(s.kspace)).sum()) for s in (made, other)]
+    assert energies[1] > 0.99 * energies[0]  # as much of the signal, with a matrix for each place
     assert one_coil(scan(kspace)).shape == (2, 64, 64)
 
 

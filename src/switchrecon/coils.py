@@ -224,21 +224,3 @@ def root_sum_of_squares(coil_images: Tensor) -> Tensor:
     largest = magnitude.detach().amax((-3, -2, -1), keepdim=True)
     largest = torch.where(largest > 0, largest, torch.ones_like(largest))
     return torch.linalg.vector_norm(magnitude / largest, dim=-3) * largest.squeeze(-3)
-
-
-def combine(coil_images: Tensor, maps: Tensor) -> Tensor:
-    """The image that fits coil images best, ``u = Σ_c s̄_c m_c / Σ_c |s_c|²``; 0 where all maps are 0.
-
-    Parameters
-    ----------
-    coil_images, maps
-        m and s, complex (..., coils, H, W).
-
-    Returns
-    -------
-    Tensor
-        Complex (..., H, W).
-    """
-    strength = root_sum_of_squares(maps)
-    strength = torch.where(strength > 0, strength, torch.ones_like(strength)).unsqueeze(-3)
-    return (maps.conj() / strength * (coil_images / strength)).sum(-3)

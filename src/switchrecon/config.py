@@ -61,7 +61,7 @@ class CorruptionConfig(Settings):
     level: float = Field(0.0, ge=0)  # noise: of the brightest pixel; the others: radians
 
 
-SHARED_SETTINGS = ("phase", "mask", "corruption", "slice_axis", "empty_below", "coils", "coil_maps")
+SHARED_SETTINGS = ("phase", "mask", "corruption", "slice_axis", "empty_below", "coils", "coil_compression", "coil_maps")
 """What must agree between runs, besides the matrix, for their images to be comparable."""
 
 
@@ -77,6 +77,7 @@ class Config(Settings):
     simulated_mask: MaskConfig | None = None  # of pairs that are simulated without X; None: mask
     corruption: CorruptionConfig = CorruptionConfig()
     coils: int | None = Field(None, ge=1)  # compress several coils to so many virtual ones; None: as they are
+    coil_compression: Literal["svd", "geometric"] = "svd"  # geometric: a matrix for each place along whole readouts
     coil_maps: Literal["espirit", "walsh"] = "espirit"  # how coil sensitivity maps are estimated
     slice_axis: Literal["axial", "coronal", "sagittal"] = "axial"  # of image volumes
     empty_below: float = Field(0.05, ge=0, lt=1)  # drop slices whose mean is under this part of their brightest slice's

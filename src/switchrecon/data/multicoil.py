@@ -5,7 +5,14 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from switchrecon.coils import CALIBRATION, calibration_region, compress_coils, noise_covariance, whiten
+from switchrecon.coils import (
+    CALIBRATION,
+    calibration_region,
+    compress_coils,
+    geometric_compression,
+    noise_covariance,
+    whiten,
+)
 from switchrecon.config import Config
 from switchrecon.data.scan import Scan, own_mask
 from switchrecon.errors import DataError
@@ -37,10 +44,14 @@ def with_maps(scan: Scan, config: Config) -> Scan:
     if scan.noise is not None:
         scale = scan.geometry.get("noise_scale", 1.0)
         kspace = whiten(kspace, noise_covariance(torch.from_numpy(scan.noise), scale))
-    regions = [calibration_region(own_mask(scan, index, config).numpy()) for index in range(len(kspace))]
-    region = tuple(min(side, most) for *sides, most in zip(*regions, CALIBRATION, strict=True) for side in [min(sides)])
+    masks = [own_mask(scan, index, config).numpy() for index in range(len(kspace))]
+    rows, columns = zip(*(calibration_region(mask, CALIBRATION) for mask in masks), strict=True)
+    region = (min(rows), min(columns))
     if config.coils is not None and config.coils < scan.coils:
-        kspace, _ = compress_coils(kspace, config.coils, region)
+        if config.coil_compression == "svd":
+            kspace, _ = compress_coils(kspace, config.coils, region)
+        else:
+            kspace, _ = geometric_compression(kspace, config.coils, region[1])
     try:
         maps = torch.stack([_maps(own, region, config) for own in kspace])
     except DataError as error:
