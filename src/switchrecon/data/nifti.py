@@ -16,6 +16,7 @@ from switchrecon.data.write import atomic_file
 from switchrecon.errors import DataError
 
 MOST_HEADER = 1 << 24  # bytes before the data, extensions included
+MOST_ASPECT = 100  # of voxels
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # in RAS+ orientation
 # The subject is taken from the start of the name alone, so that a derived file keeps its subject.
 IXI = re.compile(r"^(?P<subject>IXI\d{3})(?:-(?P<site>Guys|HH|IOP))?(?:-\d{4}-(?P<contrast>T1|T2|PD|MRA|DTI-\d\d))?")
@@ -101,8 +102,9 @@ def read_nifti(path: Path, config: Config) -> Scan:
             raise DataError(f"{path}: found complex values, expected a magnitude volume")
         check_size(path, "the volume, as k-space,", shape, np.dtype(np.complex64).itemsize)
         zooms = [float(zoom) for zoom in canonical.header.get_zooms()[:3]]
-        if not all(np.isfinite(zooms)):
-            raise DataError(f"{path}: found voxel sizes {zooms}, expected finite numbers")
+        sizes = [zoom for zoom in zooms if zoom]  # 0 stands for unknown
+        if not all(np.isfinite(sizes)) or sizes and max(sizes) > MOST_ASPECT * min(sizes):
+            raise DataError(f"{path}: found voxel sizes {zooms}, expected finite and similar numbers")
         volume = np.asarray(canonical.dataobj, dtype=np.float32).reshape(shape)
     except DataError:
         raise
@@ -116,6 +118,7 @@ def read_nifti(path: Path, config: Config) -> Scan:
     column_spacing, row_spacing = (zooms[i] or 1.0 for i in range(3) if i != axis)
     height, width = slices.shape[1:]
     padded_height, padded_width = _square(height, width, (row_spacing, column_spacing))
+    check_size(path, "the image, padded to a square field of view,", (len(slices), padded_height, padded_width), 8)
     above, left = (padded_height - height) // 2, (padded_width - width) // 2
     padding = ((0, 0), (above, padded_height - height - above), (left, padded_width - width - left))
     return Scan(
