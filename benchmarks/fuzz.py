@@ -2,8 +2,8 @@
 
 Usage: python benchmarks/fuzz.py [--seconds 60] [--mutations N] [--seed 0] [--out runs/fuzz]
 
-A new format of ``switchrecon.data.files`` takes part as soon as ``SAMPLES`` makes a file of it. Whatever makes a reader raise
-anything but a SwitchreconError, hang, crash or fill the memory is kept in the folder, with the reason beside it.
+A new format of ``switchrecon.data.files`` takes part as soon as ``SAMPLES`` makes a file of it. Whatever makes a reader
+raise anything but a SwitchreconError, hang, crash or fill the memory is kept in the folder, with the reason beside it.
 """
 
 import argparse

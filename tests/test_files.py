@@ -161,7 +161,9 @@ def test_every_real_type_is_an_image(tmp_path: Path, kind: str) -> None:
     values = (np.abs(blob_images(1, 2)) * 50).round()
     np.save(tmp_path / "i.npy", values.astype(kind))
     np.save(tmp_path / "f.npy", values.astype("f4"))
-    nibabel.save(nibabel.Nifti1Image(values.transpose(1, 2, 0).astype(kind), np.eye(4), dtype=np.dtype(kind)), tmp_path / "i.nii")
+    nibabel.save(
+        nibabel.Nifti1Image(values.transpose(1, 2, 0).astype(kind), np.eye(4), dtype=np.dtype(kind)), tmp_path / "i.nii"
+    )
     first, second = (read_scan(tmp_path / name, load_config()).kspace for name in ("i.npy", "f.npy"))
     np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-5)
     assert read_scan(tmp_path / "i.nii", load_config()).image

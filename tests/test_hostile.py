@@ -1,4 +1,4 @@
-"""Files made to do harm: none runs code, reaches another file, takes memory for what it merely claims, or writes elsewhere."""
+"""Files made to do harm: none runs code, reads or writes another file, or takes memory for what it merely claims."""
 
 import gzip
 import json
@@ -221,9 +221,7 @@ def bombs(folder: Path) -> list[Path]:
     header["dim"] = [3, 8, 8, 8, 1, 1, 1, 1]
     header["vox_offset"] = 2.0e9
     extension = bytes([1, 0, 0, 0]) + struct.pack("<ii", 500_000_000 - 500_000_000 % 16, 6)
-    (folder / "extension.nii.gz").write_bytes(
-        _gzipped(header.binaryblock + extension, zeros=1 << 29)
-    )
+    (folder / "extension.nii.gz").write_bytes(_gzipped(header.binaryblock + extension, zeros=1 << 29))
 
     def npy(name: str, described: bytes) -> None:
         (folder / name).write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(described)) + described + bytes(64))
@@ -306,7 +304,9 @@ def test_what_a_file_merely_claims_takes_no_memory(tmp_path: Path, make_scan: Ma
     (tmp_path / "laughs.yaml").write_text(laughs(9))
     (tmp_path / "deep.yaml").write_text("a: " + "[" * 100_000)
     (tmp_path / "long.yaml").write_text("# " + "x" * (2 << 20))
-    arguments += [f"{kind}={tmp_path / name}.yaml" for kind in ("yaml", "recipe") for name in ("laughs", "deep", "long")]
+    arguments += [
+        f"{kind}={tmp_path / name}.yaml" for kind in ("yaml", "recipe") for name in ("laughs", "deep", "long")
+    ]
     for name, text in (("deep", "[" * 1_000_000), ("long", "x")):
         folder = _alone(tmp_path / f"checkpoint-{name}", Path(__file__))
         with (folder / "step-00000001.json").open("w") as file:
@@ -457,5 +457,5 @@ def test_impossible_voxels_take_no_memory(tmp_path: Path, zooms: tuple[float, fl
     image.header["pixdim"][1:4] = zooms
     image.header["sform_code"] = image.header["qform_code"] = 0
     (tmp_path / "v.nii").write_bytes(image.header.binaryblock + bytes(4) + np.ones(64, np.float32).tobytes())
-    with pytest.raises(DataError, match="voxel sizes|not a readable"):
+    with pytest.raises(DataError, match=r"voxel sizes|not a readable"):
         read_scan(tmp_path / "v.nii", load_config())

@@ -40,7 +40,11 @@ def reconstructor(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], R
 
 
 @settings(max_examples=8, deadline=None, derandomize=True)
-@given(exponent=st.sampled_from([-12, -9, -3, 3, 9, 12]), factor=st.floats(1, 9.9), method=st.sampled_from(["switchable", "joint"]))
+@given(
+    exponent=st.sampled_from([-12, -9, -3, 3, 9, 12]),
+    factor=st.floats(1, 9.9),
+    method=st.sampled_from(["switchable", "joint"]),
+)
 def test_the_unit_of_k_space_is_free(
     reconstructor: Callable[[str], Reconstructor], exponent: int, factor: float, method: str
 ) -> None:

@@ -1,4 +1,4 @@
-"""No command asks a network for anything: an attempt to connect beyond this machine would be noted, and there is none."""
+"""No command asks a network for anything: an attempt to connect beyond this machine would be noted; there is none."""
 
 import json
 import os
@@ -17,7 +17,7 @@ ROOT = Path(__file__).parents[1]
 TINY = [f"--set={s}" for s in ("width=2", "residual_blocks=1", "extractor_depth=3", "steps=2")]
 
 # Read by every Python process that has its folder in PYTHONPATH.
-GUARD = '''
+GUARD = """
 import os, socket
 _connect, _ask = socket.socket.connect, socket.getaddrinfo
 
@@ -37,7 +37,7 @@ def getaddrinfo(host, *others, **named):
 
 socket.socket.connect = socket.socket.connect_ex = connect
 socket.getaddrinfo = getaddrinfo
-'''
+"""
 
 
 @pytest.fixture
@@ -65,9 +65,7 @@ def test_the_guard_notes_an_attempt(attempts: Path) -> None:
     assert attempts.read_text().splitlines() == ["192.0.2.1", "example.invalid"]
 
 
-def test_no_command_connects_to_anything(
-    tmp_path: Path, run_cli: RunCli, make_scan: MakeScan, attempts: Path
-) -> None:
+def test_no_command_connects_to_anything(tmp_path: Path, run_cli: RunCli, make_scan: MakeScan, attempts: Path) -> None:
     full, sub, test = (make_scan(name, n, slices=4) for n, name in enumerate(("full", "sub", "test")))
     run, out = tmp_path / "run", tmp_path / "out"
     recipe = {

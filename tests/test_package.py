@@ -45,7 +45,9 @@ def test_nothing_installed_beside_us_breaks_torch() -> None:
     assert not [name for name in installed if name.startswith(BREAK_TORCH)]
 
 
-EXECUTES = r"(?<![\w.])(pickle|dill|joblib|marshal|shelve|torch\.load|torch\.jit|allow_pickle=True|os\.system|shell=True)\b"
+EXECUTES = (
+    r"(?<![\w.])(pickle|dill|joblib|marshal|shelve|torch\.load|torch\.jit|allow_pickle=True|os\.system|shell=True)\b"
+)
 CALLS = r"(?<![\w.])(eval|exec|compile|__import__)\(|yaml\.(load|full_load|unsafe_load|safe_load)\b|(?<![\w.])runpy\b"
 EXCEPTIONS = {
     "weights.py": {"pickle", "torch.load"},  # of files with pinned hashes, tested in test_lpips.py

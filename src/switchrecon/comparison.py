@@ -66,9 +66,7 @@ def check_unseen(scan: Scan, runs: dict[str, Run]) -> None:
     """
     for run in runs.values():
         if subject_hash(run.card["salt"], scan.subject) in run.card["subjects"]:
-            raise DataError(
-                f"{scan.path}: its subject was used to train {run.folder}; choose other references"
-            )
+            raise DataError(f"{scan.path}: its subject was used to train {run.folder}; choose other references")
 
 
 def data_statement(config: Config, runs: dict[str, Run]) -> list[str]:

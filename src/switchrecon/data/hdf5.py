@@ -82,8 +82,9 @@ def _check_chunks(path: Path, dataset: h5py.Dataset, name: str) -> None:
     if not set(filters) <= FILTERS or len(set(filters)) < len(filters):
         raise DataError(f"{path}: dataset '{name}' has filters {filters}; expected gzip, shuffle or fletcher32")
     content = math.prod(dataset.chunks) * dataset.dtype.itemsize
-    for index in range(dataset.id.get_num_chunks()):
-        chunk = dataset.id.get_chunk_info(index)
+    chunks: list[h5py.h5d.StoreInfo] = []
+    dataset.id.chunk_iter(chunks.append)  # to ask for one by its number takes as long as to go through them all
+    for chunk in chunks:
         # The ones that were not left out because they did not help, in the order of writing.
         used = [number for place, number in enumerate(filters) if not chunk.filter_mask >> place & 1]
         length = chunk.size

@@ -103,7 +103,7 @@ def read_nifti(path: Path, config: Config) -> Scan:
         check_size(path, "the volume, as k-space,", shape, np.dtype(np.complex64).itemsize)
         zooms = [float(zoom) for zoom in canonical.header.get_zooms()[:3]]
         sizes = [zoom for zoom in zooms if zoom]  # 0 stands for unknown
-        if not all(np.isfinite(sizes)) or sizes and max(sizes) > MOST_ASPECT * min(sizes):
+        if not all(np.isfinite(sizes)) or (sizes and max(sizes) > MOST_ASPECT * min(sizes)):
             raise DataError(f"{path}: found voxel sizes {zooms}, expected finite and similar numbers")
         volume = np.asarray(canonical.dataobj, dtype=np.float32).reshape(shape)
     except DataError:
