@@ -1,13 +1,18 @@
 # make demo   train, evaluate and reconstruct on embedded data; the report is runs/demo/report.html
 # make test   style, types, layers and the test suite
 # make bench  ratios of step times, measured side by side; runs/bench/bench.json
-# Both make the virtual environment .venv first. Only Python 3.11 or newer and make are needed.
+# make crash  kills trainings and saves at random moments, and counts what comes back to the bits
+# make fuzz   mutates small scans of every format for a minute and reads them
+# make audit  asks the vulnerability database about every pinned package; needs a network
+# make sbom   writes runs/sbom.json, all that is installed (CycloneDX)
+# All make the virtual environment .venv first. Only Python 3.11 or newer and make are needed.
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+AUDIT := runs/audit
 
-.PHONY: demo test bench check setup clean
+.PHONY: demo test bench crash fuzz audit sbom check setup clean
 
 demo: setup
 	$(BIN)/switchrecon demo --out runs/demo
@@ -17,6 +22,24 @@ test: check
 
 bench: setup
 	$(BIN)/python benchmarks/steps.py --out runs/bench/bench.json
+
+crash: setup
+	$(BIN)/python benchmarks/crash.py --out runs/crash/crash.json
+
+fuzz: setup
+	$(BIN)/python benchmarks/fuzz.py --out runs/fuzz
+
+# A package that cannot be looked up is a failure, too.
+audit: $(AUDIT)/.installed
+	$(AUDIT)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict --progress-spinner off
+
+sbom: setup $(AUDIT)/.installed
+	$(AUDIT)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible --output-file runs/sbom.json
+
+$(AUDIT)/.installed:
+	$(PYTHON) -m venv $(AUDIT)
+	$(AUDIT)/bin/python -m pip install --quiet 'pip-audit>=2.7,<3' 'cyclonedx-bom>=4.6,<8'
+	@touch $@
 
 check: setup
 	$(BIN)/ruff check src tests benchmarks

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from switchrecon.checkpoint import load_checkpoint
+from switchrecon.checkpoint import load_checkpoint, load_model
 from switchrecon.config import Config
 from switchrecon.data.batches import Batches
 from switchrecon.errors import RunError
@@ -190,15 +190,19 @@ def test_a_far_too_high_learning_rate_never_leaves_numbers_that_are_not_finite(
     assert all(math.isfinite(value) for entry in read_log(run) for value in entry["losses"].values())
 
 
-def test_zero_slices_do_no_harm(tmp_path: Path) -> None:
-    """Kept in the pile on purpose, one of three: instance norm sees a constant image."""
+def test_constant_and_zero_slices_do_no_harm(tmp_path: Path) -> None:
+    """Instance norm sees no variance; slices of zeros are dropped."""
     for folder, subject in (("full", 1), ("sub", 2)):
-        images = np.abs(blob_images(subject)).astype(np.float32)
-        images[1] *= 1e-20
+        images = np.abs(blob_images(subject, 4)).astype(np.float32)
+        images[1], images[2] = 1, 0
         (tmp_path / folder).mkdir()
         np.save(tmp_path / folder / f"subject{subject}.npy", images)
     config = tiny_config("steps=6", "empty_below=0", "checkpoint_every=6")
     run = train(config, [tmp_path / "full"], [tmp_path / "sub"], tmp_path / "run")
+    card = load_model(run / "model.safetensors")[1]
+    assert {name: (pile["slices"], pile["dropped"]) for name, pile in card["data"].items()} == dict.fromkeys(
+        ("full", "sub"), (3, 1)
+    )
     assert all(t.isfinite().all() for t in load_file(run / "checkpoints" / "step-00000006.safetensors").values())
 
 

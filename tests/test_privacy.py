@@ -1,4 +1,4 @@
-"""What a scan says of its patient stays in the scan: planted words appear in no output, log, report, checkpoint or error."""
+"""What a scan says of its patient stays there: planted words appear in no output, log, report, checkpoint or error."""
 
 import gzip
 import zipfile
@@ -95,11 +95,11 @@ def test_nothing_of_a_patient_gets_out(tmp_path: Path, run_cli: RunCli) -> None:
     damaged.write_bytes((scans / "test.h5").read_bytes()[:9000])
     broken = scans / "broken.nii"
     broken.write_bytes((scans / "other.nii").read_bytes()[:9000])
-    full, sub = scans / "full.h5", scans / "sub.h5"
+    full, sub, other = scans / "full.h5", scans / "sub.h5", scans / "other.nii"
     commands: list[tuple[int, list[object]]] = [
         (0, ["train", "--full", full, "--sub", sub, "--out", run, *TINY]),
         (0, ["reconstruct", run, sub, "--out", out / "images"]),
-        (0, ["reconstruct", run, scans / "image.nii.gz", scans / "other.nii", "--out", out, "--undersample", "run"]),
+        (0, ["reconstruct", run, scans / "image.nii.gz", other, "--out", out, "--undersample", "run"]),
         (3, ["reconstruct", run, scans, "--out", out / "all", "--undersample", "run"]),
         (
             0,

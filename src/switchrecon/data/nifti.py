@@ -16,6 +16,7 @@ from switchrecon.data.write import NOTE, atomic_file
 from switchrecon.errors import DataError, SwitchreconError
 
 MOST_HEADER = 1 << 24  # bytes before the data, extensions included
+MOST_ASPECT = 100  # of voxels
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # in RAS+ orientation
 MILLIMETRES = {1: 1e3, 3: 1e-3}  # of the header's code of a unit, where it is not the millimetre
 UNKNOWN = NOTE + "; geometry unknown"
@@ -85,8 +86,9 @@ def read_nifti(path: Path, config: Config) -> Scan:
         unit = MILLIMETRES.get(int(source.header["xyzt_units"]) & 7, 1.0)
         canonical = nibabel.as_closest_canonical(source)
         zooms = [float(zoom) * unit for zoom in canonical.header.get_zooms()[:3]]
-        if not all(np.isfinite(zooms)):
-            raise DataError(f"{path}: found voxel sizes {zooms}, expected finite numbers")
+        sizes = [zoom for zoom in zooms if zoom]  # 0 stands for unknown
+        if not all(np.isfinite(sizes)) or (sizes and max(sizes) > MOST_ASPECT * min(sizes)):
+            raise DataError(f"{path}: found voxel sizes {zooms}, expected finite and similar numbers")
         volume = np.asarray(canonical.dataobj, dtype=np.float32).reshape(canonical.shape[:3])
     except SwitchreconError:
         raise
