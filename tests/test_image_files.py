@@ -403,7 +403,7 @@ def test_a_small_nifti_file_that_claims_much_is_refused(tmp_path: Path) -> None:
         read_scan(tmp_path / "huge.nii", Config())
     thin = nibabel.Nifti1Image(np.ones((8, 8, 8), dtype=np.float32), np.diag([1e-9, 1, 1, 1]))
     nibabel.save(thin, tmp_path / "thin.nii")
-    with pytest.raises(DataError, match=r"square field of view.*the limit is"):
+    with pytest.raises(DataError, match="expected finite and similar numbers"):
         read_scan(tmp_path / "thin.nii", Config())
 
 

@@ -144,6 +144,8 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
         path = Path(text)
         if not text.strip():
             raise DataError("an empty path was given; expected a file, a folder or a pattern")
+        if "\0" in text:
+            raise DataError(f"{text!r}: no file has such a name")
         if path.is_dir():
             inside = _scans_in(path)
             inside = inside or [scan for folder in _folders_in(path) for scan in _scans_in(folder)]
