@@ -140,3 +140,33 @@ def test_the_papers_numbers_stand_in_the_paper() -> None:
         for values in rows.values():
             assert " ".join(f"{value:.4f}" for value in values) in text
         assert FOOTNOTES[experiment]
+
+
+def test_a_domain_gap_takes_y_from_the_other_domain_and_pairs_from_the_tests_own(tmp_path: Path) -> None:
+    for subject in "abcd":
+        np.save(tmp_path / f"x-{subject}.npy", np.ones((2, 8, 8)))
+    image = nibabel.Nifti1Image(np.ones((8, 8, 2), dtype=np.int16), np.eye(4))
+    for subject in ("a", "b", "c", "extra"):
+        nibabel.save(image, tmp_path / f"sub-{subject}_T1w.nii.gz")
+        if subject != "extra":
+            nibabel.save(image, tmp_path / f"sub-{subject}_T2w.nii.gz")
+    recipe = {
+        **SMALL,
+        "data": {"files": ["*_T2w.nii.gz"], "full_files": ["*_T1w.nii.gz"]},
+        "folds": 3,
+        "methods": {"simulated": {}, "supervised": {}},
+        "gap": {"lower": "simulated", "upper": "supervised"},
+    }
+    cells = {(c.row, c.fold): c for c in make_grid(parse_recipe(recipe, "r"), tmp_path, tmp_path / "out").cells}
+    for fold in range(3):
+        unpaired, paired = cells["simulated", fold], cells["supervised", fold]
+        names = [{p.name.split("_")[0] for p in getattr(unpaired, role)} for role in ("full", "sub", "test")]
+        assert "sub-extra" in names[0]  # who is in the other domain alone is nobody's test
+        assert not names[0] & names[1] | names[0] & names[2] | names[1] & names[2]
+        assert {p.name.split("_")[1] for p in unpaired.full} == {"T1w.nii.gz"}
+        assert {p.name.split("_")[1] for p in (*unpaired.sub, *unpaired.test, *paired.full)} == {"T2w.nii.gz"}
+        assert (paired.sub, paired.test) == (unpaired.sub, unpaired.test)
+    with pytest.raises(ConfigError, match="gap names 'joint'"):
+        parse_recipe({**recipe, "gap": {"lower": "joint", "upper": "supervised"}}, "r")
+    with pytest.raises(ConfigError, match="full_files goes with files"):
+        parse_recipe({**recipe, "data": {"heads": 6, "full_files": ["a"]}}, "r")
