@@ -25,7 +25,13 @@ import numpy as np
 
 from switchrecon.config import load_config
 from switchrecon.data import files
+from switchrecon.data.bart import write_bart
+from switchrecon.data.dicom_write import write_dicom
+from switchrecon.data.scan import Scan
 from switchrecon.errors import SwitchreconError
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from tests.mrd_files import header, readout, write_mrd
 
 BATCH = 40  # mutations a process, so that a reader that crashes takes no more with it
 PATIENCE = 10  # seconds for one file
@@ -58,14 +64,37 @@ def _nifti(folder: Path) -> None:
 def _numpy(folder: Path) -> None:
     np.save(folder / "kspace.npy", _kspace())
     np.save(folder / "image.npy", np.abs(_kspace()))
+    np.savez(folder / "stored.npz", kspace=_kspace(), mask=np.ones((12, 10)))
+    np.savez_compressed(folder / "packed.npz", kspace=_kspace())
 
 
-SAMPLES: tuple[Callable[[Path], None], ...] = (_hdf5, _nifti, _numpy)
+def _mrd(folder: Path) -> None:
+    kspace = _kspace()
+    lines = [
+        readout(kspace[n, :, line, None].T, kspace_encode_step_1=line, slice=n) for n in range(2) for line in range(10)
+    ]
+    write_mrd(folder / "scan.mrd", header((12, 10, 1), encoded_field=(240, 240, 5)), lines)
+
+
+def _bart(folder: Path) -> None:
+    write_bart(_kspace(), folder / "bart.cfl")
+
+
+def _dicom(folder: Path) -> None:
+    scan = Scan(folder / "a.h5", "a", _kspace(), affine=np.diag([-1.0, -1, 3, 1]))
+    write_dicom(scan, np.abs(_kspace()), folder / "series")
+    next((folder / "series").iterdir()).rename(folder / "one.dcm")
+    shutil.rmtree(folder / "series")
+
+
+SAMPLES: tuple[Callable[[Path], None], ...] = (_hdf5, _nifti, _numpy, _mrd, _bart, _dicom)
+FOREIGN = {"Siemens raw data"}  # parsed by twixtools, which was not made for damaged files
 
 
 def samples(folder: Path) -> list[Path]:
     """Make the valid files."""
-    folder.mkdir(parents=True, exist_ok=True)
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
     for make in SAMPLES:
         make(folder)
     return sorted(folder.iterdir())
@@ -74,7 +103,7 @@ def samples(folder: Path) -> list[Path]:
 def formats_without_sample(made: list[Path]) -> list[str]:
     """Names of the registered formats that no sample is of."""
     registered = {value.name for value in vars(files).values() if isinstance(value, files.Format)}
-    return sorted(registered - {files.recognise(path).name for path in made})
+    return sorted(registered - FOREIGN - {files.recognise(path).name for path in made})
 
 
 def mutate(content: bytes, draw: random.Random) -> bytes:

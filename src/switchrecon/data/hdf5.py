@@ -122,6 +122,30 @@ def read_dataset(path: Path, file: h5py.File, name: str) -> np.ndarray | None:
     return np.asarray(dataset[()])
 
 
+def check_lengths(path: Path, dataset: h5py.Dataset, field: str | None = None) -> None:
+    """Refuse lists or texts of varying length, or such a field of a table, that are said to be longer than the file.
+
+    HDF5 takes memory for them before it looks. Their lengths are read from the stored rows, which may not be packed.
+    """
+    kind = dataset.id.get_type()
+    place, size = 0 if field is None else kind.get_member_offset(kind.get_member_index(field.encode())), kind.get_size()
+    if dataset.id.get_create_plist().get_nfilters():
+        raise DataError(f"{path}: dataset '{dataset.name}' is packed; expected lists of varying length as they are")
+    rows: list[bytes] = []
+    if dataset.chunks is not None:
+        dataset.id.chunk_iter(lambda chunk: rows.append(dataset.id.read_direct_chunk(chunk.chunk_offset)[1]))
+    elif dataset.id.get_offset() is not None:
+        with path.open("rb") as file:
+            file.seek(dataset.id.get_offset())
+            rows.append(file.read(dataset.size * size))
+    limit = path.stat().st_size
+    for stored in rows:
+        whole = np.frombuffer(stored, np.uint8)[: len(stored) // size * size].reshape(-1, size)
+        lengths = np.ascontiguousarray(whole[:, place : place + 4]).view("<u4")
+        if lengths.size and lengths.max() > limit:
+            raise DataError(f"{path}: an entry of '{dataset.name}' claims {lengths.max()} values; the file is damaged")
+
+
 def read_text(path: Path, file: h5py.File, name: str) -> str | bytes | None:
     """The one text that a dataset holds; see :func:`find_dataset`.
 
@@ -133,6 +157,8 @@ def read_text(path: Path, file: h5py.File, name: str) -> str | bytes | None:
     dataset = find_dataset(path, file, name)
     if dataset is None:
         return None
+    if h5py.check_string_dtype(dataset.dtype) is not None and h5py.check_string_dtype(dataset.dtype).length is None:
+        check_lengths(path, dataset)
     value = np.asarray(dataset[()]).reshape(-1)[0] if dataset.size == 1 else None
     if not isinstance(value, str | bytes):
         raise DataError(f"{path}: dataset '{name}' has type {dataset.dtype} and shape {dataset.shape}; expected a text")

@@ -10,7 +10,7 @@ import numpy as np
 
 from switchrecon.config import Config
 from switchrecon.data.encoding import Header, parse_header
-from switchrecon.data.hdf5 import find_dataset, open_hdf5, read_text
+from switchrecon.data.hdf5 import check_lengths, find_dataset, open_hdf5, read_text
 from switchrecon.data.limits import check_size, largest_array
 from switchrecon.data.orientation import affine_of, slice_order
 from switchrecon.data.readouts import (
@@ -26,7 +26,6 @@ from switchrecon.data.scan import Scan, check_finite, check_not_empty
 from switchrecon.errors import DataError
 
 FEWEST_ROWS = 16
-COMPRESSION = 1032  # the most that HDF5's deflate filter can reach
 
 
 def measurements(file: h5py.File) -> list[str]:
@@ -92,12 +91,10 @@ def read_readouts(path: Path, file: h5py.File, group: str) -> Readouts:
         raise DataError(f"{path}: dataset 'data' of shape {dataset.shape} does not hold ISMRMRD readouts")
     if not len(dataset):
         raise DataError(f"{path}: no readout at all; expected those of a scan")
-    stored = dataset.id.get_storage_size()
-    if len(dataset) * dataset.dtype.itemsize > COMPRESSION * stored:
-        raise DataError(f"{path}: dataset 'data' claims {len(dataset)} readouts in {stored} bytes; the file is damaged")
     head = _heads(path, dataset.fields("head")[()])
     claimed = head["number_of_samples"].astype(np.int64) * head["active_channels"]
     check_size(path, "readouts", (int(claimed.sum()),), 8)
+    check_lengths(path, dataset, "data")
     readouts = Readouts(head, np.concatenate(list(_blocks(path, dataset))))
     check_readouts(path, readouts)
     return readouts

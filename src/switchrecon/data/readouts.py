@@ -165,6 +165,8 @@ def _placed(path: Path, readouts: Readouts, rows: np.ndarray, encoding: Encoding
     coils = np.unique(head["active_channels"])
     if len(coils) > 1:
         raise DataError(f"{path}: imaging readouts of {coils[0]} and of {coils[1]} channels; expected one number")
+    if not coils[0]:
+        raise DataError(f"{path}: imaging readouts have no channel; expected at least one")
     depth = encoding.encoded[2] if index["kspace_encode_step_2"].any() else 1
     keys, first, slab = np.unique(
         np.stack([index[name] for name in ORDER], 1), axis=0, return_index=True, return_inverse=True
