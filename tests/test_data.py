@@ -389,7 +389,7 @@ def test_piles_and_their_errors(make_scan: MakeScan, tmp_path: Path) -> None:
         ([full], [fast], "paired", r"subject3.npy: undersampled k-space \(acceleration 5.3\)"),
         ([full], [], "unpaired", "needs --sub"),
         ([], [sub], "unpaired", "give --full"),
-        ([full], [make_scan("again", 1)], "unpaired", "subject 'subject1' is in both --full and --sub"),
+        ([full], [make_scan("again", 1)], "unpaired", "one subject is in both --full and --sub"),
         ([full], [make_scan("large", 4, side=72)], "unpaired", "matrix 72x72 differs from 64x64 of .*set 'matrix'"),
     ]
     for full_paths, sub_paths, pairing, message in cases:

@@ -65,6 +65,7 @@ def model_card(config: Config, method: Method, players: Players, steps: int, dat
                 "synthetic": pile.synthetic,
                 "retrospective": pile.retrospective,
                 "acceleration": round(pile.acceleration(), 3),
+                "sha256": sorted(pile.digests),
             }
             for name, pile in data.piles.items()
         },

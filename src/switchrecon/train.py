@@ -11,6 +11,7 @@ from switchrecon.config import Config
 from switchrecon.data.batches import Batches
 from switchrecon.data.piles import TrainingData, read_training_data
 from switchrecon.domains import compare_domains
+from switchrecon.errors import DataError
 from switchrecon.guard import KEEP_EVERY, Diverged, Guard, check_update, watch_discriminator, watch_generator
 from switchrecon.log import RunLog, TrainingProgress
 from switchrecon.masks import line_direction
@@ -211,9 +212,12 @@ def through_gate(method: Method, config: Config, full: Sequence[str | Path], sub
     """The method as it is if the two piles are alike, and without what would match them if they are not."""
     alike = config.gate == "open"
     if config.gate == "auto":
-        comparison = compare_domains(full, sub, config)
-        alike = comparison["verdict"] == "alike"
-        print(comparison["sentence"])
+        try:
+            comparison = compare_domains(full, sub, config)
+            alike, sentence = comparison["verdict"] == "alike", comparison["sentence"]
+        except DataError as error:  # too few slices to compare; files that cannot be used are refused once more below
+            sentence = str(error)
+        print(sentence)
     print(f"gate {'open' if alike else 'closed'}: G(X) is {'' if alike else 'not '}matched to Y")
     return method if alike else method.closed()
 

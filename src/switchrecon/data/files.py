@@ -2,6 +2,7 @@
 
 import glob
 import gzip
+import hashlib
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -171,6 +172,17 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
 def read_scan(path: Path, config: Config) -> Scan:
     """Read one file, whatever its kind, at its own matrix."""
     return recognise(path).read(path, config)
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of what a scan was read from: a file, BART's two, or a DICOM series' files in the order of names."""
+    parts = sorted(path.iterdir()) if path.is_dir() else bart_pair(path) if is_bart(path) else (path,)
+    digest = hashlib.sha256()
+    for part in parts:
+        if part.is_file():
+            with part.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
 
 
 def subject_of(path: Path) -> str:

@@ -14,7 +14,7 @@ from torch import Tensor
 from switchrecon.config import Config
 from switchrecon.data.augment import distort, draw_distortion, move, with_gamma
 from switchrecon.data.corruption import corrupted
-from switchrecon.data.files import find_files, read_scan
+from switchrecon.data.files import file_digest, find_files, read_scan
 from switchrecon.data.multicoil import with_maps
 from switchrecon.data.scan import Scan, own_mask
 from switchrecon.errors import DataError
@@ -98,6 +98,7 @@ class Pile:
     dropped: int = 0  # near-empty slices
     synthetic: int = 0  # scans whose k-space was computed from magnitudes
     retrospective: int = 0  # fully sampled scans that were undersampled here
+    digests: list[str] = field(default_factory=list)  # SHA-256 of the files
 
     def acceleration(self) -> float:
         """Mean measured acceleration of the slices' own masks."""
@@ -225,6 +226,7 @@ def read_pile(
         else:
             measured = spoilt if paired and spoilt is not scan else None
             pile.slices += slices_of(scan, numbers, config, undersample, measured)
+        pile.digests.append(file_digest(path))
         pile.subjects.setdefault(scan.subject, path)
         pile.scans += 1
         pile.dropped += len(scan.kspace) - len(usable)
@@ -242,12 +244,11 @@ def check_disjoint(first: dict[str, Path], second: dict[str, Path], what: str) -
     Raises
     ------
     DataError
-        Naming the subject and a file of each side.
+        Naming a file of each side; not the subject, which may be a patient's number.
     """
     for subject in sorted(first.keys() & second.keys()):
         raise DataError(
-            f"subject '{subject}' is in both {what}: {first[subject]} and {second[subject]}; "
-            "subjects must not be shared"
+            f"one subject is in both {what}: {first[subject]} and {second[subject]}; subjects must not be shared"
         )
 
 
