@@ -170,3 +170,8 @@ def test_a_domain_gap_takes_y_from_the_other_domain_and_pairs_from_the_tests_own
         parse_recipe({**recipe, "gap": {"lower": "joint", "upper": "supervised"}}, "r")
     with pytest.raises(ConfigError, match="full_files goes with files"):
         parse_recipe({**recipe, "data": {"heads": 6, "full_files": ["a"]}}, "r")
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parents[1] / "benchmarks" / "recipes").glob("*.yaml")))
+def test_recipes_of_the_documented_results_are_sound(file: Path) -> None:
+    assert load_recipe(str(file)).methods
