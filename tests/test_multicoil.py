@@ -13,7 +13,7 @@ from switchrecon.data.files import read_scan
 from switchrecon.data.multicoil import one_coil, with_maps
 from switchrecon.data.piles import read_training_data
 from switchrecon.data.scan import Scan
-from switchrecon.errors import DataError
+from switchrecon.errors import ConfigError, DataError
 from switchrecon.evaluate import evaluate
 from switchrecon.fourier import fourier
 from switchrecon.look import write_heads
@@ -87,7 +87,7 @@ def test_noise_is_whitened_and_coils_are_compressed() -> None:
 def test_too_small_a_centre_is_explained() -> None:
     mask = np.random.RandomState(0).uniform(size=(2, 64, 64)) < 0.3
     mask[:, 31:34, 31:34] = True
-    with pytest.raises(DataError, match=r"a.h5: no coil sensitivity maps: the calibration region has"):
+    with pytest.raises(DataError, match=r"a.h5: no coil sensitivity maps: the fully measured centre has 3x3"):
         with_maps(scan(coil_kspace(1) * torch.from_numpy(mask)[:, None], mask=mask), Config())
     assert with_maps(scan(coil_kspace(1)), load_config(None, [*SETTINGS, "coil_maps=walsh"])).maps is not None
 
@@ -186,3 +186,43 @@ def test_joint_beats_zero_filling_and_files_are_reconstructed(tmp_path: Path, ru
     assert image.shape == direct.shape == (3, 64, 64)
     truth = np.sqrt((np.abs(np.fft.ifft2(kspace, norm="ortho")) ** 2).sum(1))
     assert np.abs(image).max() == pytest.approx(truth.max(), rel=0.3)  # in the scan's own units
+
+
+def test_units_survive_whitening() -> None:
+    random = np.random.RandomState(0)
+    noise = 1e-3 * (random.normal(size=(4, 2000)) + 1j * random.normal(size=(4, 2000)))
+    kspace = coil_kspace(1)
+    made = with_maps(scan(kspace, noise=noise.astype(np.complex64)), load_config(None, SETTINGS))
+    image = Encoding(torch.ones(64, 64, dtype=torch.bool), torch.from_numpy(made.maps[0])).H(  # type: ignore[index]
+        torch.from_numpy(made.kspace[0])
+    )
+    assert float(image.abs().max()) == pytest.approx(float(np.abs(blob_images(1, 2)[0]).max()), rel=0.05)
+
+
+def test_trust_of_several_coils_is_that_of_one_combined_error() -> None:
+    random = torch.Generator().manual_seed(0)
+    mask = torch.rand(1, 64, 64, generator=random) < 0.5
+    maps = torch.from_numpy(simulate_maps(8, (64, 64)))[None]
+    encoding = Encoding(mask, maps)
+    noise = 0.1 * torch.randn(1, 8, 64, 64, dtype=torch.complex64, generator=random) * 2**0.5
+    off = 0.3 * torch.randn(1, 64, 64, dtype=torch.complex64, generator=random)  # e² = 0.09
+    assert float(trust(off, noise * mask[:, None], encoding)) == pytest.approx(0.09 / (0.09 + 0.02), abs=0.06)
+
+
+def test_geometric_compression_wants_whole_columns(tmp_path: Path) -> None:
+    settings = ["coils=2", "coil_compression=geometric", "mask.center_fraction=0.2"]
+    with pytest.raises(DataError, match="whole columns"):
+        with_maps(scan(coil_kspace(1)), load_config(None, settings))
+
+
+def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
+    heads = write_heads(tmp_path / "heads", range(2), 2, 64, coils=3)
+    shared = ["network=unrolled", "refiner=generator", "cascade_weights=shared", "steps=2"]
+    with pytest.raises(ConfigError, match="several coils reconstructs measured images alone"):
+        train(load_config(None, [*SETTINGS, *shared], method="switchable"), [heads[0]], [heads[1]], tmp_path / "a")
+    magnitude = [*SETTINGS, "network=paper", "representation=magnitude", "steps=2"]
+    with pytest.raises(ConfigError, match="magnitudes are not what was measured"):
+        train(load_config(None, magnitude, method="self-supervised"), [], [heads[1]], tmp_path / "b")
+    one = write_heads(tmp_path / "one", range(3, 4), 2, 64)
+    with pytest.raises(DataError, match="do not mix one and several"):
+        train(load_config(None, SETTINGS, method="joint"), [heads[0], *one], [heads[1]], tmp_path / "c")

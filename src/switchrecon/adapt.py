@@ -77,9 +77,16 @@ def adapt(reconstructor: Reconstructor, scan: Scan, steps: int) -> tuple[Reconst
     ConfigError
         If the run knows magnitudes alone: they are not consistent with k-space.
     DataError
-        If the scan has no usable slice, or no sample to keep apart.
+        If the scan has another matrix than the run, no usable slice, or no sample to keep apart.
     """
     started, config = time.monotonic(), reconstructor.config
+    trained = tuple(reconstructor.card["matrix"])
+    if scan.matrix != trained:
+        found, expected = ("x".join(map(str, matrix)) for matrix in (scan.matrix, trained))
+        raise DataError(f"{scan.path}: a matrix of {found}, but the run was trained at {expected}; allow resizing")
+    # Scaled by the centre that the run's images were scaled by.
+    mask = config.mask.model_copy(update={"center_fraction": reconstructor.card["center_fraction"]})
+    config = config.model_copy(update={"mask": mask})
     if config.representation != "complex":
         raise ConfigError(f"a run with representation '{config.representation}' cannot be adapted; it needs 'complex'")
     slices = slices_of(scan, usable_slices(scan, config), config, undersample=True)
@@ -107,7 +114,7 @@ def adapt(reconstructor: Reconstructor, scan: Scan, steps: int) -> tuple[Reconst
                 best, best_step, weights = error, done, copy.deepcopy(network.generator.state_dict())
     network.generator.load_state_dict(weights)
     adapted = Reconstructor(
-        network.generator, reconstructor.extractor, config, reconstructor.card, reconstructor.resize
+        network.generator, reconstructor.extractor, reconstructor.config, reconstructor.card, reconstructor.resize
     )
     return adapted, Adaptation(before, best, done, time.monotonic() - started)
 

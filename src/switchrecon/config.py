@@ -147,7 +147,12 @@ def _explain(error: ValidationError, source: str) -> str:
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden":
-        model: type[BaseModel] = MaskConfig if path[:-1] == ["mask"] else Config
+        inner: dict[str, type[BaseModel]] = {
+            "mask": MaskConfig,
+            "simulated_mask": MaskConfig,
+            "corruption": CorruptionConfig,
+        }
+        model = inner.get(path[0], Config) if len(path) > 1 else Config
         prefix = "".join(f"{part}." for part in path[:-1])
         valid = [prefix + name for name in model.model_fields]
         return f"{source}: unknown setting '{'.'.join(path)}'; {nearest('.'.join(path), valid)}"

@@ -86,6 +86,8 @@ def convert_file(source: Path, out: Path, overwrite: bool = False) -> tuple[Scan
         if target.exists() and not overwrite:
             raise DataError(f"{target}: exists already; add --overwrite or choose another name")
     scan = read_scan(source, Config())
+    if scan.image and target_format in KSPACE:
+        raise DataError(f"{source}: holds images; k-space made of them would pass for measured; expected k-space")
     if target_format in IMAGES:
         images = zero_filled_images(scan, range(len(scan.kspace)))
         WRITERS[IMAGES[target_format]].write(*without_padding(scan, images), targets[0])

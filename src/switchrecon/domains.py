@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from switchrecon.config import Config
+from switchrecon.data.corruption import corrupted
 from switchrecon.data.files import find_files, read_scan
 from switchrecon.data.multicoil import one_coil
 from switchrecon.data.piles import check_disjoint, evenly, usable_slices
@@ -94,7 +95,9 @@ def slice_features(kspace: np.ndarray, mask: np.ndarray, fraction: float) -> tup
     return numbers, magnitude
 
 
-def read_domain(paths: Sequence[str | Path], config: Config, fraction: float | None) -> tuple[Domain, float]:
+def read_domain(
+    paths: Sequence[str | Path], config: Config, fraction: float | None, measured: bool = False
+) -> tuple[Domain, float]:
     """Numbers of every usable slice of a pile, at the scans' own matrix, and the centre that was used.
 
     Parameters
@@ -105,8 +108,14 @@ def read_domain(paths: Sequence[str | Path], config: Config, fraction: float | N
         Mask settings (the centre to look for) and what counts as empty.
     fraction
         Centre that both piles have; None finds the one that all these scans have.
+    measured
+        Whether the scans are X, which the settings may corrupt.
     """
     scans = [read_scan(path, config) for path in find_files(paths)]
+    if not scans:
+        raise DataError("no scans to compare: give --full and --sub")
+    if measured:
+        scans = [corrupted(scan, config.corruption) for scan in scans]
     found = [_fraction(scan, config) for scan in scans]
     used = min(found) if fraction is None else fraction
     domain = Domain(np.empty((0, len(FEATURES))), [], [], {}, [], False)
@@ -210,7 +219,7 @@ def compare_domains(
     DataError
         For files that cannot be used, a subject in both piles, or fewer than four slices in one.
     """
-    x, fraction = read_domain(sub, config, None)
+    x, fraction = read_domain(sub, config, None, measured=True)
     y, _ = read_domain(full, config, fraction)
     known = np.isfinite(np.concatenate([y.features, x.features])).all(0)
     for domain in (y, x):  # what some slice does not show cannot be compared

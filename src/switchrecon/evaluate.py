@@ -44,16 +44,19 @@ def variants(own: Reconstructor, name: str) -> dict[str, Reconstructor]:
     """Every estimate of a run, without and with hard data consistency: under ``name`` its own setting, others under
     ``name/…``.
 
-    A network that ends with hard data consistency has no others: they would be the same image.
+    Where the network itself ends with hard data consistency, putting measured samples back changes nothing; but with
+    several coils its last step is not the whole way.
     """
     found = {name: own}
-    if (own.config.network, own.config.cascade_consistency) == ("unrolled", "hard"):
-        return found
+    exact = (own.config.network, own.config.cascade_consistency) == ("unrolled", "hard") and own.card.get(
+        "coils", 1
+    ) == 1
     for consistency in ("none", "hard"):
         for estimate in ESTIMATES if own.extractor is not None else ESTIMATES[:1]:
             changed = [estimate] if estimate != own.config.estimate else []
             changed += [consistency] if consistency != own.config.data_consistency else []
-            if changed:
+            same = exact and estimate == "generator" and consistency == "hard" and own.config.data_consistency == "none"
+            if changed and not same:
                 found[f"{name}/{'-'.join(changed)}"] = own.using(estimate, consistency)
     return found
 

@@ -31,6 +31,8 @@ from switchrecon.objectives import (
     held_out_samples,
     hinge_boosting,
     hinge_discriminator,
+    hinge_full_discriminator,
+    hinge_full_generator,
     hinge_generator,
     identity,
     lsgan_discriminator,
@@ -123,6 +125,7 @@ class Method:
         return replace(
             self,
             phases=tuple(Phase(p.group, {exchange.get(f, f): w for f, w in p.objectives.items()}) for p in self.phases),
+            gated=frozenset(exchange.get(f, f) for f in self.gated),
         )
 
 
@@ -214,6 +217,8 @@ HINGE: Mapping[Objective, Objective] = {
     lsgan_generator: hinge_generator,
     lsgan_discriminator: hinge_discriminator,
     boosting: hinge_boosting,
+    lsgan_full_generator: hinge_full_generator,
+    lsgan_full_discriminator: hinge_full_discriminator,
 }
 
 

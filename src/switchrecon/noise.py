@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 OUTER = 0.85  # of Nyquist: where noise is measured
+ROUNDING = 1e-6  # of the largest sample
 
 
 def noise_level(kspace: np.ndarray, mask: np.ndarray) -> float:
@@ -22,6 +23,9 @@ def noise_level(kspace: np.ndarray, mask: np.ndarray) -> float:
     """
     rows, columns = (np.abs(np.arange(n) - n // 2) / (n / 2) for n in kspace.shape[-2:])
     # Zeros are padding, not samples, also where a scan counts as fully sampled.
-    outer = mask & (kspace != 0) & (np.maximum(rows[:, None], columns[None, :]) > OUTER)
-    values = np.abs(kspace[outer])
+    # So are the rests of about 1e-8 that a Fourier transform there and back leaves of them.
+    magnitude = np.abs(kspace)
+    far = np.maximum(rows[:, None], columns[None, :]) > OUTER
+    outer = mask & far & (magnitude > ROUNDING * magnitude.max(initial=0))
+    values = magnitude[outer]
     return float(np.median(values) / math.sqrt(2 * math.log(2))) if values.size else math.nan

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import torch.nn.functional as F
 from torch import Tensor
 
+from switchrecon.operators import Encoding
 from switchrecon.passes import Pass
 from switchrecon.scaling import channels_to_complex, complex_to_channels
 
@@ -23,9 +24,19 @@ def l1(difference: Tensor) -> Tensor:
     return difference.abs().mean()
 
 
+def over_coils(difference: Tensor, encoding: Encoding) -> Tensor:
+    """|re| + |im| of k-space, (B, H, W); with C coils their sum over √C, so that coils of equal noise count as one."""
+    error = difference.real.abs() + difference.imag.abs()
+    if encoding.maps is None:
+        return error
+    coils = encoding.maps.flatten(2).any(2).sum(1).clamp_min(1)  # but for those that only fill up a batch
+    return error.sum(1) / coils[:, None, None].sqrt()
+
+
 def sampling_consistency(step: Pass) -> Tensor:
-    """Eq. (1): ‖RF(x) − RF(G(x))‖₁ + ‖RF(y) − RF(G(y, A(z)))‖₁."""
-    return l1(step.sampled_difference_x()) + l1(step.sampled_difference_y())
+    """Eq. (1): ‖RF(x) − RF(G(x))‖₁ + ‖RF(y) − RF(G(y, A(z)))‖₁; with C coils, their sum over √C."""
+    first = over_coils(step.sampled_difference_x(), step.encoding_x).mean()
+    return first + over_coils(step.sampled_difference_y(), step.encoding_y).mean()
 
 
 def cycle(step: Pass) -> Tensor:
@@ -81,6 +92,17 @@ def lsgan_full_generator(step: Pass) -> Tensor:
     return (step.players.score_full(step.full_of_x) - 1).square().mean()
 
 
+def hinge_full_discriminator(step: Pass) -> Tensor:
+    """Hinge for D_Y alone: [1 − D_Y(y)]₊ + [D_Y(G(x))]₊."""
+    real, made = step.players.score_full(step.y), step.players.score_full(step.full_of_x.detach())
+    return F.relu(1 - real).mean() + F.relu(made).mean()
+
+
+def hinge_full_generator(step: Pass) -> Tensor:
+    """Hinge for G against D_Y alone: −D_Y(G(x))."""
+    return -step.players.score_full(step.full_of_x).mean()
+
+
 def hinge_generator(step: Pass) -> Tensor:
     """Hinge for G: −D_Y(G(x)) − D_X(G(y, A(z)))."""
     return -step.players.score_full(step.full_of_x).mean() - step.players.score_sub(step.sub_of_y).mean()
@@ -122,10 +144,7 @@ def held_out_samples(step: Pass) -> Tensor:
     """
     image, kept, weight = step.drawn.split()
     difference = step.encoding_x(channels_to_complex(step.players.to_full(image, kept))) - step.measured
-    error = difference.real.abs() + difference.imag.abs()
-    if step.encoding_x.maps is not None:
-        error = error.sum(1) / error.shape[1] ** 0.5
-    return (weight * error).sum() / weight.sum().clamp_min(1e-12)
+    return (weight * over_coils(difference, step.encoding_x)).sum() / weight.sum().clamp_min(1e-12)
 
 
 def equivariance(step: Pass) -> Tensor:

@@ -156,7 +156,8 @@ def parse_recipe(values: Any, source: str) -> Recipe:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
         if first["type"] == "extra_forbidden":
-            valid = Source.model_fields if where.startswith("data.") else Recipe.model_fields
+            inner: dict[str, type[Settings]] = {"data": Source, "gap": Gap}
+            valid = (inner.get(where.split(".")[0], Recipe) if "." in where else Recipe).model_fields
             raise ConfigError(f"{source}: unknown key '{where}'; {nearest(where.split('.')[-1], valid)}") from error
         message = first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{source}: {where or 'recipe'}: {message}") from error

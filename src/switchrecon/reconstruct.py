@@ -196,6 +196,8 @@ class Reconstructor:
         if not several:
             return Sampling(masks)(kspace.reshape(-1, height, width)), masks, None, shape
         coils = _tensor(maps).to(torch.complex64)
+        if not torch.isfinite(torch.view_as_real(coils)).all():
+            raise DataError("coil sensitivity maps hold NaN or infinity; expected finite numbers")
         if coils.shape != kspace.shape:
             raise DataError(f"maps of shape {tuple(coils.shape)} do not fit k-space of shape {tuple(kspace.shape)}")
         n_coils = kspace.shape[-3]
@@ -241,9 +243,9 @@ class Reconstructor:
 
 def _tensor(array: Any) -> Tensor:
     if isinstance(array, np.ndarray):
-        # In this machine's byte order, and complex64, which no network here exceeds.
-        array = array.astype(np.complex64) if np.iscomplexobj(array) else array != 0
-        return torch.from_numpy(np.ascontiguousarray(array))
+        # In this machine's byte order, and no larger than any network here needs.
+        kind = np.complex64 if np.iscomplexobj(array) else bool if array.dtype == bool else np.float32
+        return torch.from_numpy(np.ascontiguousarray(array.astype(kind)))
     return torch.as_tensor(array)
 
 
@@ -275,10 +277,10 @@ def consistent(encoding: Encoding, image: Tensor, kspace: Tensor, weight: float 
 
 
 def trust(image: Tensor, kspace: Tensor, encoding: Encoding) -> Tensor:
-    """How far measured samples are to be trusted beside an image's own: w = 1 − 2σ² / mean |k − A u|².
+    """How far measured samples are to be trusted beside an image's own, by least squares: w = e² / (e² + 2σ²).
 
-    The mean over measured samples is the variance of the image's error plus that of the noise, σ² in each of real and
-    imaginary part. So this is the weight of least squares between the two.
+    σ² is the noise's variance in each of real and imaginary part. The mean of |k − A u|² over measured samples is
+    2σ² + e² / C with C coils, because Σ_c |s_c|² = 1, and gives the variance e² of the image's error.
 
     Returns
     -------
@@ -289,7 +291,8 @@ def trust(image: Tensor, kspace: Tensor, encoding: Encoding) -> Tensor:
     for u, k, number in zip(image, kspace, range(len(image)), strict=True):
         own = Encoding(encoding.mask[number], None if encoding.maps is None else encoding.maps[number])
         variance = 2 * noise_level(k.numpy(), own.mask.numpy()) ** 2
-        samples = own.mask.sum() * (k.numel() // own.mask.numel())
-        difference = (k - own(u)).abs().square().sum() / samples
-        weights.append(1 - variance / difference.clamp_min(1e-30) if variance == variance else torch.ones(()))
+        coils = 1 if own.maps is None else max(int(own.maps.flatten(1).any(1).sum()), 1)
+        difference = (k - own(u)).abs().square().sum() / (own.mask.sum() * coils)
+        error = coils * (difference - variance).clamp_min(0)
+        weights.append(error / (error + variance) if variance > 0 else torch.ones(()))
     return torch.stack(weights).clamp(0, 1)[:, None, None]

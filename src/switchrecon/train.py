@@ -11,12 +11,13 @@ from switchrecon.config import Config
 from switchrecon.data.batches import Batches
 from switchrecon.data.piles import TrainingData, read_training_data
 from switchrecon.domains import compare_domains
-from switchrecon.errors import DataError
+from switchrecon.errors import ConfigError, DataError
 from switchrecon.guard import KEEP_EVERY, Diverged, Guard, check_update, watch_discriminator, watch_generator
 from switchrecon.log import RunLog, TrainingProgress
 from switchrecon.masks import line_direction
 from switchrecon.methods import Method, Phase, find_method, with_method_settings
 from switchrecon.nets.discriminator import check_side
+from switchrecon.objectives import bypass, cycle, equivariance, held_out_samples
 from switchrecon.optim import Lookahead, learning_rate, set_learning_rate
 from switchrecon.passes import Pass
 from switchrecon.runs import check_folder, is_finished, model_card, open_folder
@@ -193,6 +194,7 @@ def train(
     if resume and is_finished(folder, config, data):
         print(f"{folder}: the run is finished")
         return folder
+    check_goes_together(method, config, data)
     if method.cast.discriminator is not None:
         check_side(*data.matrix)
     batches = Batches(data, config, method.pairing)
@@ -220,6 +222,27 @@ def through_gate(method: Method, config: Config, full: Sequence[str | Path], sub
         print(sentence)
     print(f"gate {'open' if alike else 'closed'}: G(X) is {'' if alike else 'not '}matched to Y")
     return method if alike else method.closed()
+
+
+def check_goes_together(method: Method, config: Config, data: TrainingData) -> None:
+    """Refuse what would run and mean nothing.
+
+    Raises
+    ------
+    ConfigError
+        Saying what does not go with what.
+    """
+    objectives = {objective for phase in method.phases for objective in phase.objectives}
+    if config.representation == "magnitude" and objectives & {held_out_samples, equivariance}:
+        raise ConfigError(
+            f"method '{config.method}' needs representation 'complex': magnitudes are not what was measured"
+        )
+    several = any(own.maps is not None for pile in data.piles.values() for own in pile.slices)
+    if several and config.network != "paper" and objectives & {cycle, bypass}:
+        raise ConfigError(
+            f"network '{config.network}' with several coils reconstructs measured images alone, but method "
+            f"'{config.method}' gives it others; choose network 'paper' or joint"
+        )
 
 
 def describe_data(data: TrainingData, config: Config) -> None:

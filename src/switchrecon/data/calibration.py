@@ -44,6 +44,8 @@ class Calibrator:
         if "noise" in self.parts:
             levels = [noise_level(own.kspace.numpy(), own.mask.numpy()) for own in sub.slices]
             self.levels = [level for level in levels if np.isfinite(level)]
+            everywhere = np.ones(full.slices[0].mask.shape, dtype=bool)
+            self.own_level = float(np.median([noise_level(own.kspace.numpy(), everywhere) for own in full.slices]))
 
     def image(self, own: Tensor, random: RandomState) -> Tensor:
         """An image of Y with X's intensities and the low-resolution phase of one of X's slices; complex (H, W).
@@ -70,7 +72,9 @@ class Calibrator:
         """
         if "noise" not in self.parts or not self.levels:
             return torch.zeros_like(kspace)
-        there = noise_level(fourier(own).numpy(), np.ones(own.shape, dtype=bool))
+        there = self.own_level  # of Y's coils; a combined image has no noise outside their maps
+        if kspace.ndim == own.ndim:
+            there = noise_level(fourier(own).numpy(), np.ones(own.shape, dtype=bool))
         wanted = self.levels[random.randint(len(self.levels))]
         missing = max(wanted**2 - there**2, 0.0) ** 0.5 if np.isfinite(there) else wanted
         real, imaginary = random.normal(scale=missing, size=(2, *kspace.shape))

@@ -1,6 +1,7 @@
 """What goes wrong in a scanner and is not in the forward model: noise, phase errors of lines, ghosts.
 
-For experiments on domain gaps: the undersampled pile and the test are corrupted, their references are not.
+For experiments on domain gaps: the undersampled pile and the test are corrupted, their references are not. With several
+coils their sensitivity maps and compression are those of the sound scan.
 """
 
 from dataclasses import replace
@@ -15,9 +16,9 @@ from switchrecon.seeds import numpy_random
 def corrupted(scan: Scan, corruption: CorruptionConfig) -> Scan:
     """The scan with its k-space corrupted, the same in every call.
 
-    ``noise``: complex Gaussian, with a standard deviation of ``level`` times the brightest pixel of the volume in each
-    of real and imaginary part. ``phase-errors``: each column of k-space, a phase encode, is turned by a random angle of
-    standard deviation ``level``, in radians. ``ghosts``: every second column is turned by ``level`` radians.
+    ``noise``: complex Gaussian, with a standard deviation of ``level`` times the brightest pixel of the volume, of any
+    coil, in each of real and imaginary part. ``phase-errors``: each column of k-space, a phase encode, is turned by a
+    random angle of standard deviation ``level``, in radians. ``ghosts``: every second column is turned by ``level``.
 
     Parameters
     ----------

@@ -11,6 +11,7 @@ from torch import Tensor
 from switchrecon.config import Config
 from switchrecon.data.augment import move
 from switchrecon.data.calibration import Calibrator
+from switchrecon.data.multicoil import maps_region
 from switchrecon.data.piles import TrainingData
 from switchrecon.masks import centre_slice, draw_mask, line_direction
 from switchrecon.operators import Encoding
@@ -125,10 +126,18 @@ class DrawSource:
 
     @cached_property
     def centre(self) -> Tensor:
-        """The centre that is never held out: what every mask has measured, whole lines of line masks; (H, W)."""
+        """The centre that is never held out: what every mask has measured, whole lines of line masks; (H, W).
+
+        With several coils it is at least what their sensitivity maps were estimated from.
+        """
         height, width = self.data.matrix
         fraction = self.data.centre_fraction(self.config)
-        rows, columns = centre_slice(height, fraction), centre_slice(width, fraction)
+        parts = (fraction, fraction)
+        assert self.data.sub is not None
+        if self.data.sub.slices[0].maps is not None:
+            region = maps_region([mask.numpy() for mask in self.masks])
+            parts = max(fraction, region[0] / height), max(fraction, region[1] / width)
+        rows, columns = centre_slice(height, parts[0]), centre_slice(width, parts[1])
         direction = line_direction(self.masks[0])
         centre = torch.zeros(height, width, dtype=torch.bool)
         centre[rows if direction != "columns" else slice(None), columns if direction != "rows" else slice(None)] = True

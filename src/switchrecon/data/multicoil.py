@@ -1,5 +1,6 @@
 """Several coils: from what a scanner wrote to whitened, compressed k-space with sensitivity maps."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,6 +20,8 @@ from switchrecon.errors import DataError
 from switchrecon.espirit import espirit, walsh
 from switchrecon.scaling import low_resolution
 
+SMALLEST_REGION = 4  # side of the centre; ESPIRiT needs its kernel
+
 
 def with_maps(scan: Scan, config: Config) -> Scan:
     """A scan of several coils made ready: whitened, compressed, with sensitivity maps.
@@ -36,20 +39,28 @@ def with_maps(scan: Scan, config: Config) -> Scan:
     Raises
     ------
     DataError
-        Where the centre is too small for maps.
+        Where the centre is too small for maps, or geometric compression does not go with the masks.
     """
     if scan.coils == 1 or scan.maps is not None:
         return scan
     kspace = torch.from_numpy(scan.kspace)
     if scan.noise is not None:
-        scale = scan.geometry.get("noise_scale", 1.0)
-        kspace = whiten(kspace, noise_covariance(torch.from_numpy(scan.noise), scale))
+        covariance = noise_covariance(torch.from_numpy(scan.noise), scan.geometry.get("noise_scale", 1.0))
+        # Whitened k-space counts in standard deviations of the noise; one factor brings the file's units back.
+        unit = covariance.diagonal().real.mean().sqrt().item()
+        kspace = whiten(kspace, covariance) * unit
     masks = [own_mask(scan, index, config).numpy() for index in range(len(kspace))]
-    rows, columns = zip(*(calibration_region(mask, CALIBRATION) for mask in masks), strict=True)
-    region = (min(rows), min(columns))
+    region = maps_region(masks)
+    if min(region) < SMALLEST_REGION:
+        raise DataError(
+            f"{scan.path}: no coil sensitivity maps: the fully measured centre has {region[0]}x{region[1]} samples; "
+            f"expected at least {SMALLEST_REGION}x{SMALLEST_REGION}"
+        )
     if config.coils is not None and config.coils < scan.coils:
         if config.coil_compression == "svd":
             kspace, _ = compress_coils(kspace, config.coils, region)
+        elif not all((mask == mask[:1]).all() for mask in masks):
+            raise DataError(f"{scan.path}: geometric coil compression needs whole columns of k-space; choose svd")
         else:
             kspace, _ = geometric_compression(kspace, config.coils, region[1])
     try:
@@ -57,6 +68,12 @@ def with_maps(scan: Scan, config: Config) -> Scan:
     except DataError as error:
         raise DataError(f"{scan.path}: no coil sensitivity maps: {error}") from error
     return replace(scan, kspace=kspace.numpy(), maps=maps.numpy(), noise=None)
+
+
+def maps_region(masks: Sequence[np.ndarray]) -> tuple[int, int]:
+    """Rows and columns of the centre that maps come from: measured in all masks (H, W), and not too large."""
+    rows, columns = zip(*(calibration_region(mask, CALIBRATION) for mask in masks), strict=True)
+    return min(rows), min(columns)
 
 
 def _maps(kspace: torch.Tensor, region: tuple[int, int], config: Config) -> torch.Tensor:

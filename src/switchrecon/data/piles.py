@@ -215,6 +215,8 @@ def read_pile(
     for path in files:
         scan = with_maps(read_scan(path, config).resized(config.matrix), config)
         check(scan)
+        if pile.slices and (scan.coils > 1) != (pile.slices[0].maps is not None):
+            raise DataError(f"{path}: has {scan.coils} coils, unlike the scans before it; do not mix one and several")
         if not undersample and scan.mask is not None:
             found = measured_acceleration(scan.mask)
             raise DataError(f"{path}: undersampled k-space (acceleration {found:.1f}); expected a fully sampled scan")
