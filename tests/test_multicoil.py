@@ -25,6 +25,7 @@ from switchrecon.reconstruct import Reconstructor, consistent, trust
 from switchrecon.scaling import channels_to_complex, complex_to_channels
 from switchrecon.train import train
 from tests.conftest import blob_images
+from tests.mrd_files import header, lines_of, write_mrd
 
 SETTINGS = [
     "mask.kind=random-1d",
@@ -226,3 +227,23 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     one = write_heads(tmp_path / "one", range(3, 4), 2, 64)
     with pytest.raises(DataError, match="do not mix one and several"):
         train(load_config(None, SETTINGS, method="joint"), [heads[0], *one], [heads[1]], tmp_path / "c")
+
+
+def test_lines_for_calibration_alone_give_maps_and_no_samples(tmp_path: Path) -> None:
+    kspace = coil_kspace(1, 1)[0].numpy()
+    image, extra = list(range(0, 64, 2)), list(range(21, 44, 2))
+    readouts = [*lines_of(kspace, image), *lines_of(kspace, extra, flags=[20])]
+    path = write_mrd(tmp_path / "scan.mrd", header((64, 64, 1), encoded_field=(200, 200, 5)), readouts)
+    found = read_scan(path, Config())
+    assert found.mask is not None
+    assert found.calibration is not None
+    assert found.mask[0, 0].nonzero()[0].tolist() == image
+    np.testing.assert_array_equal(found.kspace[0][..., extra], 0)
+    np.testing.assert_allclose(found.calibration[0][..., sorted(image + extra)], kspace[..., sorted(image + extra)])
+    half, full = with_maps(found, Config()), with_maps(scan(coil_kspace(1, 1)), load_config(None, SETTINGS))
+    assert half.maps is not None
+    assert full.maps is not None
+    inside = np.abs(blob_images(1, 1)[0]) > 0.3
+    assert np.median(np.abs(half.maps - full.maps)[0][:, inside]) < 0.05
+    small = with_maps(found.resized((48, 48)), load_config(None, ["coils=2"]))
+    assert small.kspace.shape == (1, 2, 48, 48)

@@ -52,6 +52,7 @@ def facts_of(path: Path, scan: Scan) -> dict[str, Any]:
         "trajectory": "cartesian",
         "fully_sampled": scan.mask is None,
         "noise_samples": 0 if scan.noise is None else scan.noise.shape[1],
+        "calibration": scan.calibration is not None,
         "voxel_mm": voxel,
         "field_of_view_mm": None
         if voxel is None
@@ -94,6 +95,8 @@ def _readouts(facts: dict[str, Any]) -> list[str]:
     read = [_count(counts.pop("imaging"), "imaging readout")]
     if facts["noise_samples"]:
         read.append(_count(counts.pop("noise"), "noise readout"))
+    if facts["calibration"]:
+        read.append(_count(counts.pop("parallel calibration"), "parallel calibration readout"))
     lines = [f"read: {', '.join(read)}"]
     if counts:
         lines.append(f"skipped: {', '.join(f'{number} of {kind}' for kind, number in sorted(counts.items()))}")

@@ -9,7 +9,7 @@ import h5py
 import numpy as np
 
 from switchrecon.config import Config
-from switchrecon.data.encoding import Header, parse_header
+from switchrecon.data.encoding import Encoding, Header, parse_header
 from switchrecon.data.hdf5 import check_lengths, find_dataset, open_hdf5, read_text
 from switchrecon.data.limits import check_size, largest_array
 from switchrecon.data.orientation import affine_of, slice_order
@@ -17,6 +17,7 @@ from switchrecon.data.readouts import (
     HEAD,
     ORDER,
     Readouts,
+    Sorted,
     channel_samples,
     check_readouts,
     kinds_of,
@@ -153,12 +154,30 @@ def _noise_scale(head: np.ndarray, noise: np.ndarray, imaging: np.ndarray, bandw
     return noise_dwell / dwell / bandwidth if known else 1.0
 
 
+def _calibration(
+    path: Path, readouts: Readouts, kinds: np.ndarray, encoding: Encoding, image: Sorted
+) -> np.ndarray | None:
+    """The image's k-space with the lines for parallel imaging, slices not yet in order; (slices, coils, H, W).
+
+    None where there are none, for one coil, or where those lines are of other slices than the image's.
+    """
+    if image.kspace.shape[1] == 1 or not (kinds == "parallel calibration").any():
+        return None
+    rows = np.flatnonzero((kinds == "imaging") | (kinds == "parallel calibration"))
+    both = sort_readouts(path, readouts, rows, encoding).kspace
+    if both.shape != image.kspace.shape:
+        return None
+    check_finite(path, "k-space", both)
+    return both
+
+
 def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[str, Any]) -> Scan:
     """Sort readouts into a scan.
 
-    Readouts for the image are read, those for noise become ``noise``, others are skipped. One encoding space is read,
-    that of the first imaging readout. Slices run over contrast, repetition, phase, set and slice, in this order, the
-    slice fastest, and within a slice over the partitions of a three-dimensional scan.
+    Readouts for the image are read, those for noise become ``noise``, those for parallel imaging ``calibration``;
+    others are skipped. One encoding space is read, that of the first imaging readout. Slices run over contrast,
+    repetition, phase, set and slice, in this order, the slice fastest, and within a slice over the partitions of a
+    three-dimensional scan.
 
     Its ``geometry`` says: ``readouts`` (their number by kind), ``order`` and ``indices`` (those numbers of each slice),
     ``partitions``, ``field_of_view`` (mm along H and W, 0 where unknown), ``slice_spacing`` (mm), ``oversampling``
@@ -183,6 +202,7 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[
     kspace, measured = found.kspace[spread], found.measured[spread]
     check_finite(path, "k-space", kspace)
     check_not_empty(path, kspace)
+    calibration = _calibration(path, readouts, kinds, encoding, found)
     noise = _noise(path, readouts, noise_rows, kspace.shape[1])
     affine = affine_of(heads, found)
     names, counts = np.unique(kinds.astype(str), return_counts=True)
@@ -204,6 +224,7 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[
         _subject(path, header),
         kspace[:, 0] if kspace.shape[1] == 1 else kspace,
         measured if found.undersampled else None,
+        calibration=None if calibration is None else calibration[spread],
         noise=noise,
         affine=affine,
         geometry=geometry,

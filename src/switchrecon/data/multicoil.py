@@ -11,6 +11,7 @@ from switchrecon.coils import (
     calibration_region,
     compress_coils,
     geometric_compression,
+    mix_coils,
     noise_covariance,
     whiten,
 )
@@ -27,7 +28,8 @@ def with_maps(scan: Scan, config: Config) -> Scan:
     """A scan of several coils made ready: whitened, compressed, with sensitivity maps.
 
     Noise is whitened where the file has a noise scan; coils are reduced to ``config.coils`` virtual ones; maps come
-    from the fully measured centre of k-space alone, so that they are the same whether the rest is sampled or not.
+    from the fully measured centre of k-space alone, lines for calibration included, so that they are the same whether
+    the rest is sampled or not.
 
     Parameters
     ----------
@@ -50,7 +52,11 @@ def with_maps(scan: Scan, config: Config) -> Scan:
         unit = covariance.diagonal().real.mean().sqrt().item()
         kspace = whiten(kspace, covariance) * unit
     masks = [own_mask(scan, index, config).numpy() for index in range(len(kspace))]
-    region = maps_region(masks)
+    calibration, region = kspace, maps_region(masks)
+    if scan.calibration is not None:
+        calibration = torch.from_numpy(scan.calibration)
+        calibration = calibration if scan.noise is None else whiten(calibration, covariance) * unit
+        region = maps_region([(own != 0).any(0).numpy() for own in calibration])
     if min(region) < SMALLEST_REGION:
         raise DataError(
             f"{scan.path}: no coil sensitivity maps: the fully measured centre has {region[0]}x{region[1]} samples; "
@@ -58,16 +64,20 @@ def with_maps(scan: Scan, config: Config) -> Scan:
         )
     if config.coils is not None and config.coils < scan.coils:
         if config.coil_compression == "svd":
-            kspace, _ = compress_coils(kspace, config.coils, region)
+            calibration, matrix = compress_coils(calibration, config.coils, region)
+            kspace = mix_coils(matrix, kspace)
+        elif scan.calibration is not None:
+            raise DataError(f"{scan.path}: geometric coil compression takes no lines of calibration; choose svd")
         elif not all((mask == mask[:1]).all() for mask in masks):
             raise DataError(f"{scan.path}: geometric coil compression needs whole columns of k-space; choose svd")
         else:
             kspace, _ = geometric_compression(kspace, config.coils, region[1])
+            calibration = kspace
     try:
-        maps = torch.stack([_maps(own, region, config) for own in kspace])
+        maps = torch.stack([_maps(own, region, config) for own in calibration])
     except DataError as error:
         raise DataError(f"{scan.path}: no coil sensitivity maps: {error}") from error
-    return replace(scan, kspace=kspace.numpy(), maps=maps.numpy(), noise=None)
+    return replace(scan, kspace=kspace.numpy(), maps=maps.numpy(), noise=None, calibration=None)
 
 
 def maps_region(masks: Sequence[np.ndarray]) -> tuple[int, int]:

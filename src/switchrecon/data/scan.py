@@ -33,6 +33,9 @@ class Scan:
         Whether the k-space was computed from magnitude images.
     image
         Whether the file holds images and not k-space.
+    calibration
+        complex64 of the shape of ``kspace``: with lines that were measured for the coils' sensitivities alone, besides
+        those of the image; None where there are none.
     maps
         Coil sensitivity maps, complex64 (slices, coils, H, W), where they have been estimated.
     noise
@@ -49,6 +52,7 @@ class Scan:
     mask: np.ndarray | None = None
     synthetic: bool = False
     image: bool = False
+    calibration: np.ndarray | None = None
     maps: np.ndarray | None = None
     noise: np.ndarray | None = None
     affine: np.ndarray | None = None
@@ -74,12 +78,14 @@ class Scan:
         if matrix is None or tuple(matrix) == self.matrix:
             return self
         kspace = resize_kspace(torch.from_numpy(self.kspace), matrix).numpy()
+        calibration = self.calibration
+        if calibration is not None:
+            calibration = resize_kspace(torch.from_numpy(calibration), matrix).numpy()
         mask = self.mask
         if mask is not None:
             mask = resize_kspace(torch.from_numpy(mask).float(), matrix).numpy() > 0
-        return replace(
-            self, kspace=kspace, mask=mask, maps=None, affine=_resized_affine(self.affine, self.matrix, matrix)
-        )
+        affine = _resized_affine(self.affine, self.matrix, matrix)
+        return replace(self, kspace=kspace, mask=mask, calibration=calibration, maps=None, affine=affine)
 
 
 def _resized_affine(affine: np.ndarray | None, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray | None:
