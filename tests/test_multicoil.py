@@ -247,3 +247,16 @@ def test_lines_for_calibration_alone_give_maps_and_no_samples(tmp_path: Path) ->
     assert np.median(np.abs(half.maps - full.maps)[0][:, inside]) < 0.05
     small = with_maps(found.resized((48, 48)), load_config(None, ["coils=2"]))
     assert small.kspace.shape == (1, 2, 48, 48)
+
+
+def test_sixty_four_coils_and_a_phantom_of_three(tmp_path: Path, run_cli) -> None:  # type: ignore[no-untyped-def]
+    heads = write_heads(tmp_path / "heads", range(1), 1, 64)
+    run = train(load_config(None, [*SETTINGS, "steps=2"], method="simulated"), heads, [], tmp_path / "run")
+    maps = torch.from_numpy(simulate_maps(64, (64, 64)))
+    kspace = fourier(torch.from_numpy(blob_images(1, 1))[:, None] * maps)
+    image = Reconstructor.load(run, data_consistency="soft")(kspace, LINES, maps[None])
+    assert image.shape == (1, 64, 64)
+    assert image.isfinite().all()
+    arguments = ["--out", tmp_path / "a.png", "--matrix", 64, "--slices", 2, "--save", tmp_path / "k", "--coils", 3]
+    assert run_cli("phantom", *arguments)[0] == 0
+    assert {np.load(file).shape for file in (tmp_path / "k").iterdir()} == {(2, 3, 64, 64)}

@@ -312,11 +312,12 @@ def phantom(
         Path | None,
         typer.Option("--save", metavar="DIR", help="Also write the k-space of each contrast as .npy."),
     ] = None,
+    coils: Annotated[int, typer.Option(min=1, help="Receiver coils of the k-space, loops around the head.")] = 1,
 ) -> None:
     """Draw a synthetic head in T1w, T2w, PD and FLAIR contrast; with --save, write its k-space."""
     from switchrecon.look import picture_of_phantom
 
-    for line in picture_of_phantom(subject, matrix, slices, lesions, out, save):
+    for line in picture_of_phantom(subject, matrix, slices, lesions, out, save, coils):
         typer.echo(line)
     typer.echo(f"picture: {out}")
 

@@ -67,9 +67,9 @@ def picture_of_masks(settings: MaskConfig, matrix: tuple[int, int], count: int, 
 
 
 def picture_of_phantom(
-    subject: int, matrix: int, slices: int, lesions: int, target: Path, save: Path | None
+    subject: int, matrix: int, slices: int, lesions: int, target: Path, save: Path | None, coils: int = 1
 ) -> list[str]:
-    """Draw a synthetic head in every contrast; with ``save``, write k-space as ``.npy`` beside it."""
+    """Draw a synthetic head in every contrast; with ``save``, write k-space as ``.npy``, of several coils if asked."""
     rows, titles, lines = [], [], []
     for contrast in CONTRASTS:
         try:
@@ -80,7 +80,9 @@ def picture_of_phantom(
         titles.append([f"{contrast}, slice {i}" for i in range(slices)])
         if save is not None:
             file = save / f"{head.subject}-{contrast}.npy"
-            write_kspace(file, head.image)
+            write_kspace(
+                file, head.image if coils == 1 else head.image[:, None] * simulate_maps(coils, (matrix, matrix))
+            )
             lines.append(f"k-space: {file}")
     save_grid(target, rows, titles, None)
     return lines
