@@ -17,6 +17,7 @@ from switchrecon.errors import RunError
 from switchrecon.guard import Diverged, check_update, watch_discriminator, watch_generator
 from switchrecon.log import read_log
 from switchrecon.methods import METHODS, find_method
+from switchrecon.operators import Encoding
 from switchrecon.passes import Batch, Pass
 from switchrecon.state import State, build_state
 from switchrecon.train import train, update
@@ -148,7 +149,7 @@ def test_a_gradient_that_is_no_number_moves_nothing(piles: Piles) -> None:
     random = torch.Generator().manual_seed(0)
     x, y = torch.rand(2, 1, 2, 64, 64, generator=random) - 0.5
     mask = torch.ones(1, 64, 64, dtype=torch.bool)
-    images = Pass(state.players, Batch(x, y, torch.zeros(1, 64), mask, mask))
+    images = Pass(state.players, Batch(x, y, torch.zeros(1, 64), Encoding(mask), Encoding(mask)))
     phase = method.phases[0]
     weight = next(state.players.discriminator.parameters())  # type: ignore[union-attr]
 
@@ -223,7 +224,7 @@ def test_a_generator_without_contrast_is_announced_once(capsys: pytest.CaptureFi
     random = torch.Generator().manual_seed(0)
     x = torch.rand(1, 2, 64, 64, generator=random) - 0.5
     mask = torch.ones(1, 64, 64, dtype=torch.bool)
-    images = Pass(state.players, Batch(x, x, torch.zeros(1, 64), mask, mask))
+    images = Pass(state.players, Batch(x, x, torch.zeros(1, 64), Encoding(mask), Encoding(mask)))
     with torch.no_grad():
         for weight in state.players.generator.full.parameters():  # type: ignore[union-attr]
             weight *= 0.01
