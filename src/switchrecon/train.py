@@ -80,7 +80,7 @@ def run_steps(
             step = state.step
             rate = learning_rate(config, step, steps) * state.course.rate
             phases = phases_of(method, config, step, steps)
-            images = Pass(state.players, batches.batch(step), [phase.group for phase in phases])
+            images = Pass(state.players, batches.batch(step), [phase.group for phase in phases], config.sharing)
             losses: dict[str, Tensor] = {}
             last, saving = step + 1 == steps, (step + 1) % config.checkpoint_every == 0
             keeping = last or saving or (step + 1) % KEEP_EVERY == 0
