@@ -9,6 +9,7 @@ from torch import Tensor
 
 from switchrecon.config import Config
 from switchrecon.data.batches import Batches
+from switchrecon.data.cache import find_cache
 from switchrecon.data.piles import TrainingData, read_training_data
 from switchrecon.domains import compare_domains
 from switchrecon.guard import KEEP_EVERY, Diverged, Guard, check_update, watch_discriminator, watch_generator
@@ -159,6 +160,7 @@ def train(
     sub: Sequence[str | Path],
     folder: Path,
     resume: bool = False,
+    cache: Path | None = None,
 ) -> Path:
     """Train a method and write its run folder.
 
@@ -172,6 +174,9 @@ def train(
         Gets ``model.safetensors``, ``config.yaml``, ``log.jsonl`` and ``checkpoints/``.
     resume
         Continue the run in ``folder``; start at zero where there is none; only check the scans where it is finished.
+    cache
+        Folder that prepared slices are kept in; see :mod:`switchrecon.data.cache`. None: the environment variable's,
+        or all slices stay in memory.
 
     Returns
     -------
@@ -188,7 +193,7 @@ def train(
     check_folder(folder, config, resume)
     if method.gated:
         method = through_gate(method, config, full, sub)
-    data = read_training_data(full, sub, config, method.pairing)
+    data = read_training_data(full, sub, config, method.pairing, find_cache(cache))
     if resume and is_finished(folder, config, data):
         print(f"{folder}: the run is finished")
         return folder
