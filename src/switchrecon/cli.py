@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from switchrecon.cli_crossval import crossval
-from switchrecon.cli_files import convert, inspect
+from switchrecon.cli_files import convert, export, inspect
 from switchrecon.cli_options import (
     CacheOption,
     ConfigOption,
@@ -223,6 +223,7 @@ def _cell(value: dict[str, Any], digits: int) -> str:
 app.command()(crossval)
 app.command()(inspect)
 app.command()(convert)
+app.command()(export)
 
 
 @app.command()
