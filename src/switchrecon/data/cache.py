@@ -4,9 +4,9 @@ A scan is read, resized, undersampled and its coils are mapped once. Its slices 
 and a slice is read from there whenever it is asked for. The same numbers come back, to the bits.
 
 An entry is found by what it was made from: the scan's files (path, size, time of change), the settings of
-:data:`SETTINGS`, and the versions that made it. ``KEY.json`` names the data by its SHA-256, which also covers what else
-the JSON says. Each entry is verified when it is opened; a damaged one is made again. An entry holds images, but no name
-of a file or a subject. It may be deleted at any time between trainings.
+:data:`SETTINGS`, and the versions that made it. ``KEY.json`` names the data by its SHA-256 and is sealed by its own.
+Each entry is verified when it is opened; a damaged one is made again. An entry holds images, but no name of a file or a
+subject. The folder may be deleted whenever no training uses it.
 """
 
 import hashlib

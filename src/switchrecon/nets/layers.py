@@ -26,13 +26,13 @@ class _RepeatEdges(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        folded = gradient[..., 1:-1].clone(memory_format=torch.contiguous_format)
-        folded[..., 0] += gradient[..., 0]
-        folded[..., -1] += gradient[..., -1]
-        inside = folded[..., 1:-1, :]
-        inside[..., 0, :] += folded[..., 0, :]
-        inside[..., -1, :] += folded[..., -1, :]
-        return inside
+        folded = gradient[..., 1:-1, 1:-1].clone(memory_format=torch.contiguous_format)
+        for edge in (0, -1):
+            folded[..., edge, :] += gradient[..., edge, 1:-1]
+            folded[..., edge] += gradient[..., 1:-1, edge]
+            for other in (0, -1):
+                folded[..., edge, other] += gradient[..., edge, other]
+        return folded
 
 
 class Convolution(nn.Conv2d):
