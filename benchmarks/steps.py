@@ -17,6 +17,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from switchrecon.config import Config, load_config
 from switchrecon.methods import METHODS, Method
+from switchrecon.nets.discriminator import Discriminator
+from switchrecon.nets.extractor import Extractor
+from switchrecon.nets.generator import Generator
 from switchrecon.operators import Encoding
 from switchrecon.passes import Batch, Pass
 from switchrecon.state import State, build_state
@@ -99,6 +102,9 @@ def measure_steps(sides: Sequence[int], methods: Sequence[str], repeats: int) ->
                     with context():
                         our_step(ours, method, batch)  # noqa: B023
 
+                for module in ours.players.modules() if kind == "bfloat16" else ():
+                    if isinstance(module, Generator | Discriminator | Extractor):  # complex numbers need float32
+                        module.register_forward_hook(lambda module, inputs, output: output.float())
                 values = {
                     "step_over_literal": ratios(step, lambda: literal_step(theirs, batch, config), repeats),  # noqa: B023
                     "step_over_convolutions": 1 / convolution_part(step),
