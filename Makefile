@@ -1,6 +1,6 @@
 # make demo   train, evaluate and reconstruct on embedded data; the report is runs/demo/report.html
 # make test   style, types, layers and the test suite
-# make bench  ratios of step times, measured side by side; runs/bench/bench.json
+# make bench  speed and memory, as ratios measured side by side, in half an hour; runs/bench/bench.json
 # make crash  kills trainings and saves at random moments, and counts what comes back to the bits
 # make fuzz   mutates small scans of every format for a minute and reads them
 # make audit  asks the vulnerability database about every pinned package; needs a network
@@ -21,7 +21,7 @@ test: check
 	$(BIN)/pytest -n 2 --dist loadfile
 
 bench: setup
-	$(BIN)/python benchmarks/steps.py --out runs/bench/bench.json
+	$(BIN)/python benchmarks/bench.py --out runs/bench/bench.json
 
 crash: setup
 	$(BIN)/python benchmarks/crash.py --out runs/crash/crash.json

@@ -1,16 +1,15 @@
-"""Time of a training step: the package's over the literal one and over its convolutions alone, in one run.
+"""Time of a training step: the package's over the literal one and over its convolutions alone.
 
-Usage: python benchmarks/steps.py [--sides 128 256] [--methods NAME ...] [--repeats N] [--out runs/bench/bench.json]
-
-One thread, float32. Each ratio is the median over repeats of times measured in turn, so that a busy machine slows both.
+One thread. Each ratio is the median over repeats of processor times measured in turn: a busy machine slows both.
+The step in bfloat16 is the package's under autocast, over the same literal step in float32.
 """
 
-import argparse
-import json
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from literal import literal_step
@@ -18,6 +17,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from switchrecon.config import Config, load_config
 from switchrecon.methods import METHODS, Method
+from switchrecon.nets.discriminator import Discriminator
+from switchrecon.nets.extractor import Extractor
+from switchrecon.nets.generator import Generator
 from switchrecon.operators import Encoding
 from switchrecon.passes import Batch, Pass
 from switchrecon.state import State, build_state
@@ -42,10 +44,16 @@ def our_step(state: State, method: Method, batch: Batch) -> None:
 
 
 def seconds(step: Callable[[], object]) -> float:
-    """Wall time of one call."""
-    started = time.perf_counter()
+    """Processor time of one call."""
+    started = time.process_time()
     step()
-    return time.perf_counter() - started
+    return time.process_time() - started
+
+
+def ratios(first: Callable[[], object], second: Callable[[], object], repeats: int) -> float:
+    """Median of the first's time over the second's, measured in turn after a call of each."""
+    first(), second()
+    return statistics.median(seconds(first) / seconds(second) for _ in range(repeats))
 
 
 def convolution_part(step: Callable[[], object]) -> float:
@@ -59,51 +67,65 @@ def convolution_part(step: Callable[[], object]) -> float:
         "aten::convolution_backward",
         "aten::thnn_conv2d",
         "aten::_slow_conv2d_forward",
+        "aten::_convolution",  # transposed ones have no name of their own
     )
     return sum(event.self_cpu_time_total for event in events if event.key in inside) / total
 
 
-def measure(name: str, side: int, repeats: int) -> dict[str, float]:
-    """Ratios of one method at one size."""
-    config: Config = load_config(None, [f"matrix={side}", f"method={name}"])
-    method, batch = METHODS[name], make_batch(side)
-    ours, theirs = (build_state(method, config) for _ in range(2))
-    our_step(ours, method, batch)
-    literal_step(theirs, batch, config)
-    pairs = [
-        (seconds(lambda: our_step(ours, method, batch)), seconds(lambda: literal_step(theirs, batch, config)))
-        for _ in range(repeats)
-    ]
-    return {
-        "over_literal": statistics.median(mine / literal for mine, literal in pairs),
-        "over_convolutions": 1 / convolution_part(lambda: our_step(ours, method, batch)),
-        "seconds": statistics.median(mine for mine, _ in pairs),
-    }
+def number_types() -> dict[str, Callable[[], AbstractContextManager[Any]]]:
+    """float32, and bfloat16 where the processor computes with it."""
+    try:
+        has_it = any(name in Path("/proc/cpuinfo").read_text() for name in ("avx512_bf16", "amx_bf16"))
+    except OSError:
+        has_it = False
+    known: dict[str, Callable[[], AbstractContextManager[Any]]] = {"float32": nullcontext}
+    return known | ({"bfloat16": lambda: torch.autocast("cpu", torch.bfloat16)} if has_it else {})
 
 
-def main() -> None:
-    """Measure, print a table, write JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
-    parser.add_argument("--sides", type=int, nargs="*", default=[128, 256])
-    parser.add_argument("--methods", nargs="*", default=PAPER)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("runs/bench/bench.json"))
-    arguments = parser.parse_args()
-    torch.set_num_threads(1)
-    found: dict[str, dict[str, dict[str, dict[str, float]]]] = {"step_over_literal": {}, "step_over_convolutions": {}}
-    print("| method | size | ours / literal | ours / convolutions alone | s a step here |\n|---|---|---|---|---|")
-    for name in arguments.methods:
-        for side in arguments.sides:
-            values = measure(name, side, arguments.repeats)
-            for key in ("literal", "convolutions"):
-                by_size = found[f"step_over_{key}"].setdefault(name, {})
-                by_size[str(side)] = {"float32": values[f"over_{key}"]}
-            ratios = f"{values['over_literal']:.2f} | {values['over_convolutions']:.2f}"
-            print(f"| {name} | {side} | {ratios} | {values['seconds']:.2f} |", flush=True)
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(found, indent=1))
-    print(f"written: {arguments.out}")
+def prepared(name: str, side: int) -> tuple[State, Method, Config]:
+    """A method at the start of its training."""
+    config = load_config(None, [f"matrix={side}", f"method={name}"])
+    return build_state(METHODS[name], config), METHODS[name], config
 
 
-if __name__ == "__main__":
-    main()
+def measure_steps(sides: Sequence[int], methods: Sequence[str], repeats: int) -> dict[str, Any]:
+    """``step_over_literal`` and ``step_over_convolutions``: method → size → type → ratio."""
+    found: dict[str, Any] = {"step_over_literal": {}, "step_over_convolutions": {}}
+    for name in methods:
+        for side in sides:
+            batch = make_batch(side)
+            ours, method, config = prepared(name, side)
+            theirs, *_ = prepared(name, side)
+            for kind, context in number_types().items():
+
+                def step(ours: State = ours, context: Callable[[], AbstractContextManager[Any]] = context) -> None:
+                    with context():
+                        our_step(ours, method, batch)  # noqa: B023
+
+                for module in ours.players.modules() if kind == "bfloat16" else ():
+                    if isinstance(module, Generator | Discriminator | Extractor):  # complex numbers need float32
+                        module.register_forward_hook(lambda module, inputs, output: output.float())
+                values = {
+                    "step_over_literal": ratios(step, lambda: literal_step(theirs, batch, config), repeats),  # noqa: B023
+                    "step_over_convolutions": 1 / convolution_part(step),
+                }
+                for key, value in values.items():
+                    found[key].setdefault(name, {}).setdefault(str(side), {})[kind] = value
+                print(f"{name} {side} {kind}: " + ", ".join(f"{k} {v:.2f}" for k, v in values.items()), flush=True)
+    return found
+
+
+def measure_simulated(sides: Sequence[int], repeats: int) -> dict[str, Any]:
+    """``simulated_over_literal_switchable``: size → ratio of the step on simulated pairs to the literal proposal's."""
+    found = {}
+    for side in sides:
+        batch = make_batch(side)
+        ours, method, _ = prepared("simulated", side)
+        theirs, _, config = prepared("switchable", side)
+        found[str(side)] = ratios(
+            lambda: our_step(ours, method, batch),  # noqa: B023
+            lambda: literal_step(theirs, batch, config),  # noqa: B023
+            repeats,
+        )
+        print(f"simulated over the literal switchable step, {side}: {found[str(side)]:.3f}", flush=True)
+    return {"simulated_over_literal_switchable": found}

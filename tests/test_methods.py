@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from switchrecon.config import Sharing
 from switchrecon.errors import ConfigError
 from switchrecon.methods import (
     CYCLEGAN,
@@ -90,15 +91,17 @@ def test_every_parameter_of_the_proposal_gets_a_gradient() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "expected"),
+    ("name", "sharing", "expected"),
     [
-        ("switchable", {"Generator": 7, "Extractor": 2, "Discriminator": 8}),
-        ("iscl", {"Generator": 7, "Extractor": 2, "Discriminator": 8}),
-        ("cyclegan", {"Generator": 4, "Discriminator": 6}),
-        ("supervised", {"Generator": 1}),
+        ("switchable", "exact", {"Generator": 7, "Extractor": 2, "Discriminator": 8}),
+        ("iscl", "exact", {"Generator": 7, "Extractor": 2, "Discriminator": 8}),
+        ("cyclegan", "exact", {"Generator": 4, "Discriminator": 6}),
+        ("supervised", "exact", {"Generator": 1}),
+        ("switchable", "stale", {"Generator": 5, "Extractor": 2, "Discriminator": 8}),
+        ("cyclegan", "stale", {"Generator": 4, "Discriminator": 6}),
     ],
 )
-def test_nothing_is_computed_twice(name: str, expected: dict[str, int]) -> None:
+def test_nothing_is_computed_twice(name: str, sharing: Sharing, expected: dict[str, int]) -> None:
     config = tiny_config(f"method={name}")
     method = find_method(config)
     state = build_state(method, config)
@@ -106,10 +109,39 @@ def test_nothing_is_computed_twice(name: str, expected: dict[str, int]) -> None:
     for module in state.players.modules():
         if isinstance(module, Generator | Discriminator | Extractor):
             module.register_forward_hook(lambda m, i, o: calls.update([type(m).__name__]))
-    images = Pass(state.players, small_batch())
+    images = Pass(state.players, small_batch(), [phase.group for phase in method.phases], sharing)
     for phase in method.phases:
         update(images, phase, state.optimizers[phase.group])
     assert calls == expected
+
+
+def test_stale_sharing_changes_what_the_extractor_learns_from_and_nothing_else() -> None:
+    config = tiny_config("method=switchable", "learning_rate=0.01")
+    groups, states = [phase.group for phase in SWITCHABLE_ISCL.phases], []
+    for sharing in ("exact", "stale"):
+        state = build_state(SWITCHABLE_ISCL, config)
+        images = Pass(state.players, small_batch(), groups, sharing)
+        made_by: dict[str, torch.Tensor] = {}
+        for phase in SWITCHABLE_ISCL.phases:
+            losses = update(images, phase, state.optimizers[phase.group])
+            made_by[phase.group] = images.full_of_x.detach().clone()
+        assert torch.equal(made_by[DISCRIMINATOR], made_by[EXTRACTOR]) == (sharing == "stale")
+        assert not images.full_of_x.requires_grad
+        states.append((state, losses))
+    (exact, exact_losses), (stale, stale_losses) = states
+    for name in (DISCRIMINATOR, GENERATOR, EXTRACTOR):
+        pairs = zip(getattr(exact.players, name).parameters(), getattr(stale.players, name).parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs) == (name != EXTRACTOR)
+    assert exact_losses["pseudo_noise"] != stale_losses["pseudo_noise"]
+
+
+def test_stale_sharing_keeps_no_image_that_a_later_update_differentiates() -> None:
+    state = build_state(SWITCHABLE_ISCL, tiny_config("method=switchable"))
+    images = Pass(state.players, small_batch(), [GENERATOR, EXTRACTOR, GENERATOR], "stale")
+    first = images.full_of_x
+    images.moved(GENERATOR)
+    assert images.full_of_x is not first
+    assert images.full_of_x.requires_grad
 
 
 @pytest.mark.parametrize(

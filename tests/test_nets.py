@@ -9,7 +9,7 @@ from switchrecon.errors import ConfigError
 from switchrecon.nets.discriminator import Discriminator
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import CodeGenerator, Generator
-from switchrecon.nets.layers import AdaptiveInstanceNorm, Code, InstanceNorm, instance_norm
+from switchrecon.nets.layers import AdaptiveInstanceNorm, Code, Convolution, InstanceNorm, instance_norm
 
 
 def count(module: nn.Module) -> int:
@@ -127,3 +127,19 @@ def test_extractor_keeps_the_size_and_has_its_depth() -> None:
     extractor = Extractor(2, width=4, depth=6)
     assert extractor(torch.randn(1, 2, 9, 5)).shape == (1, 2, 9, 5)
     assert sum(isinstance(layer, nn.Conv2d) for layer in extractor.body) == 6
+
+
+@pytest.mark.parametrize(("side", "stride"), [(3, 1), (4, 2)])
+@pytest.mark.parametrize("size", [(1, 2, 2, 2), (2, 3, 7, 4), (1, 2, 6, 8)])
+def test_a_convolution_repeats_edges_as_torch_does(size: tuple[int, ...], side: int, stride: int) -> None:
+    own = Convolution(size[1], 3, side, stride).double()
+    known = nn.Conv2d(size[1], 3, side, stride, padding=1, padding_mode="replicate").double()
+    known.load_state_dict(own.state_dict())
+    image = torch.randn(size, dtype=torch.float64, requires_grad=True)
+    assert torch.equal(own(image), known(image))
+    gradients = [torch.autograd.grad(c(image).square().sum(), [image, *c.parameters()]) for c in (own, known)]
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs)
+    single = torch.randn(1, size[1], 1, 1, dtype=torch.float64, requires_grad=True)
+    if side == 3:
+        torch.autograd.gradcheck(own, (single,))

@@ -80,6 +80,20 @@ def test_importing_the_package_does_not_load_torch() -> None:
     assert found.stdout.strip() == "False"
 
 
+def test_help_does_not_load_torch() -> None:
+    script = (
+        "import sys; from switchrecon.cli import main\n"
+        "sys.argv[1:] = sys.argv[1:] + ['--help']\n"
+        "try: main()\n"
+        "finally: print([name for name in ('torch', 'numpy', 'onnx') if name in sys.modules], file=sys.stderr)"
+    )
+    for command in ([], ["train"], ["crossval"], ["export"]):
+        arguments = [sys.executable, "-c", script, *command]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=True)
+        assert "Usage" in done.stdout
+        assert done.stderr.strip() == "[]"
+
+
 def test_every_setting_in_the_readme_exists() -> None:
     from switchrecon.config import Config, MaskConfig
 

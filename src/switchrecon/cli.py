@@ -7,8 +7,16 @@ from typing import Annotated, Any
 import typer
 
 from switchrecon.cli_crossval import crossval
-from switchrecon.cli_files import convert, inspect
-from switchrecon.cli_options import ConfigOption, FullOption, LpipsOption, OutOption, SetOption, SubOption
+from switchrecon.cli_files import convert, export, inspect
+from switchrecon.cli_options import (
+    CacheOption,
+    ConfigOption,
+    FullOption,
+    LpipsOption,
+    OutOption,
+    SetOption,
+    SubOption,
+)
 from switchrecon.errors import SwitchreconError
 
 app = typer.Typer(
@@ -82,6 +90,7 @@ def train(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue the run in RUN; start at zero where there is none.")
     ] = False,
+    cache: CacheOption = None,
 ) -> None:
     """Train a reconstructor from fully sampled and undersampled scans that do not match.
 
@@ -92,7 +101,7 @@ def train(
     from switchrecon.train import train as run_training
 
     chosen = {} if method is None else {"method": method}
-    folder = run_training(load_config(config, settings, **chosen), full, sub, out, resume)
+    folder = run_training(load_config(config, settings, **chosen), full, sub, out, resume, cache)
     typer.echo(f"run: {folder}")
 
 
@@ -214,6 +223,7 @@ def _cell(value: dict[str, Any], digits: int) -> str:
 app.command()(crossval)
 app.command()(inspect)
 app.command()(convert)
+app.command()(export)
 
 
 @app.command()

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from switchrecon.cli_options import LpipsOption, OutOption
+from switchrecon.cli_options import CacheOption, LpipsOption, OutOption
 
 
 def crossval(
@@ -39,6 +39,7 @@ def crossval(
         typer.Option(metavar="SETTING/METHOD/FOLD/SEED", help="Run only this cell, as the engines do."),
     ] = None,
     lpips_weights: LpipsOption = None,
+    cache: CacheOption = None,
 ) -> None:
     """Train and evaluate a grid: methods, settings, folds of subjects and seeds, with tables and figures.
 
@@ -51,6 +52,7 @@ def crossval(
 
     from switchrecon.cells import CellBusy
     from switchrecon.crossval import Only, failures, open_grid, run_grid, run_one, write_slurm
+    from switchrecon.data.cache import ENVIRONMENT as CACHE
     from switchrecon.engines import BUSY
     from switchrecon.lpips import ENVIRONMENT, load_weights
     from switchrecon.recipe import load_recipe
@@ -59,6 +61,8 @@ def crossval(
     if lpips_weights is not None:
         load_weights(lpips_weights)
         os.environ[ENVIRONMENT] = str(lpips_weights.resolve())  # cells are processes of their own
+    if cache is not None:
+        os.environ[CACHE] = str(cache.resolve())
     grid = open_grid(load_recipe(config) if config is not None else None, data, out)
     if cell is not None:
         try:

@@ -32,3 +32,11 @@ LpipsOption = Annotated[
     Path | None,
     typer.Option("--lpips-weights", metavar="FILE", help="LPIPS weights; see 'switchrecon weights lpips'."),
 ]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        help="Keep prepared slices there, so that memory does not grow with the scans and other trainings find them.",
+    ),
+]

@@ -22,6 +22,7 @@ Estimate = Literal["generator", "ensemble"]
 DataConsistency = Literal["none", "hard", "soft"]
 Calibration = Literal["intensity", "noise", "phase"]
 Convention = Literal["fastmri", "slice-max"]
+Sharing = Literal["exact", "stale"]
 
 
 def _matrix(value: Any) -> Any:
@@ -110,6 +111,7 @@ class Config(Settings):
     kept_part: float = Field(0.6, gt=0, lt=1)  # of x's measured samples outside the centre, when they are split
     code_renewed: Literal["epoch", "step"] = "epoch"  # when that noise is drawn anew; epoch is the paper's
     # Training
+    sharing: Sharing = "exact"  # of images between a step's updates; stale: H learns from images one update of G old
     warm_up: int = Field(100, ge=0)  # first steps of unpaired methods, to the identity; at most a tenth; paper: 0
     epochs: int | None = Field(None, ge=1)  # passes over the smaller pile; 50 unless steps are given
     steps: int | None = Field(None, ge=1)  # instead of epochs

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from switchrecon.cells import Cell, CellBusy, Grid, find_cell, is_done, mark_failed, read_plan, run_cell
+from switchrecon.data.cache import ENVIRONMENT as CACHE
+from switchrecon.data.cache import find_cache
 from switchrecon.errors import ConfigError
 from switchrecon.grid_progress import GridProgress
 from switchrecon.lpips import ENVIRONMENT, find_weights
@@ -161,8 +163,7 @@ def run_ray(
     options: dict[str, Any] = {"address": address} if address else local
     ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     try:
-        variables = {"OMP_NUM_THREADS": str(threads), ENVIRONMENT: str(find_weights().resolve())}
-        environment = {"env_vars": variables}
+        environment = {"env_vars": variables(grid)}
         task: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=3, runtime_env=environment)(work)
         _follow(ray, grid, cells, lambda cell: task.remote(str(grid.out.resolve()), cell.key), progress)
     finally:
@@ -193,10 +194,16 @@ def _follow(ray: Any, grid: Grid, cells: Sequence[Cell], submit: Callable[[Cell]
         progress.show(sum(progress.states[cell.index] == "running" for cell in pending.values()))
 
 
+def variables(grid: Grid) -> dict[str, str]:
+    """Environment variables of a cell's process that does not inherit them."""
+    paths = {ENVIRONMENT: find_weights(), CACHE: find_cache()}
+    return {"OMP_NUM_THREADS": str(grid.recipe.threads)} | {n: str(p.resolve()) for n, p in paths.items() if p}
+
+
 def slurm_script(grid: Grid, cells: Sequence[Cell]) -> str:
     """A batch script for Slurm in which task i of the array runs one unfinished cell."""
     keys = " ".join(cell.key for cell in cells)
-    weights = shlex.quote(str(find_weights().resolve()))
+    exports = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables(grid).items())
     out = shlex.quote(str(grid.out.resolve()))
     python = shlex.quote(sys.executable)
     return f"""#!/bin/bash
@@ -208,7 +215,7 @@ def slurm_script(grid: Grid, cells: Sequence[Cell]) -> str:
 # Add what your cluster asks for (partition, time, memory, GPUs). When all are done, make the table with:
 #   switchrecon crossval --out {out}
 cells=({keys})
-export OMP_NUM_THREADS={grid.recipe.threads} {ENVIRONMENT}={weights}
+export {exports}
 exec {python} -m switchrecon crossval --out {out} --cell "${{cells[$SLURM_ARRAY_TASK_ID]}}"
 """
 

@@ -3,6 +3,11 @@
 D, G and H are updated in turn. G(x), G(y, A(z)) and H(x) serve several updates; as long as the parameters that
 they depend on have not moved, they are computed once. Objectives ask for images by name and know nothing of
 this. In the paper's order of updates a step costs 7 forward calls of G, 2 of H and 8 of D.
+
+With ``sharing`` "stale" some images outlive the parameters that made them. When a group moves, an image that depends
+on it is kept, as a constant, if no update still to come moves a group that the image depends on. An image that a later
+update would differentiate is never kept. In the paper's order these are G(x) and G(y, A(z)): H learns from those that
+D and G have just learnt from, one update of G old, and a step costs 5 forward calls of G instead of 7.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,6 +17,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from switchrecon.config import Sharing
 from switchrecon.operators import Encoding
 from switchrecon.players import EXTRACTOR, GENERATOR, GROUPS, Players
 from switchrecon.scaling import channels_to_complex
@@ -101,9 +107,13 @@ class Pass:
         The data of the step.
     to_come
         The groups that the step updates, in order.
+    sharing
+        ``exact``: every update sees images of the parameters as they are. ``stale``: see above.
     """
 
-    def __init__(self, players: Players, batch: Batch, to_come: Sequence[str] = GROUPS) -> None:
+    def __init__(
+        self, players: Players, batch: Batch, to_come: Sequence[str] = GROUPS, sharing: Sharing = "exact"
+    ) -> None:
         self.players = players
         self.x, self.y, self.z = batch.x, batch.y, batch.z
         self.encoding_x, self.encoding_y = batch.encoding_x, batch.encoding_y
@@ -111,12 +121,19 @@ class Pass:
         self.draws = batch.draws
         self.kept: dict[str, tuple[Tensor, frozenset[str]]] = {}
         self.to_come = list(to_come)
+        self.sharing = sharing
 
     def moved(self, group: str) -> None:
         """Forget the images that depend on a group whose parameters have just been updated."""
         if group in self.to_come:
             self.to_come.remove(group)
-        self.kept = {name: entry for name, entry in self.kept.items() if group not in entry[1]}
+        kept = {}
+        for name, (image, groups) in self.kept.items():
+            if group not in groups:
+                kept[name] = image, groups
+            elif self.sharing == "stale" and groups.isdisjoint(self.to_come):
+                kept[name] = image.detach(), groups
+        self.kept = kept
 
     @depends_on(GENERATOR)
     def full_of_x(self) -> Tensor:

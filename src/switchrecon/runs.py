@@ -52,7 +52,7 @@ def model_card(config: Config, method: Method, players: Players, steps: int, dat
         "extractor": players.extractor is not None,
         "matrix": list(data.matrix),
         "center_fraction": data.centre_fraction(config),
-        "coils": max(1 if own.maps is None else len(own.maps) for pile in data.piles.values() for own in pile.slices),
+        "coils": data.coils,
         "steps": steps,
         **identity(config, data),
         "pairing": method.pairing,

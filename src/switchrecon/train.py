@@ -9,6 +9,7 @@ from torch import Tensor
 
 from switchrecon.config import Config
 from switchrecon.data.batches import Batches
+from switchrecon.data.cache import find_cache
 from switchrecon.data.piles import TrainingData, read_training_data
 from switchrecon.domains import compare_domains
 from switchrecon.errors import ConfigError, DataError
@@ -82,7 +83,7 @@ def run_steps(
             step = state.step
             rate = learning_rate(config, step, steps) * state.course.rate
             phases = phases_of(method, config, step, steps)
-            images = Pass(state.players, batches.batch(step), [phase.group for phase in phases])
+            images = Pass(state.players, batches.batch(step), [phase.group for phase in phases], config.sharing)
             losses: dict[str, Tensor] = {}
             last, saving = step + 1 == steps, (step + 1) % config.checkpoint_every == 0
             keeping = last or saving or (step + 1) % KEEP_EVERY == 0
@@ -161,6 +162,7 @@ def train(
     sub: Sequence[str | Path],
     folder: Path,
     resume: bool = False,
+    cache: Path | None = None,
 ) -> Path:
     """Train a method and write its run folder.
 
@@ -174,6 +176,9 @@ def train(
         Gets ``model.safetensors``, ``config.yaml``, ``log.jsonl`` and ``checkpoints/``.
     resume
         Continue the run in ``folder``; start at zero where there is none; only check the scans where it is finished.
+    cache
+        Folder that prepared slices are kept in; see :mod:`switchrecon.data.cache`. None: the environment variable's,
+        or all slices stay in memory.
 
     Returns
     -------
@@ -190,7 +195,7 @@ def train(
     check_folder(folder, config, resume)
     if method.gated:
         method = through_gate(method, config, full, sub)
-    data = read_training_data(full, sub, config, method.pairing)
+    data = read_training_data(full, sub, config, method.pairing, find_cache(cache))
     if resume and is_finished(folder, config, data):
         print(f"{folder}: the run is finished")
         return folder
@@ -237,8 +242,7 @@ def check_goes_together(method: Method, config: Config, data: TrainingData) -> N
         raise ConfigError(
             f"method '{config.method}' needs representation 'complex': magnitudes are not what was measured"
         )
-    several = any(own.maps is not None for pile in data.piles.values() for own in pile.slices)
-    if several and config.network != "paper" and objectives & {cycle, bypass}:
+    if data.coils > 1 and config.network != "paper" and objectives & {cycle, bypass}:
         raise ConfigError(
             f"network '{config.network}' with several coils reconstructs measured images alone, but method "
             f"'{config.method}' gives it others; choose network 'paper' or joint"

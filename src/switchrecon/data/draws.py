@@ -105,13 +105,13 @@ class DrawSource:
         self.data = data
         self.config = config
         self.symmetries = symmetries
-        self.masks = [own.mask for own in data.sub.slices] if data.sub is not None else []
+        self.slices = data.sub.slices if data.sub is not None else ()
 
     def mask(self, purpose: str, position: int) -> Tensor:
         """One of X's masks, moved by a symmetry; one drawn by the settings where there is no X."""
         random = numpy_random(purpose, self.config.seed, position)
-        if self.masks:
-            chosen = self.masks[random.randint(len(self.masks))]
+        if self.slices:
+            chosen = self.slices[random.randint(len(self.slices))].mask
             return move(chosen, self.symmetries[random.randint(len(self.symmetries))])
         settings, matrix = self.config.simulated_mask or self.config.mask, self.data.matrix
         return torch.from_numpy(draw_mask(settings, matrix, volume=purpose, index=0, repeat=position))
@@ -133,12 +133,11 @@ class DrawSource:
         height, width = self.data.matrix
         fraction = self.data.centre_fraction(self.config)
         parts = (fraction, fraction)
-        assert self.data.sub is not None
-        if self.data.sub.slices[0].maps is not None:
-            region = maps_region([mask.numpy() for mask in self.masks])
+        if self.slices[0].maps is not None:
+            region = maps_region([own.mask.numpy() for own in self.slices])
             parts = max(fraction, region[0] / height), max(fraction, region[1] / width)
         rows, columns = centre_slice(height, parts[0]), centre_slice(width, parts[1])
-        direction = line_direction(self.masks[0])
+        direction = line_direction(self.slices[0].mask)
         centre = torch.zeros(height, width, dtype=torch.bool)
         centre[rows if direction != "columns" else slice(None), columns if direction != "rows" else slice(None)] = True
         return centre
@@ -147,9 +146,9 @@ class DrawSource:
     def density(self) -> Tensor:
         """P(a sample is measured), the mean of X's masks and their symmetric copies; (H, W) in (0, 1]."""
         total = torch.zeros(self.data.matrix)
-        for mask in self.masks:
-            total += mask
-        copies = torch.stack([move(total / len(self.masks), symmetry) for symmetry in self.symmetries])
+        for own in self.slices:
+            total += own.mask
+        copies = torch.stack([move(total / len(self.slices), symmetry) for symmetry in self.symmetries])
         return copies.mean(0).clamp_min(LEAST_DENSITY)
 
     def split(self, mask: Tensor, position: int) -> tuple[Tensor, Tensor]:

@@ -3,96 +3,30 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 from pathlib import Path
-from typing import TypeVar
 
-import numpy as np
 import torch
-from numpy.random import RandomState
-from torch import Tensor
 
 from switchrecon.config import Config
-from switchrecon.data.augment import distort, draw_distortion, move, with_gamma
+from switchrecon.data.cache import through_cache
 from switchrecon.data.corruption import corrupted
 from switchrecon.data.files import file_digest, find_files, read_scan
 from switchrecon.data.multicoil import with_maps
 from switchrecon.data.scan import Scan, own_mask
+from switchrecon.data.slices import Prepared, Slice, Slices, Source, evenly
 from switchrecon.errors import DataError
-from switchrecon.fourier import fourier, inverse_fourier
+from switchrecon.fourier import inverse_fourier
 from switchrecon.masks import full_centre_fraction, measured_acceleration
 from switchrecon.methods import Pairing
 from switchrecon.scaling import combined, intensity_scale
-
-Item = TypeVar("Item")
-
-
-@dataclass(frozen=True)
-class Slice:
-    """One slice at the run's matrix.
-
-    Attributes
-    ----------
-    image
-        complex64 (H, W): the image of fully sampled k-space, or the zero-filled one, coils combined; divided by
-        ``scale``.
-    mask
-        Boolean (H, W): the slice's own sampling. For a fully sampled slice, the mask it would have.
-    scale
-        In the units of the file's image; 1 before :meth:`TrainingData.scaled`.
-    volume, index
-        File name and slice number.
-    subject
-        Whose slice it is.
-    maps
-        Coil sensitivity maps, complex64 (n_coils, H, W); None with one coil.
-    measured_images
-        Of what was measured, divided by ``scale``: each coil's image, complex64 (n_coils, H, W); with one coil (H, W),
-        or None where that is ``image`` itself.
-    """
-
-    image: Tensor
-    mask: Tensor
-    scale: float
-    volume: str
-    index: int
-    subject: str
-    maps: Tensor | None = None
-    measured_images: Tensor | None = None
-
-    @property
-    def kspace(self) -> Tensor:
-        """complex64 (H, W), or (n_coils, H, W) with several coils."""
-        return fourier(self.image if self.measured_images is None else self.measured_images)
-
-    def sampled_by(self, mask: Tensor) -> "Slice":
-        """An undersampled slice with only those of its samples that a mask (H, W) keeps."""
-        measured = inverse_fourier(self.kspace * mask)
-        image = combined(measured, self.maps)
-        several = None if self.maps is None else measured
-        return replace(self, image=image, mask=self.mask & mask, measured_images=several)
-
-    def distorted(self, random: RandomState, probability: float) -> "Slice":
-        """A fully sampled slice, and its coils, distorted; what would have been measured of it follows from that."""
-        matrix, gamma = draw_distortion(random, probability)
-        if gamma == 1 and np.array_equal(matrix, np.eye(2, 3)):
-            return self
-        image = with_gamma(distort(self.image, matrix), gamma)
-        maps = None if self.maps is None else distort(self.maps, matrix)
-        measured = None if maps is None else maps * image
-        return replace(self, image=image, maps=maps, measured_images=measured)
-
-    def moved(self, symmetry: int) -> "Slice":
-        """The slice, its mask and its coils, moved by one of :mod:`switchrecon.data.augment`'s symmetries."""
-        maps, measured = (None if a is None else move(a, symmetry) for a in (self.maps, self.measured_images))
-        image, mask = move(self.image, symmetry), move(self.mask, symmetry)
-        return replace(self, image=image, mask=mask, maps=maps, measured_images=measured)
 
 
 @dataclass
 class Pile:
     """Slices of one domain, and what they came from."""
 
-    slices: list[Slice] = field(default_factory=list)
+    slices: Sequence[Slice] = ()
     subjects: dict[str, Path] = field(default_factory=dict)  # each with one of its files
     scans: int = 0
     dropped: int = 0  # near-empty slices
@@ -109,7 +43,7 @@ class Pile:
         """The same pile with ``count`` of its slices, evenly spread; all where that is None."""
         if count is None or count >= len(self.slices):
             return self
-        slices = evenly(self.slices, count)
+        slices = Slices.of(self.slices).thinned(count)
         left = {own.subject for own in slices}
         return replace(
             self,
@@ -117,13 +51,6 @@ class Pile:
             subjects={subject: path for subject, path in self.subjects.items() if subject in left},
             scans=len({own.volume for own in slices}),
         )
-
-
-def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
-    """``count`` items at even places, in order; all of them where there are no more, or count is None."""
-    if count is None or count >= len(items):
-        return list(items)
-    return [items[int((i + 0.5) * len(items) / count)] for i in range(count)]
 
 
 def usable_slices(scan: Scan, config: Config) -> list[int]:
@@ -164,13 +91,31 @@ def slices_of(
     return slices
 
 
+def prepare(path: Path, config: Config, undersample: bool, paired: bool) -> Prepared:
+    """Read a scan and make its usable slices; see :func:`read_pile`."""
+    scan = with_maps(read_scan(path, config).resized(config.matrix), config)
+    if not undersample and scan.mask is not None:
+        found = measured_acceleration(scan.mask)
+        raise DataError(f"{path}: undersampled k-space (acceleration {found:.1f}); expected a fully sampled scan")
+    usable = usable_slices(scan, config)
+    numbers = evenly(usable, config.slices_per_scan)
+    spoilt = corrupted(scan, config.corruption)
+    if undersample:
+        slices = slices_of(spoilt, numbers, config, undersample)
+    else:
+        measured = spoilt if paired and spoilt is not scan else None
+        slices = slices_of(scan, numbers, config, undersample, measured)
+    dropped, retrospective = len(scan.kspace) - len(usable), undersample and scan.mask is None
+    return Prepared(slices, scan.subject, scan.matrix, dropped, scan.synthetic, retrospective)
+
+
 class MatrixCheck:
     """Refuses scans of different sizes where no matrix is set."""
 
     def __init__(self) -> None:
-        self.first: Scan | None = None
+        self.first: tuple[Path, tuple[int, int]] | None = None
 
-    def __call__(self, scan: Scan) -> None:
+    def __call__(self, path: Path, matrix: tuple[int, int]) -> None:
         """Compare with the first scan.
 
         Raises
@@ -178,17 +123,23 @@ class MatrixCheck:
         DataError
             Naming both files and sizes.
         """
-        self.first = self.first or scan
-        if scan.matrix != self.first.matrix:
-            (h, w), (h0, w0) = scan.matrix, self.first.matrix
+        self.first = self.first or (path, matrix)
+        first, (h0, w0) = self.first
+        if matrix != (h0, w0):
             raise DataError(
-                f"{scan.path}: matrix {h}x{w} differs from {h0}x{w0} of {self.first.path}; "
+                f"{path}: matrix {matrix[0]}x{matrix[1]} differs from {h0}x{w0} of {first}; "
                 "set 'matrix' to resize all scans in k-space"
             )
 
 
 def read_pile(
-    files: Iterable[Path], config: Config, check: MatrixCheck, *, undersample: bool, paired: bool = False
+    files: Iterable[Path],
+    config: Config,
+    check: MatrixCheck,
+    *,
+    undersample: bool,
+    paired: bool = False,
+    cache: Path | None = None,
 ) -> Pile:
     """Read scans into a pile.
 
@@ -205,38 +156,34 @@ def read_pile(
         domain Y and paired methods: truly undersampled scans are refused.
     paired
         Whether the scans are also measured: x is then made from the corrupted scan and y from the sound one.
+    cache
+        Folder that slices are kept in and read from; see :mod:`switchrecon.data.cache`.
 
     Raises
     ------
     DataError
         For a file that cannot be used, mixed matrix sizes, or no usable slice at all.
     """
-    pile, names = Pile(), []
+    pile, names, sources = Pile(), [], list[Source]()
     for path in files:
-        scan = with_maps(read_scan(path, config).resized(config.matrix), config)
-        check(scan)
-        if pile.slices and (scan.coils > 1) != (pile.slices[0].maps is not None):
-            raise DataError(f"{path}: has {scan.coils} coils, unlike the scans before it; do not mix one and several")
-        if not undersample and scan.mask is not None:
-            found = measured_acceleration(scan.mask)
-            raise DataError(f"{path}: undersampled k-space (acceleration {found:.1f}); expected a fully sampled scan")
-        usable = usable_slices(scan, config)
-        numbers = evenly(usable, config.slices_per_scan)
-        spoilt = corrupted(scan, config.corruption)
-        if undersample:
-            pile.slices += slices_of(spoilt, numbers, config, undersample)
+        if cache is None:
+            scan = prepare(path, config, undersample, paired)
         else:
-            measured = spoilt if paired and spoilt is not scan else None
-            pile.slices += slices_of(scan, numbers, config, undersample, measured)
+            scan = through_cache(cache, path, config, prepare, undersample, paired)
+        check(path, scan.matrix)
+        if sources and scan.sources and (sources[0].load().maps is None) != (scan.sources[0].load().maps is None):
+            raise DataError(f"{path}: has one coil and other scans several, or the reverse; do not mix one and several")
+        sources += scan.sources
         pile.digests.append(file_digest(path))
         pile.subjects.setdefault(scan.subject, path)
         pile.scans += 1
-        pile.dropped += len(scan.kspace) - len(usable)
+        pile.dropped += scan.dropped
         pile.synthetic += scan.synthetic
-        pile.retrospective += undersample and scan.mask is None
+        pile.retrospective += scan.retrospective
         names.append(str(path))
-    if not pile.slices:
+    if not sources:
         raise DataError(f"no usable slice in {', '.join(names) or 'an empty list of files'}")
+    pile.slices = Slices(sources)
     return pile
 
 
@@ -264,11 +211,17 @@ class TrainingData:
     full: Pile | None
     sub: Pile | None
 
-    @property
+    @cached_property
     def matrix(self) -> tuple[int, int]:
         """(H, W)."""
         height, width = next(iter(self.piles.values())).slices[0].image.shape
         return height, width
+
+    @property
+    def coils(self) -> int:
+        """Coils of the first slice of a pile, the more of both; 1 for coil-combined k-space."""
+        first = [pile.slices[0] for pile in self.piles.values()]
+        return max(1 if own.maps is None else len(own.maps) for own in first)
 
     @property
     def piles(self) -> dict[str, Pile]:
@@ -285,7 +238,9 @@ class TrainingData:
         """The same data with every slice divided by its intensity scale."""
         fraction = self.centre_fraction(config)
         for pile in self.piles.values():
-            pile.slices = [_scaled(own, fraction, config.headroom) for own in pile.slices]
+            pile.slices = Slices.of(pile.slices).scaled(
+                lambda own: intensity_scale(own.kspace, fraction, config.headroom, maps=own.maps).item()
+            )
         return self
 
     def fingerprint(self) -> str:
@@ -298,14 +253,12 @@ class TrainingData:
         return digest.hexdigest()
 
 
-def _scaled(own: Slice, fraction: float, headroom: float) -> Slice:
-    scale = intensity_scale(own.kspace, fraction, headroom, maps=own.maps).item()
-    measured = None if own.measured_images is None else own.measured_images / scale
-    return replace(own, image=own.image / scale, scale=scale, measured_images=measured)
-
-
 def read_training_data(
-    full: Sequence[str | Path], sub: Sequence[str | Path], config: Config, pairing: Pairing
+    full: Sequence[str | Path],
+    sub: Sequence[str | Path],
+    config: Config,
+    pairing: Pairing,
+    cache: Path | None = None,
 ) -> TrainingData:
     """Read the piles that a method needs.
 
@@ -318,6 +271,9 @@ def read_training_data(
     pairing
         ``unpaired`` needs both; ``paired`` takes each fully sampled scan of both with its own undersampled
         version; ``simulated`` uses ``full`` alone, ``undersampled`` uses ``sub`` alone.
+    cache
+        Folder that prepared slices are kept in, so that memory does not grow with the number of scans; made where it
+        is absent. None keeps all slices in memory.
 
     Raises
     ------
@@ -325,23 +281,24 @@ def read_training_data(
         If a pile is missing or unusable, or a subject is in both.
     """
     check, count = MatrixCheck(), config.pile_slices
+    read = partial(read_pile, config=config, check=check, cache=cache)
     if pairing == "undersampled":
         if not sub:
             raise DataError(f"no undersampled scans: method '{config.method}' needs --sub PATH")
-        pile = read_pile(find_files(sub), config, check, undersample=True)
+        pile = read(find_files(sub), undersample=True)
         return TrainingData(None, pile.thinned(count)).scaled(config)
     if not full:
         raise DataError("no fully sampled scans: give --full PATH")
     if pairing == "simulated":
-        pile = read_pile(find_files(full), config, check, undersample=False)
+        pile = read(find_files(full), undersample=False)
         return TrainingData(pile.thinned(count), None).scaled(config)
     if pairing == "paired":
         files = sorted({*find_files(full), *(find_files(sub) if sub else [])})
-        pile = read_pile(files, config, check, undersample=False, paired=True)
+        pile = read(files, undersample=False, paired=True)
         return TrainingData(pile.thinned(count and count * (2 if sub else 1)), None).scaled(config)
     if not sub:
         raise DataError(f"no undersampled scans: method '{config.method}' needs --sub PATH")
-    full_pile = read_pile(find_files(full), config, check, undersample=False)
-    sub_pile = read_pile(find_files(sub), config, check, undersample=True)
+    full_pile = read(find_files(full), undersample=False)
+    sub_pile = read(find_files(sub), undersample=True)
     check_disjoint(full_pile.subjects, sub_pile.subjects, "--full and --sub")
     return TrainingData(full_pile.thinned(count), sub_pile.thinned(count)).scaled(config)

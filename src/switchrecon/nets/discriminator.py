@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from switchrecon.errors import ConfigError
-from switchrecon.nets.layers import SLOPE, InstanceNorm, initialise
+from switchrecon.nets.layers import SLOPE, Convolution, InstanceNorm, initialise
 
 SMALLEST_SIDE = 64
 
@@ -47,8 +47,7 @@ class Discriminator(nn.Module):
         widths = [width, 2 * width, 4 * width, 8 * width, 16 * width]
         inputs = [channels, *widths[:-1]]
         self.convolutions = nn.ModuleList(
-            nn.Conv2d(i, o, 4, stride=2, padding=1, padding_mode="replicate")
-            for i, o in zip(inputs[:-1], widths[:-1], strict=True)
+            Convolution(i, o, side=4, stride=2) for i, o in zip(inputs[:-1], widths[:-1], strict=True)
         )
         self.convolutions.append(nn.Conv2d(inputs[-1], widths[-1], 4))
         self.norms = nn.ModuleList(InstanceNorm(n) for n in widths[1:])

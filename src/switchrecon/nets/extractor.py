@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from switchrecon.nets.layers import SLOPE, initialise
+from switchrecon.nets.layers import SLOPE, Convolution, initialise
 
 
 class Extractor(nn.Module):
@@ -24,7 +24,7 @@ class Extractor(nn.Module):
         for index in range(depth):
             inputs = channels if index == 0 else width
             outputs = channels if index == depth - 1 else width
-            layers.append(nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="replicate"))
+            layers.append(Convolution(inputs, outputs))
             if index < depth - 1:
                 layers.append(nn.LeakyReLU(SLOPE))
         self.body = nn.Sequential(*layers)

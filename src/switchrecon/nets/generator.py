@@ -7,6 +7,7 @@ from switchrecon.nets.layers import (
     SLOPE,
     AdaptiveInstanceNorm,
     Code,
+    Convolution,
     InstanceNorm,
     initialise,
     inverse_softplus,
@@ -20,10 +21,10 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate"),
+            Convolution(channels, channels),
             InstanceNorm(channels),
             nn.LeakyReLU(SLOPE),
-            nn.Conv2d(channels, channels, 3, padding=1, padding_mode="replicate"),
+            Convolution(channels, channels),
             InstanceNorm(channels),
         )
 
@@ -66,8 +67,8 @@ class Generator(nn.Module):
         site = AdaptiveInstanceNorm if adaptive else InstanceNorm
         c = width
         self.enter = nn.Conv2d(channels, c, 7, padding=3, padding_mode="reflect")
-        self.down1 = nn.Conv2d(c, 2 * c, 4, stride=2, padding=1, padding_mode="replicate")
-        self.down2 = nn.Conv2d(2 * c, 4 * c, 4, stride=2, padding=1, padding_mode="replicate")
+        self.down1 = Convolution(c, 2 * c, side=4, stride=2)
+        self.down2 = Convolution(2 * c, 4 * c, side=4, stride=2)
         self.residual = nn.Sequential(*(ResidualBlock(4 * c) for _ in range(residual_blocks)))
         self.up1 = nn.ConvTranspose2d(4 * c, 2 * c, 3, stride=2, padding=1, output_padding=1)
         self.up2 = nn.ConvTranspose2d(2 * c, c, 3, stride=2, padding=1, output_padding=1)

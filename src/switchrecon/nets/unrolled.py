@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from switchrecon.nets.layers import SLOPE, pad_to_multiple
+from switchrecon.nets.layers import SLOPE, Convolution, pad_to_multiple
 from switchrecon.operators import Encoding
 from switchrecon.scaling import channels_to_complex, complex_to_channels
 
@@ -31,7 +31,7 @@ class UNet(nn.Module):
         inputs = [channels, *widths[:-1]]
         self.down = nn.ModuleList(_block(i, o) for i, o in zip(inputs, widths, strict=True))
         self.up = nn.ModuleList(_block(deep + o, o) for deep, o in zip(widths[:0:-1], widths[-2::-1], strict=True))
-        self.leave = nn.Conv2d(width, channels, 3, padding=1, padding_mode="replicate")
+        self.leave = Convolution(width, channels)
         for layer in self.modules():
             if isinstance(layer, nn.Conv2d):
                 nn.init.kaiming_normal_(layer.weight, a=SLOPE)
@@ -56,9 +56,9 @@ class UNet(nn.Module):
 
 def _block(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, 3, padding=1, padding_mode="replicate"),
+        Convolution(inputs, outputs),
         nn.LeakyReLU(SLOPE),
-        nn.Conv2d(outputs, outputs, 3, padding=1, padding_mode="replicate"),
+        Convolution(outputs, outputs),
         nn.LeakyReLU(SLOPE),
     )
 

@@ -1,0 +1,107 @@
+"""Memory and time from few slices to many, with and without the cache; and what imports cost."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+OF_A_SCAN = 10  # slices
+
+# Preparation, then some steps; "read" does nothing but read each scan and transform it once.
+CHILD = """
+import json, resource, sys, time
+from pathlib import Path
+import torch
+from switchrecon.config import load_config
+from switchrecon.data.batches import Batches
+from switchrecon.data.files import find_files, read_scan
+from switchrecon.data.piles import read_training_data
+from switchrecon.fourier import inverse_fourier
+
+folder, cache, how = sys.argv[1:]
+torch.set_num_threads(1)
+config = load_config(None, ["method=supervised", "steps=1000000"])
+started = time.process_time()
+if how == "read":
+    for path in find_files([folder]):
+        inverse_fourier(torch.from_numpy(read_scan(path, config).kspace))
+else:
+    data = read_training_data([folder], [], config, "paired", Path(cache) if how == "cache" else None)
+    batches = Batches(data, config, "paired")
+prepared = time.process_time() - started
+if how != "read":
+    data.fingerprint()
+    count = 100
+    started = time.process_time()
+    for step in range(count):
+        batches.batch(step)
+    batch = (time.process_time() - started) / count
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"prepare_seconds": prepared, "peak_mib": peak, "batch_seconds": batch if how != "read" else 0}))
+"""
+
+
+def child(*arguments: object) -> dict[str, float]:
+    """What a process of its own measures."""
+    command = [sys.executable, "-c", CHILD, *map(str, arguments)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def write_scans(folder: Path, slices: int, side: int) -> None:
+    """K-space of noise in a disc, ten slices a file."""
+    folder.mkdir()
+    random = np.random.RandomState(0)
+    rows, columns = np.mgrid[:side, :side] - side // 2
+    for number in range(slices // OF_A_SCAN):
+        images = random.uniform(size=(OF_A_SCAN, side, side)) * (np.hypot(rows, columns) < side / 3)
+        kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(images, (-2, -1))), (-2, -1)) / side
+        np.save(folder / f"subject{number}.npy", kspace.astype(np.complex64))
+
+
+def measure_growth(few: int, many: int, side: int) -> dict[str, Any]:
+    """``growth``: without cache, cache made, and cache found → memory and time at both numbers of slices."""
+    found: dict[str, Any] = {"side": side, "few": few, "many": many}
+    with tempfile.TemporaryDirectory() as place:
+        for slices in (few, many):
+            folder = Path(place) / str(slices)
+            write_scans(folder, slices, side)
+            known = {"read": child(folder, "", "read"), "memory": child(folder, "", "memory")}
+            known |= {name: child(folder, Path(place) / f"cache{slices}", "cache") for name in ("made", "found")}
+            for name, values in known.items():
+                values["prepare_over_read"] = values["prepare_seconds"] / known["read"]["prepare_seconds"]
+                found.setdefault(name, {})[str(slices)] = values
+    for name in ("memory", "made", "found"):
+        first, last = found[name][str(few)], found[name][str(many)]
+        found[name]["peak_growth_mib"] = last["peak_mib"] - first["peak_mib"]
+        print(
+            f"growth, {name}: {few} to {many} slices of {side}x{side}: {found[name]['peak_growth_mib']:+.0f} MiB; "
+            f"preparing {many} takes {last['prepare_over_read']:.2f} of reading and transforming; a batch "
+            f"{1e3 * first['batch_seconds']:.1f} and {1e3 * last['batch_seconds']:.1f} ms",
+            flush=True,
+        )
+    return {"growth": found}
+
+
+def measure_imports(repeats: int) -> dict[str, Any]:
+    """``import_seconds``: processor time of a bare Python, of importing the package, and of ``--help``."""
+    script = "import resource, subprocess, sys; subprocess.run(sys.argv[1:], capture_output=True, check=True);"
+    script += "used = resource.getrusage(resource.RUSAGE_CHILDREN); print(used.ru_utime + used.ru_stime)"
+    commands = {
+        "python": ["-c", ""],
+        "package": ["-c", "import switchrecon"],
+        "help": ["-m", "switchrecon", "--help"],
+        "torch": ["-c", "import torch"],
+    }
+    found = {}
+    for name, command in commands.items():
+        run = [sys.executable, "-c", script, sys.executable, *command]
+        times = [float(subprocess.run(run, capture_output=True, text=True, check=True).stdout) for _ in range(repeats)]
+        found[name] = min(times)
+    print("import: " + ", ".join(f"{name} {value:.2f} s" for name, value in found.items()), flush=True)
+    return {"import_seconds": found}

@@ -1,0 +1,175 @@
+"""Prepared slices kept in a folder, so that memory does not grow with the number of scans.
+
+A scan is read, resized, undersampled and its coils are mapped once. Its slices then lie in a NumPy file, a record each,
+and a slice is read from there whenever it is asked for. The same numbers come back, to the bits.
+
+An entry is found by what it was made from: the scan's files (path, size, time of change), the settings of
+:data:`SETTINGS`, and the versions that made it. ``KEY.json`` names the data by its SHA-256 and is sealed by its own.
+Each entry is verified when it is opened; a damaged one is made again. An entry holds images, but no name of a file or a
+subject. The folder may be deleted whenever no training uses it.
+"""
+
+import hashlib
+import json
+import os
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import torch
+
+from switchrecon.config import SHARED_SETTINGS, Config
+from switchrecon.data.bart import bart_pair, is_bart
+from switchrecon.data.files import subject_of
+from switchrecon.data.limits import check_file
+from switchrecon.data.slices import Prepared, Slice
+from switchrecon.data.write import atomic_file, write_text
+
+FORMAT = 1
+SETTINGS = ("matrix", "slices_per_scan", *SHARED_SETTINGS)
+"""All settings that slices may depend on: they are made with the others at their defaults."""
+
+MOST_JSON = 1 << 16  # bytes
+ENVIRONMENT = "SWITCHRECON_CACHE"
+Prepare = Callable[[Path, Config, bool, bool], Prepared]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """A slice's place in the cache."""
+
+    file: Path
+    number: int
+    volume: str
+    subject: str
+    scale: float = 1.0
+
+    def load(self) -> Slice:
+        """The slice, in memory."""
+        record = np.load(self.file, mmap_mode="r")[self.number]  # unmapped at once, or it would count as memory used
+
+        def tensor(name: str) -> torch.Tensor | None:
+            return torch.from_numpy(record[name].copy()) if name in record.dtype.names else None
+
+        image, mask = torch.from_numpy(record["image"].copy()), torch.from_numpy(record["mask"].copy())
+        facts = (self.volume, int(record["index"]), self.subject)
+        own = Slice(image, mask, 1.0, *facts, tensor("maps"), tensor("measured_images"))
+        return own.divided(self.scale)
+
+    def divided(self, scale: float) -> "Stored":
+        """The same place; the slice is divided when it is loaded."""
+        return replace(self, scale=scale)
+
+
+def find_cache(path: Path | None = None) -> Path | None:
+    """The folder given, else the environment variable's; None where there is neither."""
+    named = os.environ.get(ENVIRONMENT)
+    return path or (Path(named) if named else None)
+
+
+def through_cache(
+    cache: Path, path: Path, config: Config, prepare: Prepare, undersample: bool, paired: bool
+) -> Prepared:
+    """What ``prepare(path, config, undersample, paired)`` gives, made only where the cache does not hold it.
+
+    Parameters
+    ----------
+    cache
+        The folder.
+    path
+        A scan.
+    config
+        The run's settings.
+    prepare, undersample, paired
+        How slices are made; see :func:`switchrecon.data.piles.read_pile`.
+
+    Raises
+    ------
+    DataError
+        Where ``prepare`` does; nothing is kept then.
+    """
+    own = Config(**{name: getattr(config, name) for name in SETTINGS})
+    entry = cache / f"{_key(path, own, undersample, paired)}.json"
+    facts = _facts(entry)
+    if facts is None:
+        facts = _keep(entry, prepare(path, own, undersample, paired))
+    subject, file = subject_of(path), _data(entry, facts)
+    places = [Stored(file, number, path.name, subject) for number in range(facts["slices"])]
+    matrix = (facts["matrix"][0], facts["matrix"][1])
+    return Prepared(places, subject, matrix, facts["dropped"], facts["synthetic"], facts["retrospective"])
+
+
+def _key(path: Path, config: Config, undersample: bool, paired: bool) -> str:
+    """SHA-256 over all that a scan's slices depend on."""
+    parts = bart_pair(path) if is_bart(path) else [path]
+    files = sorted(file for part in parts for file in ([part] if part.is_file() else part.rglob("*")))
+    versions = [FORMAT, version("switchrecon"), torch.__version__, np.__version__]
+    known = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    settings = config.model_dump(mode="json", include=set(SETTINGS))
+    return _sha256([versions, known, settings, undersample, paired])
+
+
+def _sha256(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def _data(entry: Path, facts: dict[str, Any]) -> Path:
+    return entry.with_name(f"{facts['sha256']}.npy")
+
+
+def _facts(entry: Path) -> dict[str, Any] | None:
+    """What an entry says, once it is verified; None where there is none, or a damaged one."""
+    if not entry.exists():
+        return None
+    try:
+        check_file(entry, MOST_JSON)
+        sealed = json.loads(entry.read_text(encoding="utf-8"))
+        facts: dict[str, Any] = sealed["facts"]
+        with _data(entry, facts).open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        sound = sealed["seal"] == _sha256(facts) and facts["sha256"] == found
+    except (OSError, ValueError, LookupError, TypeError):
+        sound = False
+    if not sound:
+        warnings.warn(f"{entry}: damaged; made again from the scan", stacklevel=2)
+    return facts if sound else None
+
+
+def _keep(entry: Path, scan: Prepared) -> dict[str, Any]:
+    """Write an entry: first its data, then what says that they are complete."""
+    records = _records([source.load() for source in scan.sources], scan.matrix)
+    facts = {
+        "matrix": list(scan.matrix),
+        "slices": len(records),
+        "dropped": scan.dropped,
+        "synthetic": bool(scan.synthetic),
+        "retrospective": bool(scan.retrospective),
+    }
+    digest = hashlib.sha256()
+    np.save(SimpleNamespace(write=digest.update), records, allow_pickle=False)  # the name comes before the file
+    facts["sha256"] = digest.hexdigest()
+    with atomic_file(_data(entry, facts)) as temporary, temporary.open("wb") as file:
+        np.save(file, records, allow_pickle=False)
+    write_text(entry, json.dumps({"facts": facts, "seal": _sha256(facts)}, indent=1))
+    return facts
+
+
+def _records(slices: list[Slice], matrix: tuple[int, int]) -> np.ndarray:
+    """One record a slice."""
+    arrays = ("image", "mask", "maps", "measured_images")
+    fields: list[Any] = [("index", np.int64)]
+    for name in arrays if slices else ():
+        first = getattr(slices[0], name)
+        if first is not None:
+            fields.append((name, first.numpy().dtype, tuple(first.shape)))
+    records = np.zeros(len(slices), fields)
+    for record, own in zip(records, slices, strict=True):
+        record["index"] = own.index
+        for name, *_ in fields[1:]:
+            record[name] = getattr(own, name).numpy()
+    return records

@@ -1,0 +1,173 @@
+"""Slices that a method learns from, in memory or kept in files until they are asked for."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol, TypeVar, overload
+
+import numpy as np
+from numpy.random import RandomState
+from torch import Tensor
+
+from switchrecon.data.augment import distort, draw_distortion, move, with_gamma
+from switchrecon.fourier import fourier, inverse_fourier
+from switchrecon.scaling import combined
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Slice:
+    """One slice at the run's matrix.
+
+    Attributes
+    ----------
+    image
+        complex64 (H, W): the image of fully sampled k-space, or the zero-filled one, coils combined; divided by
+        ``scale``.
+    mask
+        Boolean (H, W): the slice's own sampling. For a fully sampled slice, the mask it would have.
+    scale
+        In the units of the file's image; 1 before :meth:`switchrecon.data.piles.TrainingData.scaled`.
+    volume, index
+        File name and slice number.
+    subject
+        Whose slice it is.
+    maps
+        Coil sensitivity maps, complex64 (n_coils, H, W); None with one coil.
+    measured_images
+        Of what was measured, divided by ``scale``: each coil's image, complex64 (n_coils, H, W); with one coil (H, W),
+        or None where that is ``image`` itself.
+    """
+
+    image: Tensor
+    mask: Tensor
+    scale: float
+    volume: str
+    index: int
+    subject: str
+    maps: Tensor | None = None
+    measured_images: Tensor | None = None
+
+    def load(self) -> "Slice":
+        """Itself: it is in memory already."""
+        return self
+
+    def divided(self, scale: float) -> "Slice":
+        """The slice divided by its intensity scale."""
+        measured = None if self.measured_images is None else self.measured_images / scale
+        return replace(self, image=self.image / scale, scale=scale, measured_images=measured)
+
+    @property
+    def kspace(self) -> Tensor:
+        """complex64 (H, W), or (n_coils, H, W) with several coils."""
+        return fourier(self.image if self.measured_images is None else self.measured_images)
+
+    def sampled_by(self, mask: Tensor) -> "Slice":
+        """An undersampled slice with only those of its samples that a mask (H, W) keeps."""
+        measured = inverse_fourier(self.kspace * mask)
+        image = combined(measured, self.maps)
+        several = None if self.maps is None else measured
+        return replace(self, image=image, mask=self.mask & mask, measured_images=several)
+
+    def distorted(self, random: RandomState, probability: float) -> "Slice":
+        """A fully sampled slice, and its coils, distorted; what would have been measured of it follows from that."""
+        matrix, gamma = draw_distortion(random, probability)
+        if gamma == 1 and np.array_equal(matrix, np.eye(2, 3)):
+            return self
+        image = with_gamma(distort(self.image, matrix), gamma)
+        maps = None if self.maps is None else distort(self.maps, matrix)
+        measured = None if maps is None else maps * image
+        return replace(self, image=image, maps=maps, measured_images=measured)
+
+    def moved(self, symmetry: int) -> "Slice":
+        """The slice, its mask and its coils, moved by one of :mod:`switchrecon.data.augment`'s symmetries."""
+        maps, measured = (None if a is None else move(a, symmetry) for a in (self.maps, self.measured_images))
+        image, mask = move(self.image, symmetry), move(self.mask, symmetry)
+        return replace(self, image=image, mask=mask, maps=maps, measured_images=measured)
+
+
+class Source(Protocol):
+    """Where a slice comes from: itself, or its place in a file."""
+
+    def load(self) -> Slice:
+        """The slice, in memory."""
+        ...
+
+    def divided(self, scale: float) -> "Source":
+        """The same, divided by its intensity scale."""
+        ...
+
+
+class Slices(Sequence[Slice]):
+    """Slices that are in memory only while someone uses them, where their sources are files.
+
+    Parameters
+    ----------
+    sources
+        Of each slice, in order.
+    """
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = sources
+
+    @classmethod
+    def of(cls, slices: Sequence[Slice]) -> "Slices":
+        """Any sequence of slices as one of this class."""
+        return slices if isinstance(slices, cls) else cls(slices)
+
+    def __len__(self) -> int:
+        """How many."""
+        return len(self.sources)
+
+    @overload
+    def __getitem__(self, place: int) -> Slice: ...
+
+    @overload
+    def __getitem__(self, place: slice) -> "Slices": ...
+
+    def __getitem__(self, place: int | slice) -> "Slice | Slices":
+        """The slice at a place."""
+        return Slices(self.sources[place]) if isinstance(place, slice) else self.sources[place].load()
+
+    def thinned(self, count: int | None) -> "Slices":
+        """``count`` of them, evenly spread."""
+        return Slices(evenly(self.sources, count))
+
+    def scaled(self, scale: Callable[[Slice], float]) -> "Slices":
+        """Each divided by its own scale."""
+        return Slices([source.divided(scale(source.load())) for source in self.sources])
+
+
+def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
+    """``count`` items at even places, in order; all of them where there are no more, or count is None."""
+    if count is None or count >= len(items):
+        return list(items)
+    return [items[int((i + 0.5) * len(items) / count)] for i in range(count)]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What is learnt from one scan, before scaling.
+
+    Attributes
+    ----------
+    sources
+        Of its usable slices.
+    subject
+        Who was scanned.
+    matrix
+        (H, W).
+    dropped
+        How many near-empty slices were left out.
+    synthetic
+        Whether its k-space was computed from magnitudes.
+    retrospective
+        Whether it is fully sampled and was undersampled here.
+    """
+
+    sources: Sequence[Source]
+    subject: str
+    matrix: tuple[int, int]
+    dropped: int
+    synthetic: bool
+    retrospective: bool
