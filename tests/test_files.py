@@ -12,6 +12,8 @@ import pytest
 import torch
 
 from switchrecon.config import load_config
+from switchrecon.data.bart import write_bart
+from switchrecon.data.dicom_write import write_dicom
 from switchrecon.data.fastmri import write_fastmri
 from switchrecon.data.files import read_scan
 from switchrecon.data.hdf5 import open_hdf5, read_dataset
@@ -19,6 +21,7 @@ from switchrecon.data.scan import Scan
 from switchrecon.errors import DataError
 from switchrecon.fourier import fourier
 from tests.conftest import blob_images
+from tests.mrd_files import header, lines_of, write_mrd
 
 RunCli = Callable[..., tuple[int, str, str]]
 MASK = np.random.RandomState(0).uniform(size=64) < 0.5
@@ -39,10 +42,23 @@ def sound_files(folder: Path) -> list[Path]:
     for name in ("c.nii", "d.nii.gz"):
         nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), folder / name)
     np.save(folder / "e.npy", kspace_of(1))
-    return sorted(folder.iterdir())
+    np.savez(folder / "f.npz", kspace=kspace_of(1))
+    write_bart(kspace_of(1), folder / "g.cfl")
+    xml = header((64, 64, 1), encoded_field=(240, 240, 5))
+    write_mrd(
+        folder / "h.mrd", xml, [line for n, own in enumerate(kspace_of(1)) for line in lines_of(own[None], slice=n)]
+    )
+    scan = Scan(folder / "i.h5", "i", kspace_of(1), affine=np.diag([-1.0, -1, 3, 1]))
+    write_dicom(scan, np.abs(blob_images(1, 1)), folder / "series")
+    next((folder / "series").iterdir()).rename(folder / "i.dcm")
+    (folder / "series").rmdir()
+    return sorted(path for path in folder.iterdir() if path.suffix != ".hdr")
 
 
-@pytest.mark.parametrize("name", ["a.h5", "b.h5", "c.nii", "d.nii.gz", "e.npy"])
+FORMATS = ["a.h5", "b.h5", "c.nii", "d.nii.gz", "e.npy", "f.npz", "g.cfl", "h.mrd", "i.dcm"]
+
+
+@pytest.mark.parametrize("name", FORMATS)
 def test_every_cut_of_every_format_is_exit_code_2_and_leaves_nothing(
     tmp_path: Path, run_cli: RunCli, trained: Callable[..., Path], name: str
 ) -> None:
