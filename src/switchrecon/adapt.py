@@ -26,6 +26,9 @@ CHECKED_PART = 0.1  # of the measured samples outside the centre, kept apart to 
 CHECK_EVERY = 10
 PATIENCE = 5  # checks without a better one
 
+Check = tuple[Slice, Slice, Tensor]
+"""A slice, the same without the samples kept apart, and those samples, boolean (H, W)."""
+
 
 @dataclass(frozen=True)
 class Adaptation:
@@ -93,7 +96,7 @@ def adapt(reconstructor: Reconstructor, scan: Scan, steps: int) -> tuple[Reconst
     if not slices:
         raise DataError(f"{scan.path}: no usable slice to adapt to")
     learning, checks = _kept_apart(slices, config)
-    if not any(weight.any() for _, weight in checks):
+    if not any(apart.any() for *_, apart in checks):
         raise DataError(f"{scan.path}: no measured samples outside the centre to keep apart; it cannot be adapted to")
     batches = Batches(learning, config.model_copy(update={"batch_size": 1}), SELF_SUPERVISED.pairing)
     network = _Network(copy.deepcopy(reconstructor.generator))
@@ -119,8 +122,8 @@ def adapt(reconstructor: Reconstructor, scan: Scan, steps: int) -> tuple[Reconst
     return adapted, Adaptation(before, best, done, time.monotonic() - started)
 
 
-def _kept_apart(slices: Sequence[Slice], config: Config) -> tuple[TrainingData, list[tuple[Slice, Tensor]]]:
-    """The slices without the samples kept apart, for learning; and each with the weights of those samples."""
+def _kept_apart(slices: Sequence[Slice], config: Config) -> tuple[TrainingData, list[Check]]:
+    """The slices without the samples kept apart, for learning; and what those samples are checked with."""
     scaled = TrainingData(None, Pile(list(slices))).scaled(config)
     assert scaled.sub is not None
     source = Batches(scaled, config.model_copy(update={"kept_part": 1 - CHECKED_PART}), SELF_SUPERVISED.pairing).source
@@ -128,17 +131,15 @@ def _kept_apart(slices: Sequence[Slice], config: Config) -> tuple[TrainingData, 
     for position, own in enumerate(scaled.sub.slices):
         kept, weight = source.split(own.mask, position)
         learning.append(own.sampled_by(kept))
-        checks.append((own, weight))
+        checks.append((own, learning[-1], weight > 0))
     return TrainingData(None, Pile(learning)), checks
 
 
 @torch.no_grad()
-def _error(network: _Network, checks: Sequence[tuple[Slice, Tensor]], config: Config) -> float:
+def _error(network: _Network, checks: Sequence[Check], config: Config) -> float:
     """Mean absolute error at the samples kept apart, of images that were made without them."""
     total = count = 0.0
-    for own, weight in checks:
-        apart = weight > 0
-        seen = own.sampled_by(own.mask & ~apart)
+    for own, seen, apart in checks:
         maps = None if own.maps is None else own.maps[None]
         encoding = Encoding(seen.mask[None], maps)
         image = network.to_full(to_network(seen.image[None], config.representation), encoding)

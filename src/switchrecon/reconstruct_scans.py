@@ -174,11 +174,12 @@ def _one(
     scan = read_scan(path, reconstructor.config)
     measured = undersampled(reconstructor, scan, undersampling)
     assert measured.mask is not None
-    adaptation = None
+    adaptation, ready = None, measured
     if adapt_steps:
         small = with_maps(measured.resized(_mask_matrix(reconstructor, measured)), reconstructor.config)
         reconstructor, adaptation = adapt(reconstructor, small, adapt_steps)
-    images = torch.from_numpy(reconstruct_scan(reconstructor, measured))
+        ready = small if measured.coils > 1 else measured  # maps are estimated once
+    images = torch.from_numpy(reconstruct_scan(reconstructor, ready))
     described = replace(scan, mask=measured.mask)  # the files say how much was measured
     written = write_images(described, resize_image(images, scan.matrix).numpy(), *target)
     acceleration = measured_acceleration(measured.mask)
