@@ -9,7 +9,15 @@ from switchrecon.errors import ConfigError
 from switchrecon.nets.discriminator import Discriminator
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import CodeGenerator, Generator
-from switchrecon.nets.layers import AdaptiveInstanceNorm, Code, Convolution, InstanceNorm, instance_norm
+from switchrecon.nets.layers import (
+    AdaptiveInstanceNorm,
+    Code,
+    Convolution,
+    ImageConvolution,
+    InstanceNorm,
+    ValidConvolution,
+    instance_norm,
+)
 
 
 def count(module: nn.Module) -> int:
@@ -135,11 +143,33 @@ def test_a_convolution_repeats_edges_as_torch_does(size: tuple[int, ...], side: 
     own = Convolution(size[1], 3, side, stride).double()
     known = nn.Conv2d(size[1], 3, side, stride, padding=1, padding_mode="replicate").double()
     known.load_state_dict(own.state_dict())
-    image = torch.randn(size, dtype=torch.float64, requires_grad=True)
+    image = torch.randn(size, dtype=torch.float64)
     assert torch.equal(own(image), known(image))
-    gradients = [torch.autograd.grad(c(image).square().sum(), [image, *c.parameters()]) for c in (own, known)]
-    for mine, theirs in zip(*gradients, strict=True):
-        torch.testing.assert_close(mine, theirs)
+    assert_same_with_gradients(own, known, image)
     single = torch.randn(1, size[1], 1, 1, dtype=torch.float64, requires_grad=True)
     if side == 3:
         torch.autograd.gradcheck(own, (single,))
+
+
+@pytest.mark.parametrize(("outputs", "size"), [(1, (2, 3, 9, 12)), (2, (1, 4, 8, 8)), (2, (1, 2, 8, 10))])
+def test_an_image_convolution_is_torchs(outputs: int, size: tuple[int, ...]) -> None:
+    own = ImageConvolution(size[1], outputs).double()
+    known = nn.Conv2d(size[1], outputs, 7, padding=3, padding_mode="reflect").double()
+    known.load_state_dict(own.state_dict())
+    assert_same_with_gradients(own, known, torch.randn(size, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("size", [(2, 3, 4, 4), (1, 3, 6, 5)])
+def test_a_valid_convolution_is_torchs(size: tuple[int, ...]) -> None:
+    own, known = ValidConvolution(3, 5, 4).double(), nn.Conv2d(3, 5, 4).double()
+    known.load_state_dict(own.state_dict())
+    assert_same_with_gradients(own, known, torch.randn(size, dtype=torch.float64))
+
+
+def assert_same_with_gradients(own: nn.Module, known: nn.Module, image: torch.Tensor) -> None:
+    """Two layers give the same output, and the same gradients of it by the image and their parameters."""
+    image.requires_grad_()
+    torch.testing.assert_close(own(image), known(image))
+    gradients = [torch.autograd.grad(c(image).square().sum(), [image, *c.parameters()]) for c in (own, known)]
+    for mine, theirs in zip(*gradients, strict=True):
+        torch.testing.assert_close(mine, theirs)

@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from switchrecon.errors import ConfigError
-from switchrecon.nets.layers import SLOPE, Convolution, InstanceNorm, initialise
+from switchrecon.nets.layers import SLOPE, Convolution, InstanceNorm, ValidConvolution, initialise
 
 SMALLEST_SIDE = 64
 
@@ -49,7 +49,7 @@ class Discriminator(nn.Module):
         self.convolutions = nn.ModuleList(
             Convolution(i, o, side=4, stride=2) for i, o in zip(inputs[:-1], widths[:-1], strict=True)
         )
-        self.convolutions.append(nn.Conv2d(inputs[-1], widths[-1], 4))
+        self.convolutions.append(ValidConvolution(inputs[-1], widths[-1], 4))
         self.norms = nn.ModuleList(InstanceNorm(n) for n in widths[1:])
         self.last = nn.Conv2d(widths[-1], 1, 1)
         self.scales = nn.ParameterList(torch.ones(n) for n in widths if switchable)

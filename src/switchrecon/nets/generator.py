@@ -8,6 +8,7 @@ from switchrecon.nets.layers import (
     AdaptiveInstanceNorm,
     Code,
     Convolution,
+    ImageConvolution,
     InstanceNorm,
     initialise,
     inverse_softplus,
@@ -72,7 +73,7 @@ class Generator(nn.Module):
         self.residual = nn.Sequential(*(ResidualBlock(4 * c) for _ in range(residual_blocks)))
         self.up1 = nn.ConvTranspose2d(4 * c, 2 * c, 3, stride=2, padding=1, output_padding=1)
         self.up2 = nn.ConvTranspose2d(2 * c, c, 3, stride=2, padding=1, output_padding=1)
-        self.leave = nn.Conv2d(c, channels, 7, padding=3, padding_mode="reflect")
+        self.leave = ImageConvolution(c, channels)
         self.sites = nn.ModuleList(site(n) for n in self.site_widths(width))
         initialise(self)
         initialise(self.leave, output_deviation)

@@ -27,11 +27,11 @@ class _RepeatEdges(torch.autograd.Function):
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         folded = gradient[..., 1:-1, 1:-1].clone(memory_format=torch.contiguous_format)
-        for edge in (0, -1):
-            folded[..., edge, :] += gradient[..., edge, 1:-1]
-            folded[..., edge] += gradient[..., 1:-1, edge]
-            for other in (0, -1):
-                folded[..., edge, other] += gradient[..., edge, other]
+        rows, columns = (slice(None, None, side - 1) for side in folded.shape[-2:])  # the first and the last
+        ends, others = slice(None, None, gradient.shape[-2] - 1), slice(None, None, gradient.shape[-1] - 1)
+        folded[..., rows, :].add_(gradient[..., ends, 1:-1])
+        folded[..., columns].add_(gradient[..., 1:-1, others])
+        folded[..., rows, columns].add_(gradient[..., ends, others])
         return folded
 
 
@@ -43,7 +43,47 @@ class Convolution(nn.Conv2d):
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (B, inputs, H, W) → (B, outputs, H', W')."""
+        if 1 in image.shape[-2:]:  # where the first row or column is the last one, too
+            return super().forward(F.pad(image, (1, 1, 1, 1), mode="replicate"))
         return super().forward(_RepeatEdges.apply(image))
+
+
+class ValidConvolution(nn.Conv2d):
+    """A convolution without padding. Where the kernel covers the whole image it is one matrix product, ten times faster."""
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Images (B, inputs, H, W) → (B, outputs, H', W')."""
+        if image.shape[-2:] == self.weight.shape[-2:]:
+            return F.linear(image.flatten(1), self.weight.flatten(1), self.bias)[..., None, None]
+        return super().forward(image)
+
+
+NEIGHBOURS = 4  # columns that one stride of an ImageConvolution computes
+
+
+class ImageConvolution(nn.Conv2d):
+    """A k×k convolution to the one or two channels of an image, reflected at the edges.
+
+    A processor computes eight output channels in the time of one. So four neighbouring columns are computed as
+    channels of one convolution with stride 4, whose kernel is the original one at four places: the same sums in half
+    the time.
+    """
+
+    def __init__(self, inputs: int, outputs: int, side: int = 7) -> None:
+        super().__init__(inputs, outputs, side, padding=side // 2, padding_mode="reflect")
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Images (B, inputs, H, W) → (B, outputs, H, W)."""
+        batch, _, height, width = image.shape
+        if image.device.type != "cpu" or width % NEIGHBOURS:
+            return super().forward(image)
+        places = [F.pad(self.weight, (place, NEIGHBOURS - 1 - place)) for place in range(NEIGHBOURS)]
+        kernel = torch.stack(places, 1).flatten(0, 1)
+        bias = None if self.bias is None else self.bias.repeat_interleave(NEIGHBOURS)
+        padded = F.pad(image, (self.padding[0],) * 4, mode="reflect")  # type: ignore[arg-type]
+        found = F.conv2d(padded, kernel, bias, stride=(1, NEIGHBOURS))
+        columns = found.view(batch, self.out_channels, NEIGHBOURS, height, width // NEIGHBOURS)
+        return columns.permute(0, 1, 3, 4, 2).reshape(batch, self.out_channels, height, width)
 
 
 class Code:
