@@ -18,9 +18,10 @@ SHARED = Path(os.environ.get("SWITCHRECON_TEST_DATA", Path(__file__).parents[2] 
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
-    """Bits differ between thread counts; tests that compare bits need a fixed one."""
+def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bits differ between thread counts and devices; tests that compare bits need fixed ones."""
     torch.set_num_threads(1)
+    monkeypatch.setenv("SWITCHRECON_DEVICE", "cpu")
 
 
 def shared_file(name: str) -> Path:

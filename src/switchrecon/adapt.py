@@ -98,9 +98,11 @@ def adapt(reconstructor: Reconstructor, scan: Scan, steps: int) -> tuple[Reconst
     learning, checks = _kept_apart(slices, config)
     if not any(apart.any() for *_, apart in checks):
         raise DataError(f"{scan.path}: no measured samples outside the centre to keep apart; it cannot be adapted to")
-    batches = Batches(learning, config.model_copy(update={"batch_size": 1}), SELF_SUPERVISED.pairing)
+    device = reconstructor.device
+    batches = Batches(learning, config.model_copy(update={"batch_size": 1}), SELF_SUPERVISED.pairing, device)
     network = _Network(copy.deepcopy(reconstructor.generator))
     optimizer = torch.optim.RAdam(network.parameters(), lr=config.learning_rate)
+    checks = [(a.to(device), b.to(device), apart.to(device)) for a, b, apart in checks]
     best, best_step = _error(network, checks, config), 0
     before, weights = best, copy.deepcopy(network.generator.state_dict())
     done = 0
@@ -116,9 +118,8 @@ def adapt(reconstructor: Reconstructor, scan: Scan, steps: int) -> tuple[Reconst
             if error < best:
                 best, best_step, weights = error, done, copy.deepcopy(network.generator.state_dict())
     network.generator.load_state_dict(weights)
-    adapted = Reconstructor(
-        network.generator, reconstructor.extractor, reconstructor.config, reconstructor.card, reconstructor.resize
-    )
+    facts = reconstructor.config, reconstructor.card, reconstructor.resize, device
+    adapted = Reconstructor(network.generator, reconstructor.extractor, *facts)
     return adapted, Adaptation(before, best, done, time.monotonic() - started)
 
 

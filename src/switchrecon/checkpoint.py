@@ -144,7 +144,8 @@ def flatten_optimizer(prefix: str, state: dict[str, Any]) -> tuple[dict[str, Ten
         for key, value in values.items()
     }
     tensors |= {f"{prefix}.slow.{index}": value for index, value in enumerate(state.get("slow", []))}
-    rest = {"param_groups": state["param_groups"]}
+    groups = [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]  # a tensor on a GPU
+    rest = {"param_groups": groups}
     return tensors, rest | ({"count": state["count"]} if "count" in state else {})
 
 

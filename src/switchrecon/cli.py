@@ -8,9 +8,11 @@ import typer
 
 from switchrecon.cli_crossval import crossval
 from switchrecon.cli_files import convert, export, inspect
+from switchrecon.cli_look import masks, phantom
 from switchrecon.cli_options import (
     CacheOption,
     ConfigOption,
+    DeviceOption,
     FullOption,
     LpipsOption,
     OutOption,
@@ -60,6 +62,7 @@ def demo(
     out: OutOption = Path("runs/demo"),
     steps: Annotated[int | None, typer.Option(help="Fewer or more training steps than the demo's own.")] = None,
     lpips_weights: LpipsOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Train on synthetic heads, evaluate on held-out ones, reconstruct a real slice, and write a report.
 
@@ -91,6 +94,7 @@ def train(
         bool, typer.Option("--resume", help="Continue the run in RUN; start at zero where there is none.")
     ] = False,
     cache: CacheOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Train a reconstructor from fully sampled and undersampled scans that do not match.
 
@@ -141,6 +145,14 @@ def reconstruct(
             metavar="STEPS", min=0, help="Let the network learn on from each scan first, in at most so many steps."
         ),
     ] = 0,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the networks' convolutions: float32, bfloat16, or a GPU's tf32. Default: the run's on a GPU, else "
+            "float32."
+        ),
+    ] = None,
+    device: DeviceOption = None,
 ) -> None:
     """Reconstruct scans into their own format, or another, with their matrix, units and geometry.
 
@@ -158,7 +170,7 @@ def reconstruct(
             if outcome.adaptation is not None:
                 typer.echo(f"  {outcome.adaptation}")
 
-    loaded = Reconstructor.load(run, estimate, data_consistency, resize)
+    loaded = Reconstructor.load(run, estimate, data_consistency, resize, precision=precision)
     outcomes = reconstruct_files(loaded, scans, out, undersample, overwrite, report, image_format, adapt)
     failed = [o for o in outcomes if o.error is not None]
     if failed:
@@ -182,6 +194,7 @@ def evaluate(
         ),
     ] = [],  # noqa: B006
     lpips_weights: LpipsOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Undersample references with the run's masks, reconstruct them, and measure against the truth.
 
@@ -292,44 +305,8 @@ def compare_domains(
     typer.echo(f"pictures: {out / 'domains.png'}")
 
 
-@app.command()
-def masks(
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="The picture.")] = Path("masks.png"),
-    matrix: Annotated[int, typer.Option(min=1, help="Side of the mask.")] = 256,
-    count: Annotated[int, typer.Option(min=1, max=16, help="How many slices' masks.")] = 4,
-    settings: SetOption = [],  # noqa: B006
-) -> None:
-    """Draw sampling masks and print their measured beside their nominal acceleration.
-
-    Example: switchrecon masks --set mask.kind=random-1d --set mask.acceleration=6
-    """
-    from switchrecon.config import load_config
-    from switchrecon.look import picture_of_masks
-
-    for line in picture_of_masks(load_config(None, settings).mask, (matrix, matrix), count, out):
-        typer.echo(line)
-    typer.echo(f"picture: {out}")
-
-
-@app.command()
-def phantom(
-    out: Annotated[Path, typer.Option("--out", metavar="FILE.png", help="The picture.")] = Path("phantom.png"),
-    subject: Annotated[int, typer.Option(min=0, help="Number of the synthetic subject.")] = 0,
-    matrix: Annotated[int, typer.Option(help="Side of the image.")] = 256,
-    slices: Annotated[int, typer.Option(min=1, help="Number of slices.")] = 4,
-    lesions: Annotated[int, typer.Option(min=0, help="Number of lesions.")] = 0,
-    save: Annotated[
-        Path | None,
-        typer.Option("--save", metavar="DIR", help="Also write the k-space of each contrast as .npy."),
-    ] = None,
-    coils: Annotated[int, typer.Option(min=1, help="Receiver coils of the k-space, loops around the head.")] = 1,
-) -> None:
-    """Draw a synthetic head in T1w, T2w, PD and FLAIR contrast; with --save, write its k-space."""
-    from switchrecon.look import picture_of_phantom
-
-    for line in picture_of_phantom(subject, matrix, slices, lesions, out, save, coils):
-        typer.echo(line)
-    typer.echo(f"picture: {out}")
+app.command()(masks)
+app.command()(phantom)
 
 
 @app.command()

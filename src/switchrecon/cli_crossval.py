@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from switchrecon.cli_options import CacheOption, LpipsOption, OutOption
+from switchrecon.cli_options import CacheOption, DeviceOption, LpipsOption, OutOption
 
 
 def crossval(
@@ -40,6 +40,7 @@ def crossval(
     ] = None,
     lpips_weights: LpipsOption = None,
     cache: CacheOption = None,
+    device: DeviceOption = None,
 ) -> None:
     """Train and evaluate a grid: methods, settings, folds of subjects and seeds, with tables and figures.
 

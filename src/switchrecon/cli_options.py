@@ -1,9 +1,20 @@
 """Options that several commands share."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from switchrecon.device_names import ENVIRONMENT, check_name
+
+
+def _choose_device(name: str | None) -> str | None:
+    """Note the device for all that this command does, and for the processes that it starts."""
+    if name is not None:
+        os.environ[ENVIRONMENT] = check_name(name)
+    return name
+
 
 FullOption = Annotated[
     list[str],
@@ -38,5 +49,14 @@ CacheOption = Annotated[
         "--cache",
         metavar="DIR",
         help="Keep prepared slices there, so that memory does not grow with the scans and other trainings find them.",
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        callback=_choose_device,
+        help="cpu, cuda, cuda:NUMBER, or auto: a GPU where there is one. Default: auto.",
     ),
 ]

@@ -23,6 +23,7 @@ DataConsistency = Literal["none", "hard", "soft"]
 Calibration = Literal["intensity", "noise", "phase"]
 Convention = Literal["fastmri", "slice-max"]
 Sharing = Literal["exact", "stale"]
+Precision = Literal["float32", "tf32", "bfloat16"]
 
 
 def _matrix(value: Any) -> Any:
@@ -122,6 +123,7 @@ class Config(Settings):
     lookahead_steps: int = Field(6, ge=1)  # of D and H
     lookahead_rate: float = Field(0.5, gt=0, le=1)
     seed: int = Field(0, ge=0)  # of weights, order, augmentation and z; not of masks
+    precision: Precision = "float32"  # of convolutions; all else is float32; tf32 is a GPU's alone
     checkpoint_every: int = Field(500, ge=1)  # steps
     picture_every: int = Field(500, ge=1)  # steps between example pictures for TensorBoard
     # Reconstruction and evaluation

@@ -9,7 +9,7 @@ from typing import Any
 from switchrecon.cells import PLAN, Cell, Grid, claim, find_cell, make_grid, read_plan, run_cell, write_plan
 from switchrecon.crossval_page import write_crossval_page
 from switchrecon.data.write import write_text
-from switchrecon.engines import fitting_workers, run_local, run_ray, slurm_script, unfinished
+from switchrecon.engines import fitting_workers, places, run_local, run_ray, slurm_script, unfinished
 from switchrecon.errors import ConfigError, RunError, nearest
 from switchrecon.grid_progress import GridProgress
 from switchrecon.metrics import CONVENTIONS
@@ -129,7 +129,7 @@ def run_grid(
         raise ConfigError(f"unknown engine '{engine}'; {nearest(engine, ENGINES)}")
     cells = select(grid, only)
     if cells:
-        at_once = workers or fitting_workers(cells)
+        at_once = workers or fitting_workers(cells, places())
         with GridProgress(cells, len(grid.cells) - len(unfinished(grid))) as progress:
             if engine == "ray":
                 run_ray(grid, cells, at_once, progress, address, gpus)

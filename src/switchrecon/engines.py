@@ -12,14 +12,19 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from switchrecon.cells import Cell, CellBusy, Grid, find_cell, is_done, mark_failed, read_plan, run_cell
 from switchrecon.data.cache import ENVIRONMENT as CACHE
 from switchrecon.data.cache import find_cache
+from switchrecon.device import find_device
+from switchrecon.device_names import ENVIRONMENT as DEVICE
 from switchrecon.errors import ConfigError
 from switchrecon.grid_progress import GridProgress
 from switchrecon.lpips import ENVIRONMENT, find_weights
 
 BUSY = 75  # exit code of a cell that another process works on (EX_TEMPFAIL)
+CELLS_A_GPU = 4  # at once: one alone does not fill it
 POLL = 0.5  # seconds
 BASE_MEMORY = 1 << 30  # bytes of a process without data
 SLICES_OF_A_SCAN = 40  # assumed where the recipe does not say
@@ -38,11 +43,20 @@ def memory_of(cell: Cell) -> int:
     return BASE_MEMORY + max(sum(trained), 2 * tested) * height * width * BYTES_OF_A_PIXEL
 
 
-def fitting_workers(cells: Sequence[Cell]) -> int:
-    """As many cells at once as processors and free memory allow, at least one."""
+def places() -> list[str]:
+    """Devices that cells are spread over: every GPU, unless one or the processor is asked for."""
+    device = find_device()
+    if device.type == "cpu" or ":" in os.environ.get(DEVICE, ""):
+        return [str(device)]
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+
+
+def fitting_workers(cells: Sequence[Cell], devices: Sequence[str]) -> int:
+    """As many cells at once as processors, free memory and GPUs allow, at least one."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     cores = len(os.sched_getaffinity(0)) // max(cell.threads for cell in cells)
-    return max(1, min(cores, free // max(map(memory_of, cells))))
+    shared = CELLS_A_GPU * len(devices) if devices[0] != "cpu" else cores
+    return max(1, min(cores, shared, free // max(map(memory_of, cells))))
 
 
 def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridProgress) -> None:
@@ -52,6 +66,7 @@ def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridPro
     """
     waiting = collections.deque(cells)
     running: dict[subprocess.Popen[bytes], Cell] = {}
+    devices, used = places(), dict[subprocess.Popen[bytes], str]()
     failures: collections.Counter[int] = collections.Counter()
     environment = {**os.environ, "OMP_NUM_THREADS": str(grid.recipe.threads)}
     # A grid that is told to stop takes its cells with it, as Ctrl-C does.
@@ -63,8 +78,11 @@ def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridPro
                 command = [sys.executable, "-m", "switchrecon", "crossval", "--out", str(grid.out)]
                 cell.folder.mkdir(parents=True, exist_ok=True)
                 with (cell.folder / "log.txt").open("a", encoding="utf-8") as log:
-                    process = subprocess.Popen([*command, "--cell", cell.key], stdout=log, stderr=log, env=environment)
-                running[process] = cell
+                    taken = collections.Counter(used[process] for process in running)
+                    place = min(devices, key=lambda device: taken[device])
+                    own = {**environment, DEVICE: place}
+                    process = subprocess.Popen([*command, "--cell", cell.key], stdout=log, stderr=log, env=own)
+                running[process], used[process] = cell, place
                 progress.set(cell, "running")
             for process in [p for p in running if p.poll() is not None]:
                 cell = running.pop(process)
@@ -197,7 +215,9 @@ def _follow(ray: Any, grid: Grid, cells: Sequence[Cell], submit: Callable[[Cell]
 def variables(grid: Grid) -> dict[str, str]:
     """Environment variables of a cell's process that does not inherit them."""
     paths = {ENVIRONMENT: find_weights(), CACHE: find_cache()}
-    return {"OMP_NUM_THREADS": str(grid.recipe.threads)} | {n: str(p.resolve()) for n, p in paths.items() if p}
+    known = {n: str(p.resolve()) for n, p in paths.items() if p}
+    chosen = os.environ.get(DEVICE)
+    return {"OMP_NUM_THREADS": str(grid.recipe.threads)} | known | ({DEVICE: chosen} if chosen else {})
 
 
 def slurm_script(grid: Grid, cells: Sequence[Cell]) -> str:

@@ -185,7 +185,7 @@ def evaluate(
         },
         "matrix": first.card["matrix"],
         "versions": versions(),
-        "machine": machine(),
+        "machine": machine(first.device),
         "runs": [describe_run(name, run) for name, run in runs.items()],
         "cards": [
             {key: value for key, value in run.card.items() if key not in ("salt", "subjects")} for run in runs.values()

@@ -9,35 +9,53 @@ from torch import Tensor, nn
 from switchrecon.config import Config
 from switchrecon.errors import RunError
 from switchrecon.methods import Method
-from switchrecon.passes import Pass
+from switchrecon.passes import Batch
 from switchrecon.players import DISCRIMINATOR
 from switchrecon.state import State, load_parts, parts
 
 KEEP_EVERY = 50  # steps between copies of the state in memory, which cost less than 0.5 % of their time
 MOST_SETBACKS = 3  # of a run, each at half the learning rate of the one before
 LARGEST_GRADIENT = 1e18  # its square must fit float32, or the second moments would overflow
+GRADIENT = "the gradient of the "
 QUIET, QUIET_STEPS = 1e-3, 100  # D's loss below this for so many steps: it has nothing left to say
 FLAT = 0.01  # Var G(x) / Var x below this: G shows nothing
 
 
 class Diverged(Exception):
-    """A loss, a gradient or a weight is not a finite number; the message says which."""
+    """A loss, a gradient or a weight is not a finite number; the message says which.
+
+    Parameters
+    ----------
+    message
+        Which.
+    step
+        In which step, from 1, where that is not the one being taken.
+    """
+
+    def __init__(self, message: str, step: int | None = None) -> None:
+        super().__init__(message)
+        self.step = step
 
 
-def check_update(group: str, losses: Mapping[str, Tensor], parameters: Sequence[nn.Parameter]) -> None:
-    """Look at the losses and gradients of an update before it moves the weights: one norm over all gradients.
+def gradient_norm(group: str, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
+    """One norm over all gradients of a group, under the name that :func:`check_numbers` knows it by."""
+    return {GRADIENT + group: torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])}
+
+
+def check_numbers(values: Mapping[str, float], step: int | None = None) -> None:
+    """Look at the losses and the gradient of an update.
+
+    On a processor this is done before the weights move. A GPU would have to be waited for; there it is done some steps
+    later, before anything is written or kept, and those steps are undone.
 
     Raises
     ------
     Diverged
-        If a loss is not finite or the gradient is not, or is too large for its square to be.
+        If a loss is not finite or a gradient is not, or is too large for its square to be.
     """
-    size = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None]).item()
-    for name, value in losses.items():
-        if not math.isfinite(value.item()):
-            raise Diverged(f"{name} is {value.item()}")
-    if not size < LARGEST_GRADIENT:
-        raise Diverged(f"the gradient of the {group} is {size}")
+    for name, value in values.items():
+        if not math.isfinite(value) or (name.startswith(GRADIENT) and value >= LARGEST_GRADIENT):
+            raise Diverged(f"{name} is {value}", step)
 
 
 class Guard:
@@ -77,7 +95,7 @@ class Guard:
         RunError
             After the last of the allowed setbacks.
         """
-        found = f"{problem} at step {step}"
+        found = f"{problem} at step {problem.step or step}"
         load_parts(state, {name: tensor.clone() for name, tensor in self.tensors.items()}, self.rest)
         course = state.course
         if course.setbacks == MOST_SETBACKS:
@@ -105,12 +123,12 @@ def watch_discriminator(state: State, method: Method, step: int, losses: Mapping
         course.remark(step, f"the discriminator's loss has been below {QUIET:g} for {QUIET_STEPS} steps: collapse?")
 
 
-def watch_generator(state: State, images: Pass, config: Config, steps: int) -> None:
+def watch_generator(state: State, batch: Batch, config: Config, steps: int) -> None:
     """Announce once that G(x) has hardly any contrast left. Not in the first tenth, when G has learnt nothing yet."""
     if state.course.flat or state.step <= max(config.warm_up, steps // 10):
         return
     with torch.no_grad():
-        part = (state.players.to_full(images.x, images.encoding_x).var() / images.x.var()).item()
+        part = (state.players.to_full(batch.x, batch.encoding_x).var() / batch.x.var()).item()
     if part < FLAT:
         state.course.flat = True
         state.course.remark(state.step, f"the variance of G(x) is {part:.2g} of that of x: collapse?")

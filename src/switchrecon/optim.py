@@ -38,6 +38,11 @@ class Lookahead:
         """All parameters, in order."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
+    @property
+    def due(self) -> bool:
+        """Whether the next step ends with a slow one."""
+        return (self.count + 1) % self.steps == 0
+
     def zero_grad(self) -> None:
         """Drop the gradients."""
         self.optimizer.zero_grad()
@@ -46,8 +51,9 @@ class Lookahead:
     def step(self) -> None:
         """One fast step, and the slow one when it is due."""
         self.optimizer.step()
+        due = self.due
         self.count += 1
-        if self.count % self.steps == 0:
+        if due:
             for slow, fast in zip(self.slow, self.parameters(), strict=True):
                 slow.lerp_(fast, self.rate)
                 fast.copy_(slow)
@@ -65,8 +71,14 @@ class Lookahead:
 
 
 def radam(parameters: Iterable[nn.Parameter], config: Config) -> torch.optim.RAdam:
-    """RAdam with β = (0.9, 0.999), the optimiser of every group."""
-    return torch.optim.RAdam(parameters, lr=config.learning_rate, betas=(0.9, 0.999), foreach=True)
+    """RAdam with β = (0.9, 0.999), the optimiser of every group.
+
+    On a GPU its counters and its learning rate are tensors there, so that a step can be recorded and replayed.
+    """
+    own = list(parameters)
+    device = own[0].device
+    rate = torch.tensor(config.learning_rate, device=device) if device.type == "cuda" else config.learning_rate
+    return torch.optim.RAdam(own, lr=rate, betas=(0.9, 0.999), foreach=True, capturable=device.type == "cuda")
 
 
 def learning_rate(config: Config, step: int, steps: int) -> float:
@@ -78,7 +90,10 @@ def learning_rate(config: Config, step: int, steps: int) -> float:
 def set_learning_rate(optimizer: "torch.optim.Optimizer | Lookahead", value: float) -> None:
     """Give every parameter group this learning rate."""
     for group in optimizer.param_groups:
-        group["lr"] = value
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(value)
+        else:
+            group["lr"] = value
 
 
 class WeightAverage:
@@ -91,7 +106,11 @@ class WeightAverage:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.averaged = torch.optim.swa_utils.AveragedModel(module)
+        self.averaged = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=self._add)
+
+    def _add(self, averaged: Any, current: Any, count: Any) -> None:
+        # torch's own takes the weight from a tensor on the device, and waits for it.
+        torch._foreach_lerp_(averaged, current, 1 / (self.count + 1))
 
     @property
     def count(self) -> int:

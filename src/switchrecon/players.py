@@ -16,6 +16,7 @@ from switchrecon.nets.classical import Sense, TotalVariation, Wavelet
 from switchrecon.nets.discriminator import Discriminator
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import CodeGenerator, Generator
+from switchrecon.nets.layers import with_precision
 from switchrecon.nets.unrolled import UNet, Unrolled
 from switchrecon.operators import Encoding
 
@@ -232,11 +233,12 @@ class Cast:
 
     def build(self, config: Config) -> Players:
         """Make the networks, with weights drawn from torch's global generator."""
-        return Players(
+        players = Players(
             self.generator(config),
             self.discriminator(config) if self.discriminator is not None else None,
             Extractor(config.channels, config.width, config.extractor_depth) if self.extractor else None,
         )
+        return with_precision(players, config.precision)
 
     def using(self, **parts: object) -> "Cast":
         """The same cast with some parts replaced."""

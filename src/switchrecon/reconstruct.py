@@ -8,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from switchrecon.checkpoint import load_model
-from switchrecon.config import Config, DataConsistency, Estimate, parse_config
+from switchrecon.config import Config, DataConsistency, Estimate, Precision, parse_config
+from switchrecon.device import PROCESSOR, find_device, set_precision
 from switchrecon.errors import ConfigError, DataError, RunError, nearest
 from switchrecon.fourier import resize_image, resize_kspace
 from switchrecon.nets.extractor import Extractor
+from switchrecon.nets.layers import with_precision
 from switchrecon.noise import noise_level
 from switchrecon.operators import Encoding, Sampling, data_consistency
 from switchrecon.players import build_generator, run
@@ -20,12 +22,14 @@ from switchrecon.solvers import conjugate_gradient
 
 ESTIMATES: tuple[str, ...] = get_args(Estimate)
 DATA_CONSISTENCIES: tuple[str, ...] = get_args(DataConsistency)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+TOGETHER = 32  # slices on a GPU; fewer where its memory does not suffice
 CONSISTENCY_ITERATIONS = 15
 
 
-def _chosen(config: Config, estimate: str | None, data_consistency: str | None) -> Config:
-    changes = {"estimate": estimate, "data_consistency": data_consistency}
-    for (name, value), valid in zip(changes.items(), (ESTIMATES, DATA_CONSISTENCIES), strict=True):
+def _chosen(config: Config, estimate: str | None, data_consistency: str | None, precision: str | None = None) -> Config:
+    changes = {"estimate": estimate, "data_consistency": data_consistency, "precision": precision}
+    for (name, value), valid in zip(changes.items(), (ESTIMATES, DATA_CONSISTENCIES, PRECISIONS), strict=True):
         if value is not None and value not in valid:
             raise ConfigError(f"unknown {name} '{value}'; {nearest(value, valid)}")
     return config.model_copy(update={name: value for name, value in changes.items() if value is not None})
@@ -46,6 +50,8 @@ class Reconstructor:
         What the run's model file says of itself.
     resize
         Whether k-space of another matrix is resized to the run's one and the image back; refused otherwise.
+    device
+        Where the networks compute.
     """
 
     def __init__(
@@ -55,9 +61,11 @@ class Reconstructor:
         config: Config,
         card: dict[str, Any],
         resize: bool,
+        device: torch.device = PROCESSOR,
     ) -> None:
-        self.generator = generator.eval()
-        self.extractor = extractor.eval() if extractor is not None else None
+        self.generator = with_precision(generator, config.precision).to(device).eval()
+        self.extractor = with_precision(extractor, config.precision).to(device).eval() if extractor else None
+        self.device = device
         self.config = config
         self.card = card
         self.resize = resize
@@ -73,6 +81,8 @@ class Reconstructor:
         estimate: str | None = None,
         data_consistency: str | None = None,
         resize: bool = False,
+        device: str | None = None,
+        precision: str | None = None,
     ) -> "Reconstructor":
         """Load a run folder.
 
@@ -87,19 +97,27 @@ class Reconstructor:
             allows. None: the run's.
         resize
             Allow scans of another matrix than the training one.
+        device
+            Where to compute; see :func:`switchrecon.device.find_device`.
+        precision
+            Of the convolutions: ``float32``, ``bfloat16``, or a GPU's ``tf32``. None: the run's on a GPU, else float32.
 
         Raises
         ------
         RunError
             If the folder holds no sound model.
         ConfigError
-            For an unknown estimate or data consistency, or one that this method cannot give.
+            For an unknown estimate, data consistency, device or precision, or one that this method cannot give.
         """
         folder = Path(run)
+        chosen = find_device(device)
         if not folder.is_dir():
             raise RunError(f"{folder}: no such run folder")
         tensors, card = load_model(folder / "model.safetensors")
-        config = _chosen(parse_config(card["config"], str(folder)), estimate, data_consistency)
+        if chosen.type == "cpu":
+            precision = precision or "float32"
+        config = _chosen(parse_config(card["config"], str(folder)), estimate, data_consistency, precision)
+        set_precision(config.precision, chosen)
 
         def part(module: Any, prefix: str) -> Any:
             weights = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
@@ -119,6 +137,7 @@ class Reconstructor:
             config,
             card,
             resize,
+            chosen,
         )
 
     def using(self, estimate: str | None = None, data_consistency: str | None = None) -> "Reconstructor":
@@ -130,7 +149,7 @@ class Reconstructor:
             For an unknown one, or one that this method cannot give.
         """
         config = _chosen(self.config, estimate, data_consistency)
-        return Reconstructor(self.generator, self.extractor, config, self.card, self.resize)
+        return Reconstructor(self.generator, self.extractor, config, self.card, self.resize, self.device)
 
     def __call__(self, kspace: Any, mask: Any, maps: Any = None) -> Any:
         """Reconstruct images.
@@ -160,12 +179,27 @@ class Reconstructor:
         """
         numpy = isinstance(kspace, np.ndarray)
         measured, masks, coils, shape = self._check(_tensor(kspace), _tensor(mask) != 0, maps)
-        # One at a time: at 256x256 a CPU is slower with more, and a slice's bits would depend on its neighbours.
-        parts = [slice(number, number + 1) for number in range(len(measured))]
-        images = torch.cat(
-            [self._slices(measured[p], masks[p], None if coils is None else coils[p]) for p in parts]
-        ).reshape(shape)
+        images = torch.cat(self._in_parts(measured, masks, coils)).reshape(shape)
         return images.numpy() if numpy else images
+
+    def _in_parts(self, measured: Tensor, masks: Tensor, coils: Tensor | None) -> list[Tensor]:
+        """Images of some slices at a time, back on the processor."""
+        # One at a time: at 256x256 a CPU is slower with more, and a slice's bits would depend on its neighbours.
+        together = 1 if self.device.type == "cpu" else TOGETHER
+        found: list[Tensor] = []
+        done = 0
+        while done < len(measured):
+            part = slice(done, done + together)
+            try:
+                own = [None if t is None else t[part].to(self.device) for t in (measured, masks, coils)]
+                found.append(self._slices(*own).cpu())  # type: ignore[arg-type]
+            except torch.OutOfMemoryError:
+                if together == 1:
+                    raise
+                together //= 2
+                continue
+            done += together
+        return found
 
     def _check(self, kspace: Tensor, mask: Tensor, maps: Any) -> tuple[Tensor, Tensor, Tensor | None, tuple[int, ...]]:
         """K-space (N, H, W) or (N, n_coils, H, W), masks (N, H, W), maps like k-space, and the images' shape."""
@@ -290,9 +324,9 @@ def trust(image: Tensor, kspace: Tensor, encoding: Encoding) -> Tensor:
     weights = []
     for u, k, number in zip(image, kspace, range(len(image)), strict=True):
         own = Encoding(encoding.mask[number], None if encoding.maps is None else encoding.maps[number])
-        variance = 2 * noise_level(k.numpy(), own.mask.numpy()) ** 2
+        variance = 2 * noise_level(k.cpu().numpy(), own.mask.cpu().numpy()) ** 2
         coils = 1 if own.maps is None else max(int(own.maps.flatten(1).any(1).sum()), 1)
         difference = (k - own(u)).abs().square().sum() / (own.mask.sum() * coils)
         error = coils * (difference - variance).clamp_min(0)
-        weights.append(error / (error + variance) if variance > 0 else torch.ones(()))
+        weights.append(error / (error + variance) if variance > 0 else torch.ones((), device=k.device))
     return torch.stack(weights).clamp(0, 1)[:, None, None]

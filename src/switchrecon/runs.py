@@ -16,6 +16,7 @@ from switchrecon.checkpoint import load_model, sha256
 from switchrecon.config import Config, load_config, parse_config
 from switchrecon.data.piles import TrainingData
 from switchrecon.data.write import write_text
+from switchrecon.device import describe
 from switchrecon.errors import RunError
 from switchrecon.methods import Method
 from switchrecon.players import Players
@@ -73,7 +74,7 @@ def model_card(config: Config, method: Method, players: Players, steps: int, dat
         "salt": salt,
         "subjects": sorted({subject_hash(salt, s) for pile in data.piles.values() for s in pile.subjects}),
         "versions": versions(),
-        "machine": machine(),
+        "machine": machine(next(players.parameters()).device),
     }
 
 
@@ -106,9 +107,10 @@ def subject_hash(salt: str, subject: str) -> str:
     return hashlib.sha256(f"{salt}:{subject}".encode()).hexdigest()[:16]
 
 
-def machine() -> str:
+def machine(device: torch.device) -> str:
     """What results and times were made on."""
-    return f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores, {torch.get_num_threads()} threads (CPU)"
+    threads = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
+    return f"{platform.system()} {platform.machine()}, {threads} ({describe(device)})"
 
 
 def versions() -> dict[str, str]:

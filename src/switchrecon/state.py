@@ -9,6 +9,7 @@ from torch import Tensor
 
 from switchrecon.checkpoint import flatten_optimizer, load_checkpoint, save_checkpoint, save_model, unflatten_optimizer
 from switchrecon.config import Config
+from switchrecon.device import PROCESSOR
 from switchrecon.methods import Method
 from switchrecon.optim import Lookahead, WeightAverage, radam
 from switchrecon.players import GENERATOR, Players
@@ -58,14 +59,20 @@ class State:
     step: int = 0
     course: Course = field(default_factory=Course)
 
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.players.parameters()).device
 
-def build_state(method: Method, config: Config) -> State:
+
+def build_state(method: Method, config: Config, device: torch.device = PROCESSOR) -> State:
     """Networks with the weights that the run's seed draws, and their optimisers.
 
-    RAdam for each group; Lookahead around it for D and H; SWA of G.
+    RAdam for each group; Lookahead around it for D and H; SWA of G. Weights are drawn on the processor, the same
+    for every device.
     """
     torch.manual_seed(seed_for("weights", config.seed))
-    players = method.cast.build(config)
+    players = method.cast.build(config).to(device)
     optimizers: dict[str, torch.optim.RAdam | Lookahead] = {}
     for name, module in players.groups().items():
         fast = radam(module.parameters(), config)
@@ -94,20 +101,24 @@ def load_parts(state: State, tensors: dict[str, Tensor], rest: dict[str, Any]) -
     state.players.load_state_dict(part("players."))
     state.average.averaged.load_state_dict(part("average."))
     for name, optimizer in state.optimizers.items():
-        optimizer.load_state_dict(unflatten_optimizer(f"optimizer.{name}", tensors, rest["optimizers"][name]))
+        stored = unflatten_optimizer(f"optimizer.{name}", tensors, rest["optimizers"][name])
+        own = [{name: group[name] for name in ("lr", "capturable")} for group in optimizer.param_groups]
+        # These two belong to this device, whichever the checkpoint was made on; the loop sets the rate anew.
+        stored["param_groups"] = [{**g, **mine} for g, mine in zip(stored["param_groups"], own, strict=True)]
+        optimizer.load_state_dict(stored)
     state.step = rest["step"]
     state.course = Course(**{**rest["course"], "remarks": [(step, text) for step, text in rest["course"]["remarks"]]})
 
 
-def conditions() -> dict[str, Any]:
+def conditions(state: State) -> dict[str, Any]:
     """What the bits of a training depend on beside its settings and scans."""
-    return {"machine": machine(), "versions": versions()}
+    return {"machine": machine(state.device), "versions": versions()}
 
 
 def save_state(folder: Path, state: State, card: dict[str, Any]) -> None:
     """Write a checkpoint, then the model as it stands."""
     tensors, rest = parts(state)
-    save_checkpoint(folder / "checkpoints", state.step, tensors, {"card": card, **rest, **conditions()})
+    save_checkpoint(folder / "checkpoints", state.step, tensors, {"card": card, **rest, **conditions(state)})
     write_model(folder, state, card)
 
 
@@ -147,7 +158,7 @@ def restore_state(folder: Path, state: State, card: dict[str, Any]) -> dict[str,
     load_parts(state, tensors, description)
     changed = [
         f"{name} {description.get(name)} then, {value} now"
-        for name, value in conditions().items()
+        for name, value in conditions(state).items()
         if description.get(name) != value
     ]
     if changed:

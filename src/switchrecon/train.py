@@ -7,20 +7,31 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from switchrecon.config import Config
+from switchrecon.config import Config, Sharing
 from switchrecon.data.batches import Batches
 from switchrecon.data.cache import find_cache
 from switchrecon.data.piles import TrainingData, read_training_data
+from switchrecon.device import find_device, set_precision
 from switchrecon.domains import compare_domains
 from switchrecon.errors import ConfigError, DataError
-from switchrecon.guard import KEEP_EVERY, Diverged, Guard, check_update, watch_discriminator, watch_generator
+from switchrecon.guard import (
+    GRADIENT,
+    KEEP_EVERY,
+    Diverged,
+    Guard,
+    check_numbers,
+    gradient_norm,
+    watch_discriminator,
+    watch_generator,
+)
 from switchrecon.log import RunLog, TrainingProgress
 from switchrecon.masks import line_direction
 from switchrecon.methods import Method, Phase, find_method, with_method_settings
 from switchrecon.nets.discriminator import check_side
 from switchrecon.objectives import bypass, cycle, equivariance, held_out_samples
 from switchrecon.optim import Lookahead, learning_rate, set_learning_rate
-from switchrecon.passes import Pass
+from switchrecon.passes import Batch, Pass
+from switchrecon.recorded import Recorded
 from switchrecon.runs import check_folder, is_finished, model_card, open_folder
 from switchrecon.scaling import from_network
 from switchrecon.state import State, build_state, restore_state, save_state
@@ -35,12 +46,12 @@ def update(images: Pass, phase: Phase, optimizer: "torch.optim.RAdam | Lookahead
     Returns
     -------
     dict
-        Each objective's value before the update, by name.
+        Each objective's value before the update, by name, and the norm of the gradient.
 
     Raises
     ------
     Diverged
-        If a loss or gradient is not finite; the weights have not moved then.
+        On a processor, if a loss or gradient is not finite; the weights have not moved then.
     """
     values = {objective.__name__: objective(images) for objective in phase.objectives}
     total = torch.stack(
@@ -50,10 +61,21 @@ def update(images: Pass, phase: Phase, optimizer: "torch.optim.RAdam | Lookahead
     parameters = list(getattr(images.players, phase.group).parameters())
     # Only these receive a gradient; graphs that later phases share stay as they are.
     total.backward(inputs=parameters, retain_graph=True)
-    check_update(phase.group, values, parameters)
+    found = {name: value.detach() for name, value in values.items()} | gradient_norm(phase.group, parameters)
+    if parameters[0].device.type == "cpu":
+        check_numbers({name: value.item() for name, value in found.items()})
     optimizer.step()
     images.moved(phase.group)
-    return {name: value.detach() for name, value in values.items()}
+    return found
+
+
+def take_step(state: State, phases: Sequence[Phase], batch: Batch, sharing: Sharing) -> dict[str, Tensor]:
+    """One training step: every phase's update in turn, on one batch; returns what :func:`update` does."""
+    images = Pass(state.players, batch, [phase.group for phase in phases], sharing)
+    found: dict[str, Tensor] = {}
+    for phase in phases:
+        found |= update(images, phase, state.optimizers[phase.group])
+    return found
 
 
 def run_steps(
@@ -78,25 +100,25 @@ def run_steps(
     pending: list[tuple[int, float, dict[str, Tensor]]] = []
     written = log.elapsed()
     guard = Guard(state)
+    take = Recorded(take_step) if state.device.type == "cuda" else take_step
     with TrainingProgress(config.method, state.step, steps) as progress:
         while state.step < steps:
             step = state.step
             rate = learning_rate(config, step, steps) * state.course.rate
             phases = phases_of(method, config, step, steps)
-            images = Pass(state.players, batches.batch(step), [phase.group for phase in phases], config.sharing)
-            losses: dict[str, Tensor] = {}
+            batch = batches.batch(step)
             last, saving = step + 1 == steps, (step + 1) % config.checkpoint_every == 0
             keeping = last or saving or (step + 1) % KEEP_EVERY == 0
             try:
                 for phase in phases:
                     set_learning_rate(state.optimizers[phase.group], rate)
-                    losses |= update(images, phase, state.optimizers[phase.group])
+                found = take(state, phases, batch, config.sharing)
                 if step >= config.average_from * steps:
                     state.average.update(state.players.generator)
                 state.step = step + 1
-                pending.append((step, rate, losses))
+                pending.append((step, rate, found))
                 if keeping:
-                    watch_generator(state, images, config, steps)
+                    watch_generator(state, batch, config, steps)
                 if keeping or len(pending) == LOG_EVERY or log.elapsed() - written > LOG_SECONDS:
                     progress.losses = write_losses(log, batches, pending, state, method)
                     pending, written = [], log.elapsed()
@@ -109,7 +131,7 @@ def run_steps(
                 continue
             progress.advance(state.step)
             if state.step % config.picture_every == 0:
-                write_pictures(log, state, images, config)
+                write_pictures(log, state, batch, config)
             if saving or last:
                 save_state(folder, state, card | {"seconds": log.elapsed()})
 
@@ -127,10 +149,20 @@ def write_losses(
     state: State,
     method: Method,
 ) -> dict[str, float]:
-    """Log the losses of some steps and return the last ones."""
+    """Log the losses of some steps and return the last ones.
+
+    Raises
+    ------
+    Diverged
+        If one of them is not finite; nothing is logged then.
+    """
     entries: list[dict[str, Any]] = []
-    for step, rate, losses in pending:
-        values = {name: value.item() for name, value in losses.items()}
+    numbers = torch.stack([value for *_, found in pending for value in found.values()]).tolist()  # one transfer
+    for step, rate, found in pending:
+        values = dict(zip(found, numbers, strict=False))
+        del numbers[: len(found)]
+        check_numbers(values, step + 1)
+        values = {name: value for name, value in values.items() if not name.startswith(GRADIENT)}
         watch_discriminator(state, method, step + 1, values)
         entry = {
             "step": step + 1,
@@ -145,15 +177,15 @@ def write_losses(
     return values
 
 
-def write_pictures(log: RunLog, state: State, images: Pass, config: Config) -> None:
+def write_pictures(log: RunLog, state: State, batch: Batch, config: Config) -> None:
     """Add x, G(x) and y of this step to the TensorBoard events, where there are any."""
     if log.events is None:
         return
     with torch.no_grad():
-        shown = {"x": images.x, "G(x)": state.players.to_full(images.x, images.encoding_x), "y": images.y}
+        shown = {"x": batch.x, "G(x)": state.players.to_full(batch.x, batch.encoding_x), "y": batch.y}
     for name, image in shown.items():
         magnitude = from_network(image, config.representation)[0].abs().clamp(0, 1)
-        log.picture(name, magnitude.numpy(), state.step)
+        log.picture(name, magnitude.cpu().numpy(), state.step)
 
 
 def train(
@@ -163,6 +195,7 @@ def train(
     folder: Path,
     resume: bool = False,
     cache: Path | None = None,
+    device: str | None = None,
 ) -> Path:
     """Train a method and write its run folder.
 
@@ -179,6 +212,8 @@ def train(
     cache
         Folder that prepared slices are kept in; see :mod:`switchrecon.data.cache`. None: the environment variable's,
         or all slices stay in memory.
+    device
+        See :func:`switchrecon.device.find_device`.
 
     Returns
     -------
@@ -190,6 +225,8 @@ def train(
     SwitchreconError
         For settings, files or folders that cannot be used, before anything is written.
     """
+    chosen = find_device(device)
+    set_precision(config.precision, chosen)
     method = find_method(config)
     config = with_method_settings(config, method)
     check_folder(folder, config, resume)
@@ -202,10 +239,10 @@ def train(
     check_goes_together(method, config, data)
     if method.cast.discriminator is not None:
         check_side(*data.matrix)
-    batches = Batches(data, config, method.pairing)
+    batches = Batches(data, config, method.pairing, chosen)
     describe_data(data, config)
     with open_folder(folder, config, resume):
-        state = build_state(method, config)
+        state = build_state(method, config, chosen)
         card = restore_state(folder, state, model_card(config, method, state.players, batches.steps, data))
         log = RunLog(folder, state.step)
         try:

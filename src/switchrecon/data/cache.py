@@ -29,6 +29,7 @@ from switchrecon.data.files import subject_of
 from switchrecon.data.limits import check_file
 from switchrecon.data.slices import Prepared, Slice
 from switchrecon.data.write import atomic_file, write_text
+from switchrecon.device import PROCESSOR
 
 FORMAT = 1
 SETTINGS = ("matrix", "slices_per_scan", *SHARED_SETTINGS)
@@ -48,6 +49,7 @@ class Stored:
     volume: str
     subject: str
     scale: float = 1.0
+    device: torch.device = PROCESSOR
 
     def load(self) -> Slice:
         """The slice, in memory."""
@@ -59,11 +61,15 @@ class Stored:
         image, mask = torch.from_numpy(record["image"].copy()), torch.from_numpy(record["mask"].copy())
         facts = (self.volume, int(record["index"]), self.subject)
         own = Slice(image, mask, 1.0, *facts, tensor("maps"), tensor("measured_images"))
-        return own.divided(self.scale)
+        return own.divided(self.scale).to(self.device)
 
     def divided(self, scale: float) -> "Stored":
         """The same place; the slice is divided when it is loaded."""
         return replace(self, scale=scale)
+
+    def to(self, device: torch.device) -> "Stored":
+        """The same place; the slice is moved when it is loaded."""
+        return replace(self, device=device)
 
 
 def find_cache(path: Path | None = None) -> Path | None:

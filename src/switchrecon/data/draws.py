@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -58,13 +58,16 @@ class StepDraws:
         """y as X would show it, with y's coils and a mask that is one of X's own, or drawn by the settings."""
         masks = [self.source.mask("pair mask", position) for position in self.positions]
         encoding = self.encoding_y.sampled_by(torch.stack(masks))
-        images, kspace = self.y, encoding(self.y)
+        images = self.y
+        kspace = encoding(images)
         calibrator = self.source.calibrator
         if calibrator is not None:
             randoms = [numpy_random("calibration", self.source.config.seed, position) for position in self.positions]
-            images = torch.stack([calibrator.image(y, random) for y, random in zip(self.y, randoms, strict=True)])
-            noise = [calibrator.noise(y, k, random) for y, k, random in zip(images, kspace, randoms, strict=True)]
-            kspace = encoding(images) + torch.stack(noise)
+            images = torch.stack([calibrator.image(y, random) for y, random in zip(self.y.cpu(), randoms, strict=True)])
+            own = zip(images, kspace.cpu(), randoms, strict=True)
+            noise = torch.stack([calibrator.noise(y, k, random) for y, k, random in own])
+            images = images.to(self.y.device)
+            kspace = encoding(images) + noise.to(self.y.device)
         representation = self.source.config.representation
         return to_network(encoding.H(kspace), representation), encoding, to_network(images, representation)
 
@@ -94,15 +97,28 @@ class DrawSource:
     Parameters
     ----------
     data
-        The piles.
+        The piles, on the processor: what is computed once is computed there.
+    near
+        The same on the device.
     config
         The run's settings.
     symmetries
         That augmentation draws from.
+    device
+        Where what is drawn is used.
     """
 
-    def __init__(self, data: TrainingData, config: Config, symmetries: tuple[int, ...]) -> None:
+    def __init__(
+        self,
+        data: TrainingData,
+        near: TrainingData,
+        config: Config,
+        symmetries: tuple[int, ...],
+        device: torch.device,
+    ) -> None:
         self.data = data
+        self.device = device
+        self.near = near.sub.slices if near.sub is not None else ()
         self.config = config
         self.symmetries = symmetries
         self.slices = data.sub.slices if data.sub is not None else ()
@@ -111,10 +127,11 @@ class DrawSource:
         """One of X's masks, moved by a symmetry; one drawn by the settings where there is no X."""
         random = numpy_random(purpose, self.config.seed, position)
         if self.slices:
-            chosen = self.slices[random.randint(len(self.slices))].mask
+            chosen = self.near[random.randint(len(self.near))].mask
             return move(chosen, self.symmetries[random.randint(len(self.symmetries))])
         settings, matrix = self.config.simulated_mask or self.config.mask, self.data.matrix
-        return torch.from_numpy(draw_mask(settings, matrix, volume=purpose, index=0, repeat=position))
+        drawn = draw_mask(settings, matrix, volume=purpose, index=0, repeat=position)
+        return torch.from_numpy(drawn).to(self.device)
 
     @cached_property
     def calibrator(self) -> Calibrator | None:
@@ -123,6 +140,11 @@ class DrawSource:
         if not parts or full is None or sub is None:
             return None
         return Calibrator(full, sub, self.data.centre_fraction(self.config), parts)
+
+    @cached_property
+    def direction(self) -> Literal["rows", "columns"] | None:
+        """Of X's lines, which no symmetry in use turns; None for points."""
+        return line_direction(self.slices[0].mask)
 
     @cached_property
     def centre(self) -> Tensor:
@@ -137,10 +159,10 @@ class DrawSource:
             region = maps_region([own.mask.numpy() for own in self.slices])
             parts = max(fraction, region[0] / height), max(fraction, region[1] / width)
         rows, columns = centre_slice(height, parts[0]), centre_slice(width, parts[1])
-        direction = line_direction(self.slices[0].mask)
+        direction = self.direction
         centre = torch.zeros(height, width, dtype=torch.bool)
         centre[rows if direction != "columns" else slice(None), columns if direction != "rows" else slice(None)] = True
-        return centre
+        return centre.to(self.device)
 
     @cached_property
     def density(self) -> Tensor:
@@ -149,7 +171,7 @@ class DrawSource:
         for own in self.slices:
             total += own.mask
         copies = torch.stack([move(total / len(self.slices), symmetry) for symmetry in self.symmetries])
-        return copies.mean(0).clamp_min(LEAST_DENSITY)
+        return copies.mean(0).clamp_min(LEAST_DENSITY).to(self.device)
 
     def split(self, mask: Tensor, position: int) -> tuple[Tensor, Tensor]:
         """Kept samples Θ (boolean) and the held-out ones' weights 1 / P(j ∈ Λ | j ∉ Θ), zero elsewhere; both (H, W).
@@ -158,9 +180,9 @@ class DrawSource:
         """
         random = numpy_random("split", self.config.seed, position)
         height, width = mask.shape
-        size = {"rows": (height, 1), "columns": (1, width), None: (height, width)}[line_direction(mask)]
+        size = {"rows": (height, 1), "columns": (1, width), None: (height, width)}[self.direction]
         drawn = random.uniform(size=size) < self.config.kept_part
-        keep = torch.from_numpy(np.broadcast_to(drawn, (height, width)).copy()) | self.centre
+        keep = torch.from_numpy(np.broadcast_to(drawn, (height, width)).copy()).to(self.device) | self.centre
         kept, held = mask & keep, mask & ~keep
         part = self.config.kept_part
         weight = (1 - self.density * part) / (self.density * (1 - part))

@@ -243,6 +243,14 @@ class TrainingData:
             )
         return self
 
+    def to(self, device: torch.device) -> "TrainingData":
+        """The same data with its slices on a device; this one stays as it is."""
+
+        def moved(pile: Pile | None) -> Pile | None:
+            return None if pile is None else replace(pile, slices=Slices.of(pile.slices).to(device))
+
+        return TrainingData(moved(self.full), moved(self.sub))
+
     def fingerprint(self) -> str:
         """SHA-256 over all images and masks, so that a run is never continued with other data."""
         digest = hashlib.sha256()

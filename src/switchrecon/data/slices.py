@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Protocol, TypeVar, overload
 
 import numpy as np
+import torch
 from numpy.random import RandomState
 from torch import Tensor
 
@@ -52,6 +53,11 @@ class Slice:
         """Itself: it is in memory already."""
         return self
 
+    def to(self, device: torch.device) -> "Slice":
+        """The slice on a device."""
+        tensors = {name: getattr(self, name) for name in ("image", "mask", "maps", "measured_images")}
+        return replace(self, **{name: own.to(device) for name, own in tensors.items() if own is not None})
+
     def divided(self, scale: float) -> "Slice":
         """The slice divided by its intensity scale."""
         measured = None if self.measured_images is None else self.measured_images / scale
@@ -97,6 +103,10 @@ class Source(Protocol):
         """The same, divided by its intensity scale."""
         ...
 
+    def to(self, device: torch.device) -> "Source":
+        """The same, on a device once it is loaded."""
+        ...
+
 
 class Slices(Sequence[Slice]):
     """Slices that are in memory only while someone uses them, where their sources are files.
@@ -132,6 +142,10 @@ class Slices(Sequence[Slice]):
     def thinned(self, count: int | None) -> "Slices":
         """``count`` of them, evenly spread."""
         return Slices(evenly(self.sources, count))
+
+    def to(self, device: torch.device) -> "Slices":
+        """The same on a device: those in memory at once, those in files when they are asked for."""
+        return Slices([source.to(device) for source in self.sources])
 
     def scaled(self, scale: Callable[[Slice], float]) -> "Slices":
         """Each divided by its own scale."""

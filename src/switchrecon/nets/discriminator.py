@@ -5,7 +5,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from switchrecon.errors import ConfigError
-from switchrecon.nets.layers import SLOPE, Convolution, InstanceNorm, ValidConvolution, initialise
+from switchrecon.nets.layers import SLOPE, Convolution, ImageNetwork, InstanceNorm, ValidConvolution, initialise
 
 SMALLEST_SIDE = 64
 
@@ -25,7 +25,7 @@ def check_side(height: int, width: int) -> None:
         )
 
 
-class Discriminator(nn.Module):
+class Discriminator(ImageNetwork):
     """Four 4×4 stride-2 convolutions (c, 2c, 4c, 8c), a 4×4 valid one to 16c, 1×1 to one channel; no sigmoid.
 
     The receptive field is 94 pixels. Instance norm follows each hidden convolution but the first, and is left

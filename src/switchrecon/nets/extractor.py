@@ -2,10 +2,10 @@
 
 from torch import Tensor, nn
 
-from switchrecon.nets.layers import SLOPE, Convolution, initialise
+from switchrecon.nets.layers import SLOPE, Convolution, ImageNetwork, initialise
 
 
-class Extractor(nn.Module):
+class Extractor(ImageNetwork):
     """3×3 convolutions of c channels at full resolution with leaky ReLU; the last one is linear.
 
     Parameters

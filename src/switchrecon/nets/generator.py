@@ -9,6 +9,7 @@ from switchrecon.nets.layers import (
     Code,
     Convolution,
     ImageConvolution,
+    ImageNetwork,
     InstanceNorm,
     initialise,
     inverse_softplus,
@@ -34,7 +35,7 @@ class ResidualBlock(nn.Module):
         return features + self.body(features)
 
 
-class Generator(nn.Module):
+class Generator(ImageNetwork):
     """Encoder, residual blocks, decoder; five norm sites outside the residual blocks; tanh; no skip.
 
     7×7 to c, 4×4 stride 2 to 2c and 4c, residual blocks, 3×3 transposed stride 2 to 2c and c, 7×7 to the

@@ -1,15 +1,46 @@
 """Layers that several networks use."""
 
 import math
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from switchrecon.config import Precision
+
+Module = TypeVar("Module", bound=nn.Module)
+
 SLOPE = 0.2  # of every leaky ReLU
 EPSILON = 1e-5  # of every instance norm
+
+
+class ImageNetwork(nn.Module):
+    """Base of networks from images to images, or to scores; their output is always float32.
+
+    Attributes
+    ----------
+    precision
+        ``bfloat16``: convolutions compute in it, the statistics of norms and all that is outside the network do not.
+    """
+
+    precision: Precision = "float32"
+
+    def __call__(self, image: Tensor, *arguments: Any, **named: Any) -> Tensor:
+        """Apply the network to images (B, channels, H, W)."""
+        if self.precision != "bfloat16":
+            return super().__call__(image, *arguments, **named)
+        with torch.autocast(image.device.type, torch.bfloat16):
+            return super().__call__(image, *arguments, **named).float()
+
+
+def with_precision(module: Module, precision: Precision) -> Module:
+    """Let all networks inside a module compute with this precision; returns the module."""
+    for network in module.modules():
+        if isinstance(network, ImageNetwork):
+            network.precision = precision
+    return module
 
 
 class _RepeatEdges(torch.autograd.Function):
@@ -49,7 +80,7 @@ class Convolution(nn.Conv2d):
 
 
 class ValidConvolution(nn.Conv2d):
-    """A convolution without padding. Where the kernel covers the whole image it is one matrix product, ten times faster."""
+    """A convolution without padding; where its kernel covers the whole image, a matrix product: ten times faster."""
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (B, inputs, H, W) → (B, outputs, H', W')."""

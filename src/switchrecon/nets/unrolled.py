@@ -4,12 +4,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from switchrecon.nets.layers import SLOPE, Convolution, pad_to_multiple
+from switchrecon.nets.layers import SLOPE, Convolution, ImageNetwork, pad_to_multiple
 from switchrecon.operators import Encoding
 from switchrecon.scaling import channels_to_complex, complex_to_channels
 
 
-class UNet(nn.Module):
+class UNet(ImageNetwork):
     """A small U-Net that adds a correction to its input: u + f(u).
 
     Two 3×3 convolutions with leaky ReLU at each of three resolutions (average pooling, bilinear upsampling), widths c,

@@ -1,0 +1,286 @@
+"""Devices: names, tensors that stay where they belong, nothing that waits for a GPU, and steps recorded for replay.
+
+There need be no GPU here. Tensors without data ("meta") stand in for one: an operation that mixes them with tensors of
+the processor is refused, and so is whatever needs to know a number.
+"""
+
+import math
+import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from switchrecon import engines
+from switchrecon.config import Config
+from switchrecon.data.batches import Batches
+from switchrecon.data.piles import TrainingData, read_training_data
+from switchrecon.device import find_device
+from switchrecon.errors import ConfigError
+from switchrecon.methods import METHODS, Phase, find_method, with_method_settings
+from switchrecon.operators import Encoding
+from switchrecon.optim import Lookahead
+from switchrecon.passes import Batch, Pass
+from switchrecon.reconstruct import Reconstructor
+from switchrecon.recorded import EAGER_STEPS, Recorded, batch_of, tensors_of
+from switchrecon.state import State, build_state, parts
+from switchrecon.train import take_step, train
+from tests.conftest import blob_images, tiny_config
+
+META = torch.device("meta")
+MakeScan = Callable[..., Path]
+LEARNED = [name for name in METHODS if name not in ("total-variation", "wavelet", "sense", "joint-adversarial")]
+
+
+@pytest.fixture
+def piles(make_scan: MakeScan) -> tuple[list[Path], list[Path]]:
+    return [make_scan("full", 1)], [make_scan("sub", 2)]
+
+
+def settings(name: str, *more: str) -> Config:
+    config = tiny_config(f"method={name}", "cascades=2", "unet_width=2", "warm_up=0", *more)
+    return with_method_settings(config, METHODS[name])
+
+
+@pytest.mark.parametrize(("name", "wrong"), [("gpu", "unknown device 'gpu'"), ("cuda:99", "device 'cuda:99' is not")])
+def test_a_device_that_is_not_there_is_refused_in_one_sentence(
+    name: str, wrong: str, tmp_path: Path, run_cli: Callable[..., tuple[int, str, str]], piles: tuple[Any, Any]
+) -> None:
+    with pytest.raises(ConfigError, match=wrong):
+        find_device(name)
+    out = tmp_path / "run"
+    code, _, err = run_cli("train", "--full", *piles[0], "--sub", *piles[1], "--out", out, "--device", name)
+    assert code == 2
+    assert wrong in err
+    assert len(err.strip().splitlines()) == 1
+    assert not out.exists()
+
+
+def test_the_environment_names_the_device_of_a_command_and_auto_needs_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SWITCHRECON_DEVICE", "cuda:77")
+    with pytest.raises(ConfigError, match=r"torch .* sees"):
+        find_device()
+    assert find_device("cpu") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert find_device("auto") == torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert [str(find_device(name)) for name in ("auto", "cuda", "cuda:1")] == ["cuda:0", "cuda:0", "cuda:1"]
+    monkeypatch.setenv("SWITCHRECON_DEVICE", "auto")
+    assert engines.places() == ["cuda:0", "cuda:1"]
+    monkeypatch.setenv("SWITCHRECON_DEVICE", "cuda:1")
+    assert engines.places() == ["cuda:1"]
+
+
+class Transfers(TorchDispatchMode):
+    """Counts bytes that go from the processor to the other device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.total = 0
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), named: Any = None) -> Any:
+        result = function(*arguments, **(named or {}))
+        place = {torch.ops.aten.copy_: 1, torch.ops.aten._to_copy: 0}.get(function.overloadpacket)
+        source = None if place is None else arguments[place]
+        if isinstance(source, Tensor) and source.device != result.device:
+            self.total += source.numel() * source.element_size()
+        return result
+
+
+@pytest.mark.parametrize("name", LEARNED)
+def test_a_step_stays_on_its_device_and_waits_for_no_number(name: str, piles: tuple[list[Path], list[Path]]) -> None:
+    config, method = settings(name), METHODS[name]
+    data = read_training_data(*piles, config, method.pairing)
+    batches = Batches(data, config, method.pairing, META)
+    for lazy in ("centre", "density", "direction") if data.sub is not None else ():
+        getattr(batches.source, lazy)  # computed on the processor, once
+    players = method.cast.build(config).to(META)
+    slices = next(iter(data.piles.values())).slices
+    image_bytes = slices[0].image.numel() * slices[0].image.element_size()
+    with Transfers() as transfers:
+        for step in range(3):
+            batch = batches.batch(step)
+            images = Pass(players, batch, [phase.group for phase in method.phases])
+            for phase in method.phases:
+                losses = [weight * objective(images) for objective, weight in phase.objectives.items()]
+                parameters = list(getattr(players, phase.group).parameters())
+                torch.stack(losses).sum().backward(inputs=parameters, retain_graph=True)
+                images.moved(phase.group)
+                assert all(p.grad is None or p.grad.device == META for p in parameters)
+    # The slices are there already: only z and drawn masks (a byte a pixel) are sent, which is less than one image.
+    assert transfers.total / 3 < image_bytes / 2, transfers.total
+
+
+def test_slices_of_a_cache_are_moved_when_they_are_asked_for(
+    tmp_path: Path, piles: tuple[list[Path], list[Path]]
+) -> None:
+    config = settings("switchable")
+    data: TrainingData = read_training_data(*piles, config, "unpaired", tmp_path / "cache")
+    batch = Batches(data, config, "unpaired", META).batch(0)
+    assert {tensor.device for tensor in tensors_of(batch).values()} == {META}
+
+
+def test_a_reconstruction_on_another_device_takes_several_slices_and_fewer_where_memory_is_short(
+    trained: Callable[[str, str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Reconstructor.load(trained("switchable", "complex"), data_consistency="hard")
+    kspace = torch.fft.fftn(torch.from_numpy(blob_images(9, 7)), dim=(-2, -1))
+    mask = torch.rand(64, 64, generator=torch.Generator().manual_seed(0)) < 0.4
+    expected = one(kspace, mask)
+    sizes: list[int] = []
+    alone = Reconstructor._slices
+
+    def limited(self: Reconstructor, measured: Tensor, *others: Any) -> Tensor:
+        if len(measured) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        sizes.append(len(measured))
+        return alone(self, measured, *others)
+
+    monkeypatch.setattr(Reconstructor, "_slices", limited)
+    monkeypatch.setattr(one, "device", type("Device", (), {"type": "cuda"})())
+    monkeypatch.setattr(Tensor, "to", lambda self, *arguments: self)
+    torch.testing.assert_close(one(kspace, mask), expected, rtol=1e-4, atol=1e-4)
+    assert sizes == [2, 2, 2, 1]
+
+
+@pytest.mark.parametrize("name", ["switchable", "cyclegan", "supervised"])
+def test_bfloat16_convolutions_leave_float32_outside_and_change_results_a_little(name: str) -> None:
+    x = torch.rand(1, 2, 64, 64, generator=torch.Generator().manual_seed(0)) - 0.5
+    masks = torch.rand(1, 64, 64, generator=torch.Generator().manual_seed(1)) < 0.5
+    outputs = []
+    for precision in ("float32", "bfloat16"):
+        config = settings(name, f"precision={precision}", "width=8")
+        players = build_state(METHODS[name], config).players
+        outputs.append(players.to_full(x, Encoding(masks)))
+    assert [own.dtype for own in outputs] == [torch.float32] * 2
+    difference = float((outputs[0] - outputs[1]).detach().norm() / outputs[0].detach().norm())
+    assert 1e-5 < difference < 0.1
+
+
+def test_a_training_in_bfloat16_is_finite_and_reconstructs_in_float32_on_a_processor(
+    tmp_path: Path, piles: tuple[list[Path], list[Path]]
+) -> None:
+    run = train(settings("switchable", "precision=bfloat16"), *piles, tmp_path / "run")
+    assert Reconstructor.load(run).config.precision == "float32"
+    assert Reconstructor.load(run, precision="bfloat16").config.precision == "bfloat16"
+    with pytest.raises(ConfigError, match="unknown precision 'half'"):
+        Reconstructor.load(run, precision="half")
+
+
+# Recorded steps. On a processor a "recording" is the function itself, run when it is replayed.
+
+
+class Replayer:
+    """Records as a GPU does: nothing happens until the replay, which reads and writes the same tensors each time."""
+
+    def __init__(self, lookaheads: Sequence[Lookahead], fault: float = 0.0) -> None:
+        self.lookaheads = lookaheads
+        self.fault = fault
+        self.replays = 0
+
+    def __call__(self, function: Callable[[], dict[str, Tensor]]) -> tuple[Callable[[], object], dict[str, Tensor]]:
+        results: dict[str, Tensor] = {}
+        due = [own.due for own in self.lookaheads]
+
+        def replay() -> None:
+            assert [own.due for own in self.lookaheads] == due  # a graph cannot decide anew
+            for name, value in function().items():
+                results[name] = results[name].copy_(value) if name in results else value.clone()
+            self.replays += 1
+            for own in self.lookaheads if self.fault else ():
+                with torch.no_grad():
+                    own.parameters()[0].mul_(1 + self.fault)
+
+        return replay, results
+
+
+def made(name: str, piles: tuple[list[Path], list[Path]]) -> tuple[State, Batches, tuple[Phase, ...]]:
+    config = settings(name, "steps=30", "lookahead_steps=3", "learning_rate=1e-3")
+    method = find_method(config)
+    data = read_training_data(*piles, config, method.pairing)
+    return build_state(method, config), Batches(data, config, method.pairing), method.phases
+
+
+def looking_ahead(state: State) -> list[Lookahead]:
+    return [own for own in state.optimizers.values() if isinstance(own, Lookahead)]
+
+
+@pytest.mark.parametrize("name", ["switchable", "iscl", "simulated"])
+def test_replayed_steps_give_the_weights_of_plain_ones(name: str, piles: tuple[list[Path], list[Path]]) -> None:
+    finals, losses = [], []
+    for recorded in (False, True):
+        state, batches, phases = made(name, piles)
+        replayer = Replayer(looking_ahead(state))
+        take = Recorded(take_step, replayer) if recorded else take_step
+        found = [take(state, phases, batches.batch(step), "exact") for step in range(14)]
+        losses.append([{key: float(value) for key, value in own.items()} for own in found])
+        finals.append({key: tensor.clone() for key, tensor in parts(state)[0].items()})
+        if recorded:
+            assert replayer.replays == 14 - EAGER_STEPS + 1  # one to compare
+            assert not take.given_up  # type: ignore[attr-defined]
+    assert losses[0] == losses[1]
+    assert finals[0].keys() == finals[1].keys()
+    assert all(torch.equal(finals[0][key], finals[1][key]) for key in finals[0])
+
+
+def test_a_recording_that_gives_other_weights_is_given_up_with_a_warning_and_leaves_no_trace(
+    piles: tuple[list[Path], list[Path]],
+) -> None:
+    state, batches, phases = made("switchable", piles)
+    plain, *_ = made("switchable", piles)
+    take = Recorded(take_step, Replayer(looking_ahead(state), fault=0.5))
+    for step in range(8):
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            take(state, phases, batches.batch(step), "exact")
+        assert [str(one.message)[:59] for one in said] == (
+            ["training steps are not replayed as a CUDA graph, which is s"] if step == EAGER_STEPS else []
+        )
+        take_step(plain, phases, batches.batch(step), "exact")
+    mine, theirs = parts(state)[0], parts(plain)[0]
+    assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
+
+
+def test_a_step_that_draws_on_the_processor_is_not_recorded(piles: tuple[list[Path], list[Path]]) -> None:
+    state, batches, phases = made("joint", piles)
+
+    def tried(function: Callable[[], dict[str, Tensor]]) -> tuple[Callable[[], object], dict[str, Tensor]]:
+        return lambda: None, function()
+
+    take = Recorded(take_step, tried)
+    for step in range(EAGER_STEPS):
+        take(state, phases, batches.batch(step), "exact")
+    with pytest.warns(UserWarning, match="made without draws"):
+        found = take(state, phases, batches.batch(EAGER_STEPS), "exact")
+    assert all(math.isfinite(value) for value in found.values())
+
+
+def test_recordings_are_dropped_after_a_setback(piles: tuple[list[Path], list[Path]]) -> None:
+    state, batches, phases = made("simulated", piles)
+    take = Recorded(take_step, Replayer([]))
+    for step in range(EAGER_STEPS + 2):
+        take(state, phases, batches.batch(step), "exact")
+    assert len(take.recordings) == 1
+    state.course.setbacks += 1
+    take(state, phases, batches.batch(9), "exact")
+    assert not take.recordings
+
+
+def test_a_batch_is_made_of_its_tensors_again() -> None:
+    random = np.random.RandomState(0)
+    image = torch.from_numpy(random.rand(1, 2, 8, 8).astype(np.float32))
+    maps = torch.complex(*torch.rand(2, 1, 3, 8, 8))
+    mask = torch.ones(1, 8, 8, dtype=torch.bool)
+    batch = Batch(image, image + 1, torch.zeros(1, 4), Encoding(mask, maps), Encoding(~mask), torch.zeros(1, 3, 8, 8))
+    again = batch_of(tensors_of(batch))
+    assert torch.equal(again.x, batch.x)
+    assert torch.equal(again.y, batch.y)
+    assert again.encoding_x.maps is maps
+    assert again.encoding_y.maps is None
+    assert again.measured is batch.measured
