@@ -1,6 +1,6 @@
 """Speed and memory, as ratios of things measured in turn: prints a table and writes JSON.
 
-Usage: python benchmarks/bench.py [--parts steps simulated inference growth imports] [--sides 128 256]
+Usage: python benchmarks/bench.py [--parts steps simulated inference growth imports gpu] [--sides 128 256]
     [--methods NAME ...] [--repeats N] [--slices 10 1000] [--out runs/bench/bench.json]
 
 Parts that are not run keep what the JSON says of them.
@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from gpu import measure_gpu
 from growth import measure_growth, measure_imports
 from inference import measure_inference
 from steps import PAPER, measure_simulated, measure_steps
 
 from switchrecon.data.write import write_text
 
-PARTS = ("imports", "growth", "inference", "simulated", "steps")
+PARTS = ("imports", "growth", "inference", "simulated", "steps", "gpu")
 
 
 def processor() -> str:
@@ -72,6 +73,7 @@ def main() -> None:
         "inference": lambda: measure_inference(320, asked.repeats),
         "simulated": lambda: measure_simulated(asked.sides, asked.repeats),
         "steps": lambda: measure_steps(asked.sides, asked.methods, asked.repeats),
+        "gpu": measure_gpu,
     }
     for name in asked.parts:
         started = time.monotonic()

@@ -1,13 +1,12 @@
 """Time of a training step: the package's over the literal one and over its convolutions alone.
 
 One thread. Each ratio is the median over repeats of processor times measured in turn: a busy machine slows both.
-The step in bfloat16 is the package's under autocast, over the same literal step in float32.
+The step with bfloat16 convolutions is measured over the same literal step in float32.
 """
 
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +15,12 @@ from literal import literal_step
 from torch.profiler import ProfilerActivity, profile
 
 from switchrecon.config import Config, load_config
+from switchrecon.device import PROCESSOR
 from switchrecon.methods import METHODS, Method
-from switchrecon.nets.discriminator import Discriminator
-from switchrecon.nets.extractor import Extractor
-from switchrecon.nets.generator import Generator
 from switchrecon.operators import Encoding
-from switchrecon.passes import Batch, Pass
+from switchrecon.passes import Batch
 from switchrecon.state import State, build_state
-from switchrecon.train import update
+from switchrecon.train import take_step
 
 PAPER = [name for name, method in METHODS.items() if not method.settings]
 
@@ -34,13 +31,6 @@ def make_batch(side: int) -> Batch:
     x, y = torch.rand(2, 1, 2, side, side, generator=random) - 0.5
     masks = torch.rand(2, 1, side, side, generator=random) < 0.25
     return Batch(x, y, torch.randn(1, 64, generator=random), *map(Encoding, masks))
-
-
-def our_step(state: State, method: Method, batch: Batch) -> None:
-    """The package's step, as the training loop does it."""
-    images = Pass(state.players, batch, [phase.group for phase in method.phases])
-    for phase in method.phases:
-        update(images, phase, state.optimizers[phase.group])
 
 
 def seconds(step: Callable[[], object]) -> float:
@@ -72,46 +62,43 @@ def convolution_part(step: Callable[[], object]) -> float:
     return sum(event.self_cpu_time_total for event in events if event.key in inside) / total
 
 
-def number_types() -> dict[str, Callable[[], AbstractContextManager[Any]]]:
+def precisions() -> list[str]:
     """float32, and bfloat16 where the processor computes with it."""
     try:
         has_it = any(name in Path("/proc/cpuinfo").read_text() for name in ("avx512_bf16", "amx_bf16"))
     except OSError:
         has_it = False
-    known: dict[str, Callable[[], AbstractContextManager[Any]]] = {"float32": nullcontext}
-    return known | ({"bfloat16": lambda: torch.autocast("cpu", torch.bfloat16)} if has_it else {})
+    return ["float32", "bfloat16"] if has_it else ["float32"]
 
 
-def prepared(name: str, side: int) -> tuple[State, Method, Config]:
+def prepared(
+    name: str, side: int, precision: str = "float32", device: torch.device = PROCESSOR
+) -> tuple[State, Method, Config]:
     """A method at the start of its training."""
-    config = load_config(None, [f"matrix={side}", f"method={name}"])
-    return build_state(METHODS[name], config), METHODS[name], config
+    config = load_config(None, [f"matrix={side}", f"method={name}", f"precision={precision}"])
+    return build_state(METHODS[name], config, device), METHODS[name], config
 
 
 def measure_steps(sides: Sequence[int], methods: Sequence[str], repeats: int) -> dict[str, Any]:
-    """``step_over_literal`` and ``step_over_convolutions``: method → size → type → ratio."""
+    """``step_over_literal`` and ``step_over_convolutions``: method → size → precision → ratio."""
     found: dict[str, Any] = {"step_over_literal": {}, "step_over_convolutions": {}}
     for name in methods:
         for side in sides:
             batch = make_batch(side)
-            ours, method, config = prepared(name, side)
-            theirs, *_ = prepared(name, side)
-            for kind, context in number_types().items():
+            for precision in precisions():
+                ours, method, _ = prepared(name, side, precision)
+                theirs, _, config = prepared(name, side)
 
-                def step(ours: State = ours, context: Callable[[], AbstractContextManager[Any]] = context) -> None:
-                    with context():
-                        our_step(ours, method, batch)  # noqa: B023
+                def step(ours: State = ours, method: Method = method, batch: Batch = batch) -> None:
+                    take_step(ours, method.phases, batch, "exact")
 
-                for module in ours.players.modules() if kind == "bfloat16" else ():
-                    if isinstance(module, Generator | Discriminator | Extractor):  # complex numbers need float32
-                        module.register_forward_hook(lambda module, inputs, output: output.float())
                 values = {
                     "step_over_literal": ratios(step, lambda: literal_step(theirs, batch, config), repeats),  # noqa: B023
                     "step_over_convolutions": 1 / convolution_part(step),
                 }
                 for key, value in values.items():
-                    found[key].setdefault(name, {}).setdefault(str(side), {})[kind] = value
-                print(f"{name} {side} {kind}: " + ", ".join(f"{k} {v:.2f}" for k, v in values.items()), flush=True)
+                    found[key].setdefault(name, {}).setdefault(str(side), {})[precision] = value
+                print(f"{name} {side} {precision}: " + ", ".join(f"{k} {v:.2f}" for k, v in values.items()), flush=True)
     return found
 
 
@@ -123,7 +110,7 @@ def measure_simulated(sides: Sequence[int], repeats: int) -> dict[str, Any]:
         ours, method, _ = prepared("simulated", side)
         theirs, _, config = prepared("switchable", side)
         found[str(side)] = ratios(
-            lambda: our_step(ours, method, batch),  # noqa: B023
+            lambda: take_step(ours, method.phases, batch, "exact"),  # noqa: B023
             lambda: literal_step(theirs, batch, config),  # noqa: B023
             repeats,
         )

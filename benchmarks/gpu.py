@@ -1,0 +1,105 @@
+"""On a GPU: a training step against the literal one, a fold of training, and reconstruction; nothing without one."""
+
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from literal import literal_step
+from steps import make_batch, prepared
+
+from switchrecon.config import load_config
+from switchrecon.device import describe, find_device, set_precision
+from switchrecon.look import write_heads
+from switchrecon.passes import Batch
+from switchrecon.players import build_generator
+from switchrecon.reconstruct import Reconstructor
+from switchrecon.recorded import Recorded, batch_of, tensors_of
+from switchrecon.train import take_step, train
+
+PRECISIONS = ("float32", "tf32", "bfloat16")
+FOLD_SLICES, FOLD_STEPS = 75, 3750  # of the paper's IXI experiment: slices a pile, and steps of 50 epochs
+
+
+def wait(device: torch.device) -> None:
+    """Until the device has done all that it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def milliseconds(function: Any, device: torch.device, warm_up: int, repeats: int) -> float:
+    """Mean time of a call, all calls given at once."""
+    for _ in range(warm_up):
+        function()
+    wait(device)
+    started = time.perf_counter()
+    for _ in range(repeats):
+        function()
+    wait(device)
+    return 1000 * (time.perf_counter() - started) / repeats
+
+
+def on(device: torch.device, batch: Batch) -> Batch:
+    """The batch there."""
+    return batch_of({name: tensor.to(device) for name, tensor in tensors_of(batch).items()})
+
+
+def measure_step(device: torch.device, side: int, repeats: int) -> dict[str, Any]:
+    """``gpu_step_milliseconds`` and ``gpu_literal_over_step`` of ``switchable``, by precision."""
+    batch = on(device, make_batch(side))
+    theirs, _, plain = prepared("switchable", side, device=device)
+    set_precision("float32", device)
+    literal = milliseconds(lambda: literal_step(theirs, batch, plain), device, 5, repeats)
+    times = {}
+    for precision in PRECISIONS:
+        state, method, config = prepared("switchable", side, precision, device)
+        set_precision(config.precision, device)
+        take = Recorded(take_step) if device.type == "cuda" else take_step
+        times[precision] = milliseconds(
+            lambda: take(state, method.phases, batch, "exact"),
+            device,
+            20,
+            repeats,  # noqa: B023
+        )
+    return {
+        "gpu_step_milliseconds": {"literal float32": literal, **times},
+        "gpu_literal_over_step": {name: literal / value for name, value in times.items()},
+    }
+
+
+def measure_fold(device: torch.device, side: int, steps: int) -> dict[str, Any]:
+    """``gpu_fold_seconds``: training ``switchable`` as long as on a fold of IXI, on heads; reading and saving count."""
+    with tempfile.TemporaryDirectory() as folder:
+        heads = write_heads(Path(folder) / "heads", range(10), 15, side)
+        config = load_config(None, [f"matrix={side}", f"steps={steps}", "precision=bfloat16", "checkpoint_every=5000"])
+        started = time.perf_counter()
+        train(config, heads[:5], heads[5:], Path(folder) / "run", device=str(device))
+        return {"gpu_fold_seconds": time.perf_counter() - started}
+
+
+def measure_slices(device: torch.device, side: int, slices: int) -> dict[str, Any]:
+    """``gpu_slices_a_second`` of the paper's G, from k-space on the processor to images there, by precision."""
+    random = torch.Generator().manual_seed(0)
+    mask = torch.rand(side, side, generator=random) < 0.25
+    kspace = torch.randn(slices, side, side, dtype=torch.complex64, generator=random)
+    found = {}
+    for precision in PRECISIONS:
+        config = load_config(None, [f"matrix={side}", f"precision={precision}"])
+        set_precision(config.precision, device)
+        card = {"matrix": [side, side], "center_fraction": 0.08}
+        ours = Reconstructor(build_generator(config, adaptive=True), None, config, card, False, device)
+        found[precision] = 1000 * slices / milliseconds(lambda: ours(kspace, mask), device, 1, 3)  # noqa: B023
+    return {"gpu_slices_a_second": found}
+
+
+def measure_gpu(side: int = 256, repeats: int = 100, steps: int = FOLD_STEPS, slices: int = 512) -> dict[str, Any]:
+    """All of it, where there is a GPU."""
+    device = find_device()
+    if device.type == "cpu":
+        print("no GPU: nothing to measure there")
+        return {}
+    found = {"gpu": describe(device), **measure_step(device, side, repeats), **measure_slices(device, side, slices)}
+    found |= measure_fold(device, side, steps)
+    print("\n".join(f"{name}: {value}" for name, value in found.items()), flush=True)
+    return found
