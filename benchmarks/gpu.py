@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -56,12 +57,8 @@ def measure_step(device: torch.device, side: int, repeats: int) -> dict[str, Any
         state, method, config = prepared("switchable", side, precision, device)
         set_precision(config.precision, device)
         take = Recorded(take_step) if device.type == "cuda" else take_step
-        times[precision] = milliseconds(
-            lambda: take(state, method.phases, batch, "exact"),
-            device,
-            20,
-            repeats,  # noqa: B023
-        )
+        call = partial(take, state, method.phases, batch, "exact")
+        times[precision] = milliseconds(call, device, 20, repeats)
     return {
         "gpu_step_milliseconds": {"literal float32": literal, **times},
         "gpu_literal_over_step": {name: literal / value for name, value in times.items()},
@@ -89,7 +86,7 @@ def measure_slices(device: torch.device, side: int, slices: int) -> dict[str, An
         set_precision(config.precision, device)
         card = {"matrix": [side, side], "center_fraction": 0.08}
         ours = Reconstructor(build_generator(config, adaptive=True), None, config, card, False, device)
-        found[precision] = 1000 * slices / milliseconds(lambda: ours(kspace, mask), device, 1, 3)  # noqa: B023
+        found[precision] = 1000 * slices / milliseconds(partial(ours, kspace, mask), device, 1, 3)
     return {"gpu_slices_a_second": found}
 
 

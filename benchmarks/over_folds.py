@@ -1,0 +1,58 @@
+"""Mean and standard deviation over folds, from the metrics of every cell, as a Markdown table.
+
+Usage: python benchmarks/over_folds.py docs/results/cells-t2w.csv [--setting x4] [--convention slice-max]
+
+Folds may have been run at different times, as long as their cells stand in one file. A value is the mean of a fold's
+test slices, averaged over seeds; the deviation is over folds, with n − 1. A row that lacks a fold says so.
+"""
+
+import argparse
+import csv
+from pathlib import Path
+from statistics import mean, stdev
+
+METRICS = {"psnr": ("PSNR / dB ↑", 2), "ssim": ("SSIM ↑", 3), "nmse": ("NMSE ↓", 4), "lpips": ("LPIPS ↓", 3)}
+
+
+def read(file: Path, setting: str, convention: str) -> dict[str, dict[str, list[dict[str, str]]]]:
+    """Method → fold → cells of its seeds."""
+    found: dict[str, dict[str, list[dict[str, str]]]] = {}
+    with file.open(encoding="utf-8", newline="") as opened:
+        for row in csv.DictReader(opened):
+            if (row["setting"], row["convention"]) == (setting, convention):
+                found.setdefault(row["method"], {}).setdefault(row["fold"], []).append(row)
+    return found
+
+
+def spread(values: list[float], digits: int) -> str:
+    """Mean ± deviation; the mean alone of one fold."""
+    text = f"{mean(values):.{digits}f}"
+    return text if len(values) < 2 else f"{text} ± {stdev(values):.{digits}f}"
+
+
+def table(cells: dict[str, dict[str, list[dict[str, str]]]]) -> str:
+    """Markdown, methods in the file's order, with PSNR of each fold."""
+    folds = sorted({fold for own in cells.values() for fold in own}, reverse=True)
+    heads = ["method", *(head for head, _ in METRICS.values()), *(f"PSNR fold {fold}" for fold in folds)]
+    lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
+    for method, own in cells.items():
+        row = [method if len(own) == len(folds) else f"{method} ({len(own)} fold{'s' * (len(own) > 1)})"]
+        for metric, (_, digits) in METRICS.items():
+            row.append(spread([mean(float(cell[metric]) for cell in own[fold]) for fold in own], digits))
+        row += [spread([float(cell["psnr"]) for cell in own[fold]], 2) if fold in own else "" for fold in folds]
+        lines.append("| " + " | ".join(row) + " |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description="Mean and deviation over folds, from cells.csv.")
+    parser.add_argument("cells", type=Path)
+    parser.add_argument("--setting", default="x4")
+    parser.add_argument("--convention", default="slice-max")
+    asked = parser.parse_args()
+    print(table(read(asked.cells, asked.setting, asked.convention)))
+
+
+if __name__ == "__main__":
+    main()
