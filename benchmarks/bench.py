@@ -1,6 +1,6 @@
 """Speed and memory, as ratios of things measured in turn: prints a table and writes JSON.
 
-Usage: python benchmarks/bench.py [--parts steps simulated inference growth imports gpu] [--sides 128 256]
+Usage: python benchmarks/bench.py [--parts imports layers growth inference simulated steps gpu] [--sides 128 256]
     [--methods NAME ...] [--repeats N] [--slices 10 1000] [--out runs/bench/bench.json]
 
 Parts that are not run keep what the JSON says of them.
@@ -18,11 +18,12 @@ import torch
 from gpu import measure_gpu
 from growth import measure_growth, measure_imports
 from inference import measure_inference
+from layers import measure_layers
 from steps import PAPER, measure_simulated, measure_steps
 
 from switchrecon.data.write import write_text
 
-PARTS = ("imports", "growth", "inference", "simulated", "steps", "gpu")
+PARTS = ("imports", "layers", "growth", "inference", "simulated", "steps", "gpu")
 
 
 def processor() -> str:
@@ -69,6 +70,7 @@ def main() -> None:
     found = json.loads(asked.out.read_text()) if asked.out.is_file() else {}
     parts = {
         "imports": lambda: measure_imports(asked.repeats),
+        "layers": lambda: measure_layers(asked.repeats),
         "growth": lambda: measure_growth(*asked.slices, side=128),
         "inference": lambda: measure_inference(320, asked.repeats),
         "simulated": lambda: measure_simulated(asked.sides, asked.repeats),
