@@ -11,7 +11,7 @@ from literal import literal_step
 from steps import make_batch, prepared
 
 from switchrecon.config import load_config
-from switchrecon.device import describe, find_device, set_precision
+from switchrecon.device import describe, find_device, set_up
 from switchrecon.look import write_heads
 from switchrecon.passes import Batch
 from switchrecon.players import build_generator
@@ -50,12 +50,12 @@ def measure_step(device: torch.device, side: int, repeats: int) -> dict[str, Any
     """``gpu_step_milliseconds`` and ``gpu_literal_over_step`` of ``switchable``, by precision."""
     batch = on(device, make_batch(side))
     theirs, _, plain = prepared("switchable", side, device=device)
-    set_precision("float32", device)
+    set_up(device, "float32")
     literal = milliseconds(lambda: literal_step(theirs, batch, plain), device, 5, repeats)
     times = {}
     for precision in PRECISIONS:
         state, method, config = prepared("switchable", side, precision, device)
-        set_precision(config.precision, device)
+        set_up(device, config.precision)
         take = Recorded(take_step) if device.type == "cuda" else take_step
         call = partial(take, state, method.phases, batch, "exact")
         times[precision] = milliseconds(call, device, 20, repeats)
@@ -83,7 +83,7 @@ def measure_slices(device: torch.device, side: int, slices: int) -> dict[str, An
     found = {}
     for precision in PRECISIONS:
         config = load_config(None, [f"matrix={side}", f"precision={precision}"])
-        set_precision(config.precision, device)
+        set_up(device, config.precision)
         card = {"matrix": [side, side], "center_fraction": 0.08}
         ours = Reconstructor(build_generator(config, adaptive=True), None, config, card, False, device)
         found[precision] = 1000 * slices / milliseconds(partial(ours, kspace, mask), device, 1, 3)

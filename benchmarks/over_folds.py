@@ -31,11 +31,15 @@ def spread(values: list[float], digits: int) -> str:
 
 
 def table(cells: dict[str, dict[str, list[dict[str, str]]]]) -> str:
-    """Markdown, methods in the file's order, with PSNR of each fold."""
+    """Markdown, methods in the order of the fold that has most, with PSNR of each fold."""
     folds = sorted({fold for own in cells.values() for fold in own}, reverse=True)
+    fullest = max(folds, key=lambda fold: sum(fold in own for own in cells.values()))
+    order = [method for method, own in cells.items() if fullest in own]
+    order += [method for method in cells if method not in order]
     heads = ["method", *(head for head, _ in METRICS.values()), *(f"PSNR fold {fold}" for fold in folds)]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
-    for method, own in cells.items():
+    for method in order:
+        own = cells[method]
         row = [method if len(own) == len(folds) else f"{method} ({len(own)} fold{'s' * (len(own) > 1)})"]
         for metric, (_, digits) in METRICS.items():
             row.append(spread([mean(float(cell[metric]) for cell in own[fold]) for fold in own], digits))

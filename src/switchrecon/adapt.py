@@ -13,6 +13,7 @@ from switchrecon.config import Config
 from switchrecon.data.batches import Batches
 from switchrecon.data.piles import Pile, Slice, TrainingData, slices_of, usable_slices
 from switchrecon.data.scan import Scan
+from switchrecon.device import set_up
 from switchrecon.errors import ConfigError, DataError
 from switchrecon.methods import SELF_SUPERVISED
 from switchrecon.objectives import held_out_samples
@@ -99,6 +100,7 @@ def adapt(reconstructor: Reconstructor, scan: Scan, steps: int) -> tuple[Reconst
     if not any(apart.any() for *_, apart in checks):
         raise DataError(f"{scan.path}: no measured samples outside the centre to keep apart; it cannot be adapted to")
     device = reconstructor.device
+    set_up(device, config.precision)
     batches = Batches(learning, config.model_copy(update={"batch_size": 1}), SELF_SUPERVISED.pairing, device)
     network = _Network(copy.deepcopy(reconstructor.generator))
     optimizer = torch.optim.RAdam(network.parameters(), lr=config.learning_rate)

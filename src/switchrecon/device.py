@@ -3,6 +3,7 @@
 import os
 
 import torch
+from torch import Tensor
 
 from switchrecon.config import Precision
 from switchrecon.device_names import ENVIRONMENT, check_name
@@ -43,12 +44,18 @@ def describe(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
-def set_precision(precision: Precision, device: torch.device) -> None:
-    """Let a GPU's convolutions and products round their inputs to TF32 or not. Nothing to set on a processor.
+def set_up(device: torch.device, precision: Precision) -> None:
+    """Make a GPU the current one, and let its convolutions and products round their inputs to TF32 or not.
 
+    Both belong to the whole process, so they are set whenever networks are about to compute. On a processor, nothing.
     ``bfloat16`` is the networks' own business; see :class:`switchrecon.nets.layers.ImageNetwork`.
     """
     if device.type == "cuda":
-        kind = "ieee" if precision == "float32" else "tf32"
-        torch.backends.cudnn.conv.fp32_precision = kind  # type: ignore[attr-defined]
-        torch.backends.cuda.matmul.fp32_precision = kind
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the processor on a device, without waiting for what that is still computing."""
+    return tensor.to(device, non_blocking=True)

@@ -27,6 +27,7 @@ BUSY = 75  # exit code of a cell that another process works on (EX_TEMPFAIL)
 CELLS_A_GPU = 4  # at once: one alone does not fill it
 POLL = 0.5  # seconds
 BASE_MEMORY = 1 << 30  # bytes of a process without data
+GPU_MEMORY = 3 << 30  # and of what CUDA keeps on the processor's side
 SLICES_OF_A_SCAN = 40  # assumed where the recipe does not say
 BYTES_OF_A_PIXEL = 9 * 3  # image and mask, with the copies that reading and scaling make
 
@@ -56,7 +57,8 @@ def fitting_workers(cells: Sequence[Cell], devices: Sequence[str]) -> int:
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     cores = len(os.sched_getaffinity(0)) // max(cell.threads for cell in cells)
     shared = CELLS_A_GPU * len(devices) if devices[0] != "cpu" else cores
-    return max(1, min(cores, shared, free // max(map(memory_of, cells))))
+    more = GPU_MEMORY if devices[0] != "cpu" else 0
+    return max(1, min(cores, shared, free // (max(map(memory_of, cells)) + more)))
 
 
 def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridProgress) -> None:
@@ -162,7 +164,7 @@ def run_ray(
     address
         Of an existing cluster whose nodes see the folder under the same path; None starts a local instance.
     gpus
-        GPUs of each task.
+        GPUs of each task. 0: a part of one on a local instance that has GPUs, none on a cluster.
 
     Raises
     ------
@@ -181,7 +183,10 @@ def run_ray(
     options: dict[str, Any] = {"address": address} if address else local
     ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     try:
-        environment = {"env_vars": variables(grid)}
+        if places()[0] != "cpu" and not gpus and not address:
+            gpus = 1 / CELLS_A_GPU
+        # Ray says which GPU is a task's own; without one it must not take a neighbour's.
+        environment = {"env_vars": {**variables(grid), DEVICE: "auto" if gpus else "cpu"}}
         task: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=3, runtime_env=environment)(work)
         _follow(ray, grid, cells, lambda cell: task.remote(str(grid.out.resolve()), cell.key), progress)
     finally:

@@ -64,7 +64,7 @@ def export_run(run: str | Path, out: Path) -> list[Path]:
     if out.suffix != ".onnx":
         raise ConfigError(f"--out {out}: expected a name that ends in .onnx")
     _check_installed()
-    loaded = Reconstructor.load(run, data_consistency="none")
+    loaded = Reconstructor.load(run, data_consistency="none", device="cpu")
     network = loaded.generator
     if not isinstance(network, Unrolled | Generator):
         raise ConfigError(f"{run}: network '{loaded.config.network}' is an iteration, not a neural network: no ONNX")

@@ -106,11 +106,7 @@ class WeightAverage:
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.averaged = torch.optim.swa_utils.AveragedModel(module, multi_avg_fn=self._add)
-
-    def _add(self, averaged: Any, current: Any, count: Any) -> None:
-        # torch's own takes the weight from a tensor on the device, and waits for it.
-        torch._foreach_lerp_(averaged, current, 1 / (self.count + 1))
+        self.averaged = torch.optim.swa_utils.AveragedModel(module)
 
     @property
     def count(self) -> int:
@@ -119,7 +115,14 @@ class WeightAverage:
 
     def update(self, module: nn.Module) -> None:
         """Add the module's weights to the mean."""
-        self.averaged.update_parameters(module)
+        own: list[Tensor] = list(self.averaged.module.parameters())
+        new: list[Tensor] = list(module.parameters())
+        if own[0].device.type != "cuda":
+            self.averaged.update_parameters(module)
+            return
+        with torch.no_grad():  # the same mean, but torch's own would wait for the GPU
+            torch._foreach_lerp_(own, new, 1 / (self.count + 1))
+        self.averaged.n_averaged += 1
 
     def weights(self, module: nn.Module) -> dict[str, Tensor]:
         """The mean, or the module's own weights where nothing has been averaged yet."""

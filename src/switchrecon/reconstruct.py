@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from switchrecon.checkpoint import load_model
 from switchrecon.config import Config, DataConsistency, Estimate, Precision, parse_config
-from switchrecon.device import PROCESSOR, find_device, set_precision
+from switchrecon.device import PROCESSOR, find_device, set_up
 from switchrecon.errors import ConfigError, DataError, RunError, nearest
 from switchrecon.fourier import resize_image, resize_kspace
 from switchrecon.nets.extractor import Extractor
@@ -117,7 +117,6 @@ class Reconstructor:
         if chosen.type == "cpu":
             precision = precision or "float32"
         config = _chosen(parse_config(card["config"], str(folder)), estimate, data_consistency, precision)
-        set_precision(config.precision, chosen)
 
         def part(module: Any, prefix: str) -> Any:
             weights = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
@@ -177,6 +176,7 @@ class Reconstructor:
             For real, non-finite or too small k-space, a mask that does not fit or is empty, or another matrix
             than the run's.
         """
+        set_up(self.device, self.config.precision)
         numpy = isinstance(kspace, np.ndarray)
         measured, masks, coils, shape = self._check(_tensor(kspace), _tensor(mask) != 0, maps)
         images = torch.cat(self._in_parts(measured, masks, coils)).reshape(shape)

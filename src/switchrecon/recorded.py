@@ -6,12 +6,13 @@ them. A graph starts them all at once. What it reads lies always in the same pla
 
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from switchrecon import objectives as own_objectives
 from switchrecon.config import Sharing
 from switchrecon.methods import Phase
 from switchrecon.operators import Encoding
@@ -20,32 +21,82 @@ from switchrecon.passes import Batch
 from switchrecon.state import State, parts
 
 Step = Callable[[State, Sequence[Phase], Batch, Sharing], dict[str, Tensor]]
-Record = Callable[[Callable[[], dict[str, Tensor]]], tuple[Callable[[], object], dict[str, Tensor]]]
+Values = dict[str, Tensor]
 
 EAGER_STEPS = 3  # of each kind before it is recorded: they make the optimisers' state and choose algorithms
-TOLERANCE = 0.01  # of the first replayed step's change of the weights, relative to the same step's without a graph
+TOLERANCE = 0.01  # of a first replay's change of the weights, relative to the same step's without a recording
+MOST_RECORDINGS = 8  # kinds of steps; others are taken one operation at a time
 
 
-class CudaGraphs:
-    """Records functions as CUDA graphs, which share one pool of memory."""
+class Recorder(Protocol):
+    """How functions are recorded."""
 
-    def __init__(self) -> None:
-        self.pool: Any = None
+    def watch(self, function: Callable[[], Values]) -> tuple[Values, str | None]:
+        """Call a function; its results, and why it cannot be recorded, if it cannot."""
+        ...
 
-    def __call__(self, function: Callable[[], dict[str, Tensor]]) -> tuple[Callable[[], object], dict[str, Tensor]]:
-        """Record what a function does on the GPU, without doing it.
+    def record(self, function: Callable[[], Values]) -> tuple[Callable[[], object], Values]:
+        """Record what a function does, without doing it.
 
         Returns
         -------
         tuple
-            What replays it, and the function's results, which hold the numbers of the last replay of any graph.
+            What replays it, and the function's results, which hold the numbers of the last replay of any recording.
         """
+        ...
+
+    def forget(self) -> None:
+        """All recordings have been dropped."""
+        ...
+
+
+class CudaGraphs:
+    """Records functions as CUDA graphs on the current GPU, which share one pool of memory."""
+
+    def __init__(self) -> None:
+        self.pool: Any = None
+        self.stream = torch.cuda.Stream()
+
+    def watch(self, function: Callable[[], Values]) -> tuple[Values, str | None]:
+        """Call a function; whether it waited for the GPU, which a graph cannot do."""
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            torch.cuda.set_sync_debug_mode("warn")
+            try:
+                results = function()
+            finally:
+                torch.cuda.set_sync_debug_mode("default")
+        waits = any("synchroniz" in str(one.message) for one in said)
+        for one in said:
+            if "synchroniz" not in str(one.message):
+                warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
+        return results, "it waits for a number" if waits else None
+
+    def record(self, function: Callable[[], Values]) -> tuple[Callable[[], object], Values]:
+        """See :class:`Recorder`."""
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
-        with torch.cuda.graph(graph, pool=self.pool):
+        # A capture that fails does not restore the stream by itself.
+        with torch.cuda.stream(self.stream), torch.cuda.graph(graph, pool=self.pool, stream=self.stream):
             results = function()
         self.pool = graph.pool()
         return graph.replay, results
+
+    def forget(self) -> None:
+        """The pool went with its last graph."""
+        self.pool = None
+
+
+class _Noticed:
+    """A batch's draws, and whether they have been asked for."""
+
+    def __init__(self, draws: Any) -> None:
+        self._draws = draws
+        self.used = False
+
+    def __getattr__(self, name: str) -> Any:
+        self.used = True
+        return getattr(self._draws, name)
 
 
 def tensors_of(batch: Batch) -> dict[str, Tensor]:
@@ -82,34 +133,34 @@ class _Recording:
 class Recorded:
     """Takes steps as the function given does, from recordings once it has seen some of their kind.
 
-    A recording is made for each kind of step: its phases, which optimisers end it with a slow step, and the shapes of
-    its batch. The first one is compared with the same step taken without it; if they differ, or if a step cannot be
-    recorded (an objective draws something that only the processor knows, or waits for the GPU), all steps are taken
-    one operation at a time, and a warning says so.
+    A recording is made for each kind of step: its phases, which optimisers end it with a slow step, and the shapes
+    of its batch. Its first replay is compared with the same step taken without it. If they differ, or a step cannot be
+    recorded (an objective of the user's own, draws inside a step, waiting for the GPU), all steps are taken one
+    operation at a time, and a warning says so.
 
     Parameters
     ----------
     step
         What takes a step.
-    record
-        How a function is recorded; as a CUDA graph unless given.
+    recorder
+        How it is recorded; as a CUDA graph unless given.
     """
 
-    def __init__(self, step: Step, record: Record | None = None) -> None:
+    def __init__(self, step: Step, recorder: Recorder | None = None) -> None:
         self.step = step
-        self.record = record or CudaGraphs()
+        self.recorder: Recorder = recorder or CudaGraphs()
         self.recordings: dict[Any, _Recording] = {}
         self.seen: dict[Any, int] = {}
         self.given_up = False
-        self.compared = False
         self.setbacks = 0
 
     def forget(self) -> None:
         """Drop all recordings."""
         self.recordings.clear()
         self.seen.clear()
+        self.recorder.forget()
 
-    def __call__(self, state: State, phases: Sequence[Phase], batch: Batch, sharing: Sharing) -> dict[str, Tensor]:
+    def __call__(self, state: State, phases: Sequence[Phase], batch: Batch, sharing: Sharing) -> Values:
         """Take a step; see :func:`switchrecon.train.take_step`."""
         if self.given_up:
             return self.step(state, phases, batch, sharing)
@@ -122,22 +173,54 @@ class Recorded:
             tuple((name, tuple(tensor.shape)) for name, tensor in tensors.items()),
         )
         self.seen[kind] = self.seen.get(kind, 0) + 1
-        if self.seen[kind] <= EAGER_STEPS:
+        if self.seen[kind] < EAGER_STEPS:
             return self.step(state, phases, batch, sharing)
+        if self.seen[kind] == EAGER_STEPS:
+            return self._watched(state, phases, batch, sharing)
         lookaheads = [o for p in phases if isinstance(o := state.optimizers[p.group], Lookahead)]
         key = (kind, tuple(own.due for own in lookaheads))
         if key not in self.recordings:
-            try:
-                self.recordings[key] = self._recorded(state, phases, tensors, sharing, lookaheads)
-            except (RuntimeError, TypeError) as error:
-                return self._give_up(f"{type(error).__name__}: {error}", state, phases, batch, sharing)
-        recording = self.recordings[key]
-        if not self.compared:
-            self.compared = True
-            difference = self._difference(recording, state, phases, batch, sharing, lookaheads)
-            if not difference <= TOLERANCE:
-                return self._give_up(f"its results differ by {difference:.2g}", state, phases, batch, sharing)
-        return self._replayed(recording, tensors, lookaheads)
+            if len(self.recordings) == MOST_RECORDINGS:
+                return self.step(state, phases, batch, sharing)
+            problem = self._add(key, state, phases, batch, sharing, lookaheads)
+            if problem is not None:
+                self._give_up(problem)
+                return self.step(state, phases, batch, sharing)
+        return self._replayed(self.recordings[key], tensors, lookaheads)
+
+    def _watched(self, state: State, phases: Sequence[Phase], batch: Batch, sharing: Sharing) -> Values:
+        """The last step of its kind before it is recorded; finds what would make a recording fail, or wrong."""
+        draws = _Noticed(batch.draws)
+        seen = replace(batch, draws=draws)
+        values, problem = self.recorder.watch(lambda: self.step(state, phases, seen, sharing))
+        objectives = [objective for phase in phases for objective in phase.objectives]
+        if draws.used:
+            problem = "it draws masks"
+        elif any(objective.__module__ != own_objectives.__name__ for objective in objectives):
+            problem = "an objective is not the package's own"
+        if problem is not None:
+            self._give_up(problem)
+        return values
+
+    def _add(
+        self,
+        key: Any,
+        state: State,
+        phases: Sequence[Phase],
+        batch: Batch,
+        sharing: Sharing,
+        lookaheads: Sequence[Lookahead],
+    ) -> str | None:
+        """Record a kind of step and compare it with a plain one; what is wrong, if anything is."""
+        try:
+            recording = self._recorded(state, phases, tensors_of(batch), sharing, lookaheads)
+        except RuntimeError as error:
+            return f"recording failed: {error}"
+        difference = self._difference(recording, state, phases, batch, sharing, lookaheads)
+        if not difference <= TOLERANCE:
+            return f"a replay changed the weights by {difference:.2g} of the change otherwise"
+        self.recordings[key] = recording
+        return None
 
     def _recorded(
         self,
@@ -150,15 +233,13 @@ class Recorded:
         inputs = {name: tensor.clone() for name, tensor in tensors.items()}
         counts = [own.count for own in lookaheads]
         try:
-            replay, results = self.record(lambda: self.step(state, phases, batch_of(inputs), sharing))
+            replay, results = self.recorder.record(lambda: self.step(state, phases, batch_of(inputs), sharing))
         finally:
             for own, count in zip(lookaheads, counts, strict=True):
                 own.count = count
         return _Recording(inputs, replay, results)
 
-    def _replayed(
-        self, recording: _Recording, tensors: dict[str, Tensor], lookaheads: Sequence[Lookahead]
-    ) -> dict[str, Tensor]:
+    def _replayed(self, recording: _Recording, tensors: dict[str, Tensor], lookaheads: Sequence[Lookahead]) -> Values:
         counts = [own.count for own in lookaheads]
         for name, tensor in tensors.items():
             recording.inputs[name].copy_(tensor)
@@ -195,13 +276,10 @@ class Recorded:
         replayed = change(lambda: self._replayed(recording, tensors_of(batch), lookaheads))
         return float((plain - replayed).norm() / plain.norm())
 
-    def _give_up(
-        self, reason: str, state: State, phases: Sequence[Phase], batch: Batch, sharing: Sharing
-    ) -> dict[str, Tensor]:
+    def _give_up(self, reason: str) -> None:
         self.given_up = True
         self.forget()
+        reason = " ".join(reason.split())[:200]
         warnings.warn(
-            f"training steps are not replayed as a CUDA graph, which is slower ({' '.join(reason.split())[:200]})",
-            stacklevel=2,
+            f"training steps are not replayed as CUDA graphs, so that they take longer ({reason})", stacklevel=3
         )
-        return self.step(state, phases, batch, sharing)

@@ -11,9 +11,9 @@ from switchrecon.config import Config, Sharing
 from switchrecon.data.batches import Batches
 from switchrecon.data.cache import find_cache
 from switchrecon.data.piles import TrainingData, read_training_data
-from switchrecon.device import find_device, set_precision
+from switchrecon.device import describe, find_device, set_up
 from switchrecon.domains import compare_domains
-from switchrecon.errors import ConfigError, DataError
+from switchrecon.errors import ConfigError, DataError, RunError
 from switchrecon.guard import (
     GRADIENT,
     KEEP_EVERY,
@@ -157,7 +157,9 @@ def write_losses(
         If one of them is not finite; nothing is logged then.
     """
     entries: list[dict[str, Any]] = []
-    numbers = torch.stack([value for *_, found in pending for value in found.values()]).tolist()  # one transfer
+    numbers = torch.stack(
+        [value.reshape(()) for *_, found in pending for value in found.values()]
+    ).tolist()  # one transfer
     for step, rate, found in pending:
         values = dict(zip(found, numbers, strict=False))
         del numbers[: len(found)]
@@ -226,7 +228,6 @@ def train(
         For settings, files or folders that cannot be used, before anything is written.
     """
     chosen = find_device(device)
-    set_precision(config.precision, chosen)
     method = find_method(config)
     config = with_method_settings(config, method)
     check_folder(folder, config, resume)
@@ -239,6 +240,7 @@ def train(
     check_goes_together(method, config, data)
     if method.cast.discriminator is not None:
         check_side(*data.matrix)
+    set_up(chosen, config.precision)
     batches = Batches(data, config, method.pairing, chosen)
     describe_data(data, config)
     with open_folder(folder, config, resume):
@@ -247,6 +249,11 @@ def train(
         log = RunLog(folder, state.step)
         try:
             run_steps(state, method, config, batches, log, folder, card)
+        except torch.OutOfMemoryError as error:
+            raise RunError(
+                f"{folder}: the memory of {describe(chosen)} does not suffice; the last checkpoint stays; choose a "
+                "smaller matrix, batch_size or width, fewer trainings at once, or --device cpu"
+            ) from error
         finally:
             log.close()
     return folder

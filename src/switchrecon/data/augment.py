@@ -13,6 +13,8 @@ import torch.nn.functional as F
 from numpy.random import RandomState
 from torch import Tensor
 
+from switchrecon.device import send
+
 FLIPS = (0, 1, 2, 3)  # none, rows, columns, both
 DIHEDRAL = (0, 1, 2, 3, 4, 5, 6, 7)  # and each of them after a transposition
 
@@ -80,7 +82,9 @@ def distort(array: Tensor, matrix: np.ndarray) -> Tensor:
     scaled[0, 1] *= aspect
     scaled[1, 0] /= aspect
     flat = torch.view_as_real(array.reshape(-1, height, width)).permute(0, 3, 1, 2).reshape(1, -1, height, width)
-    grid = F.affine_grid(torch.from_numpy(scaled[None]).to(flat), [1, 1, height, width], align_corners=False)
+    grid = F.affine_grid(
+        send(torch.from_numpy(scaled[None]).to(flat.dtype), flat.device), [1, 1, height, width], align_corners=False
+    )
     moved = F.grid_sample(flat, grid, mode="bicubic", align_corners=False)
     parts = moved.reshape(-1, 2, height, width)
     return torch.complex(parts[:, 0], parts[:, 1]).reshape(array.shape)

@@ -12,7 +12,7 @@ from switchrecon.config import Config
 from switchrecon.data.augment import DIHEDRAL, FLIPS, distortion_probability
 from switchrecon.data.draws import DrawSource, StepDraws
 from switchrecon.data.piles import Pile, Slice, TrainingData
-from switchrecon.device import PROCESSOR
+from switchrecon.device import PROCESSOR, send
 from switchrecon.errors import ConfigError
 from switchrecon.masks import draw_mask, line_direction
 from switchrecon.methods import Pairing
@@ -87,7 +87,7 @@ class Batches:
             raise ConfigError("distortion would undo the corruption of paired scans; set one of them to none")
         self.symmetries = symmetries(config, data)
         self.per_epoch = min(len(pile.slices) for pile in data.piles.values())
-        self.source = DrawSource(data, self.data, config, self.symmetries, device)
+        self.source = DrawSource(data, config, self.symmetries, device)
         size = (1, config.code_size)
         self.code = torch.randn(size, generator=torch_random("code", config.seed))
 
@@ -128,13 +128,13 @@ class Batches:
         settings = self.config.mask.model_copy(update={"per": "dataset"})
         repeat = position if kind == "fresh" else None
         drawn = draw_mask(settings, matrix, volume=own.volume, index=own.index, repeat=repeat)
-        return torch.from_numpy(drawn).to(self.device)
+        return send(torch.from_numpy(drawn), self.device)
 
     def _z(self, position: int) -> Tensor:
         """One fixed random vector, plus noise drawn anew in every epoch or step; shape (1, code_size)."""
         period = position // self.per_epoch if self.config.code_renewed == "epoch" else position
         random = torch_random("code noise", self.config.seed, period)
-        return (self.code + self.config.code_noise * torch.randn(self.code.shape, generator=random)).to(self.device)
+        return send(self.code + self.config.code_noise * torch.randn(self.code.shape, generator=random), self.device)
 
     def _example(self, position: int) -> Example:
         """x, y and how they are encoded."""
@@ -151,7 +151,7 @@ class Batches:
         if self.pairing == "simulated":
             settings = self.config.simulated_mask or self.config.mask
             drawn = draw_mask(settings, self.data.matrix, volume=own.volume, index=own.index, repeat=position)
-            mask = torch.from_numpy(drawn).to(self.device)
+            mask = send(torch.from_numpy(drawn), self.device)
         encoding = Encoding(mask, y.maps)
         measured = Sampling(mask)(y.kspace)
         return Example(encoding.H(measured), y.image, mask, mask, y.maps, y.maps, measured)

@@ -13,6 +13,7 @@ from switchrecon.data.augment import move
 from switchrecon.data.calibration import Calibrator
 from switchrecon.data.multicoil import maps_region
 from switchrecon.data.piles import TrainingData
+from switchrecon.device import send
 from switchrecon.masks import centre_slice, draw_mask, line_direction
 from switchrecon.operators import Encoding
 from switchrecon.scaling import to_network
@@ -98,8 +99,6 @@ class DrawSource:
     ----------
     data
         The piles, on the processor: what is computed once is computed there.
-    near
-        The same on the device.
     config
         The run's settings.
     symmetries
@@ -111,14 +110,12 @@ class DrawSource:
     def __init__(
         self,
         data: TrainingData,
-        near: TrainingData,
         config: Config,
         symmetries: tuple[int, ...],
         device: torch.device,
     ) -> None:
         self.data = data
         self.device = device
-        self.near = near.sub.slices if near.sub is not None else ()
         self.config = config
         self.symmetries = symmetries
         self.slices = data.sub.slices if data.sub is not None else ()
@@ -127,11 +124,11 @@ class DrawSource:
         """One of X's masks, moved by a symmetry; one drawn by the settings where there is no X."""
         random = numpy_random(purpose, self.config.seed, position)
         if self.slices:
-            chosen = self.near[random.randint(len(self.near))].mask
+            chosen = send(self.slices[random.randint(len(self.slices))].mask, self.device)
             return move(chosen, self.symmetries[random.randint(len(self.symmetries))])
         settings, matrix = self.config.simulated_mask or self.config.mask, self.data.matrix
         drawn = draw_mask(settings, matrix, volume=purpose, index=0, repeat=position)
-        return torch.from_numpy(drawn).to(self.device)
+        return send(torch.from_numpy(drawn), self.device)
 
     @cached_property
     def calibrator(self) -> Calibrator | None:
@@ -142,9 +139,9 @@ class DrawSource:
         return Calibrator(full, sub, self.data.centre_fraction(self.config), parts)
 
     @cached_property
-    def direction(self) -> Literal["rows", "columns"] | None:
+    def directions(self) -> set[Literal["rows", "columns"] | None]:
         """Of X's lines, which no symmetry in use turns; None for points."""
-        return line_direction(self.slices[0].mask)
+        return {line_direction(own.mask) for own in self.slices}
 
     @cached_property
     def centre(self) -> Tensor:
@@ -159,7 +156,7 @@ class DrawSource:
             region = maps_region([own.mask.numpy() for own in self.slices])
             parts = max(fraction, region[0] / height), max(fraction, region[1] / width)
         rows, columns = centre_slice(height, parts[0]), centre_slice(width, parts[1])
-        direction = self.direction
+        direction = line_direction(self.slices[0].mask)
         centre = torch.zeros(height, width, dtype=torch.bool)
         centre[rows if direction != "columns" else slice(None), columns if direction != "rows" else slice(None)] = True
         return centre.to(self.device)
@@ -180,9 +177,11 @@ class DrawSource:
         """
         random = numpy_random("split", self.config.seed, position)
         height, width = mask.shape
-        size = {"rows": (height, 1), "columns": (1, width), None: (height, width)}[self.direction]
+        known = self.directions  # so that a mask on a GPU need not be looked at
+        direction = next(iter(known)) if len(known) == 1 else line_direction(mask)
+        size = {"rows": (height, 1), "columns": (1, width), None: (height, width)}[direction]
         drawn = random.uniform(size=size) < self.config.kept_part
-        keep = torch.from_numpy(np.broadcast_to(drawn, (height, width)).copy()).to(self.device) | self.centre
+        keep = send(torch.from_numpy(np.broadcast_to(drawn, (height, width)).copy()), self.device) | self.centre
         kept, held = mask & keep, mask & ~keep
         part = self.config.kept_part
         weight = (1 - self.density * part) / (self.density * (1 - part))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol, TypeVar, overload
+from typing import Any, Protocol, TypeVar, overload
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from numpy.random import RandomState
 from torch import Tensor
 
 from switchrecon.data.augment import distort, draw_distortion, move, with_gamma
+from switchrecon.device import send
 from switchrecon.fourier import fourier, inverse_fourier
 from switchrecon.scaling import combined
 
@@ -55,8 +56,9 @@ class Slice:
 
     def to(self, device: torch.device) -> "Slice":
         """The slice on a device."""
-        tensors = {name: getattr(self, name) for name in ("image", "mask", "maps", "measured_images")}
-        return replace(self, **{name: own.to(device) for name, own in tensors.items() if own is not None})
+        tensors: dict[str, Any] = {name: getattr(self, name) for name in ("image", "mask", "maps", "measured_images")}
+        moved: dict[str, Any] = {name: send(own, device) for name, own in tensors.items() if own is not None}
+        return replace(self, **moved)
 
     def divided(self, scale: float) -> "Slice":
         """The slice divided by its intensity scale."""
@@ -108,6 +110,23 @@ class Source(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class _Sent:
+    """A slice that is sent to a device whenever it is asked for."""
+
+    source: Source
+    device: torch.device
+
+    def load(self) -> Slice:
+        return self.source.load().to(self.device)
+
+    def divided(self, scale: float) -> "_Sent":
+        return replace(self, source=self.source.divided(scale))
+
+    def to(self, device: torch.device) -> "_Sent":
+        return replace(self, device=device)
+
+
 class Slices(Sequence[Slice]):
     """Slices that are in memory only while someone uses them, where their sources are files.
 
@@ -144,8 +163,11 @@ class Slices(Sequence[Slice]):
         return Slices(evenly(self.sources, count))
 
     def to(self, device: torch.device) -> "Slices":
-        """The same on a device: those in memory at once, those in files when they are asked for."""
-        return Slices([source.to(device) for source in self.sources])
+        """The same on a device: those in memory at once, if they fit; others, and those in files, when asked for."""
+        try:
+            return Slices([source.to(device) for source in self.sources])
+        except torch.OutOfMemoryError:
+            return Slices([_Sent(source, device) for source in self.sources])
 
     def scaled(self, scale: Callable[[Slice], float]) -> "Slices":
         """Each divided by its own scale."""
