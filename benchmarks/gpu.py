@@ -68,7 +68,7 @@ def measure_step(device: torch.device, side: int, repeats: int) -> dict[str, Any
 def measure_fold(device: torch.device, side: int, steps: int) -> dict[str, Any]:
     """``gpu_fold_seconds``: training ``switchable`` as long as on a fold of IXI, on heads; reading and saving count."""
     with tempfile.TemporaryDirectory() as folder:
-        heads = write_heads(Path(folder) / "heads", range(10), 15, side)
+        heads = write_heads(Path(folder) / "heads", range(10), FOLD_SLICES // 5, side)
         config = load_config(None, [f"matrix={side}", f"steps={steps}", "precision=bfloat16", "checkpoint_every=5000"])
         started = time.perf_counter()
         train(config, heads[:5], heads[5:], Path(folder) / "run", device=str(device))
@@ -83,7 +83,6 @@ def measure_slices(device: torch.device, side: int, slices: int) -> dict[str, An
     found = {}
     for precision in PRECISIONS:
         config = load_config(None, [f"matrix={side}", f"precision={precision}"])
-        set_up(device, config.precision)
         card = {"matrix": [side, side], "center_fraction": 0.08}
         ours = Reconstructor(build_generator(config, adaptive=True), None, config, card, False, device)
         found[precision] = 1000 * slices / milliseconds(partial(ours, kspace, mask), device, 1, 3)

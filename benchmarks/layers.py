@@ -10,9 +10,8 @@ from torch import Tensor, nn
 from switchrecon.nets.layers import Convolution, ImageConvolution, ValidConvolution
 
 
-def pairs(width: int, side: int) -> dict[str, tuple[nn.Module, nn.Module, Tensor]]:
-    """Ours, torch's and an input, as they stand in networks of a width on images of a side."""
-    c = width
+def pairs(c: int, side: int) -> dict[str, tuple[nn.Module, nn.Module, Tensor]]:
+    """Ours, torch's and an input, as they stand in networks of c channels on images of a side."""
     image, deep = torch.randn(1, c, side, side), torch.randn(1, 8 * c, 4, 4)
     return {
         "repeated edges": (

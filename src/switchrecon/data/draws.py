@@ -59,8 +59,7 @@ class StepDraws:
         """y as X would show it, with y's coils and a mask that is one of X's own, or drawn by the settings."""
         masks = [self.source.mask("pair mask", position) for position in self.positions]
         encoding = self.encoding_y.sampled_by(torch.stack(masks))
-        images = self.y
-        kspace = encoding(images)
+        images, kspace = self.y, encoding(self.y)
         calibrator = self.source.calibrator
         if calibrator is not None:
             randoms = [numpy_random("calibration", self.source.config.seed, position) for position in self.positions]
