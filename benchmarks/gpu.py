@@ -16,8 +16,8 @@ from switchrecon.look import write_heads
 from switchrecon.passes import Batch
 from switchrecon.players import build_generator
 from switchrecon.reconstruct import Reconstructor
-from switchrecon.recorded import Recorded, batch_of, tensors_of
-from switchrecon.train import take_step, train
+from switchrecon.recorded import batch_of, tensors_of
+from switchrecon.train import step_on, train
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 FOLD_SLICES, FOLD_STEPS = 75, 3750  # of the paper's IXI experiment: slices a pile, and steps of 50 epochs
@@ -56,8 +56,7 @@ def measure_step(device: torch.device, side: int, repeats: int) -> dict[str, Any
     for precision in PRECISIONS:
         state, method, config = prepared("switchable", side, precision, device)
         set_up(device, config.precision)
-        take = Recorded(take_step) if device.type == "cuda" else take_step
-        call = partial(take, state, method.phases, batch, "exact")
+        call = partial(step_on(device), state, method.phases, batch, "exact")
         times[precision] = milliseconds(call, device, 20, repeats)
     return {
         "gpu_step_milliseconds": {"literal float32": literal, **times},

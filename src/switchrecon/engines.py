@@ -67,8 +67,8 @@ def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridPro
     A failed cell goes to the end of the queue ``retries`` times; then it is marked and the others go on.
     """
     waiting = collections.deque(cells)
-    running: dict[subprocess.Popen[bytes], Cell] = {}
-    devices, used = places(), dict[subprocess.Popen[bytes], str]()
+    running: dict[subprocess.Popen[bytes], tuple[Cell, str]] = {}
+    devices = places()
     failures: collections.Counter[int] = collections.Counter()
     environment = {**os.environ, "OMP_NUM_THREADS": str(grid.recipe.threads)}
     # A grid that is told to stop takes its cells with it, as Ctrl-C does.
@@ -80,14 +80,14 @@ def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridPro
                 command = [sys.executable, "-m", "switchrecon", "crossval", "--out", str(grid.out)]
                 cell.folder.mkdir(parents=True, exist_ok=True)
                 with (cell.folder / "log.txt").open("a", encoding="utf-8") as log:
-                    taken = collections.Counter(used[process] for process in running)
+                    taken = collections.Counter(place for _, place in running.values())
                     place = min(devices, key=lambda device: taken[device])
                     own = {**environment, DEVICE: place}
                     process = subprocess.Popen([*command, "--cell", cell.key], stdout=log, stderr=log, env=own)
-                running[process], used[process] = cell, place
+                running[process] = cell, place
                 progress.set(cell, "running")
             for process in [p for p in running if p.poll() is not None]:
-                cell = running.pop(process)
+                cell, _ = running.pop(process)
                 _settle(grid, cell, _outcome(process.returncode, cell), waiting, failures, progress)
             progress.show(len(running))
             time.sleep(POLL)

@@ -31,7 +31,7 @@ from switchrecon.nets.discriminator import check_side
 from switchrecon.objectives import bypass, cycle, equivariance, held_out_samples
 from switchrecon.optim import Lookahead, learning_rate, set_learning_rate
 from switchrecon.passes import Batch, Pass
-from switchrecon.recorded import Recorded
+from switchrecon.recorded import Recorded, Step
 from switchrecon.runs import check_folder, is_finished, model_card, open_folder
 from switchrecon.scaling import from_network
 from switchrecon.state import State, build_state, restore_state, save_state
@@ -78,6 +78,11 @@ def take_step(state: State, phases: Sequence[Phase], batch: Batch, sharing: Shar
     return found
 
 
+def step_on(device: torch.device) -> Step:
+    """What takes the steps of a run: :func:`take_step`, recorded once and replayed on a GPU."""
+    return Recorded(take_step) if device.type == "cuda" else take_step
+
+
 def run_steps(
     state: State,
     method: Method,
@@ -100,7 +105,7 @@ def run_steps(
     pending: list[tuple[int, float, dict[str, Tensor]]] = []
     written = log.elapsed()
     guard = Guard(state)
-    take = Recorded(take_step) if state.device.type == "cuda" else take_step
+    take = step_on(state.device)
     with TrainingProgress(config.method, state.step, steps) as progress:
         while state.step < steps:
             step = state.step
