@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +17,16 @@ import pytest
 import yaml
 from filelock import FileLock
 
-from switchrecon.cells import Cell, CellBusy, Grid, claim, is_done, read_plan, run_cell
+from switchrecon.cells import Cell, CellBusy, Grid, claim, is_done, is_wanting, read_plan, run_cell
 from switchrecon.checkpoint import load_model
 from switchrecon.crossval import Only, failures, open_grid, run_grid, run_one, select, write_results, write_slurm
 from switchrecon.errors import ConfigError, RunError
 from switchrecon.grid_progress import GridProgress
+from switchrecon.look import write_heads
 from switchrecon.lpips import ENVIRONMENT
 from switchrecon.paper_figures import busiest_square, draw_figures
 from switchrecon.recipe import Recipe, parse_recipe
-from switchrecon.results import gather, tabulate
-from switchrecon.statistics import Unit
+from switchrecon.results import Row, gather, tabulate
 from switchrecon.tables import csv_table, latex, markdown
 from tests.conftest import shared_file
 
@@ -139,7 +140,7 @@ def test_a_grid_may_grow_but_its_cells_may_not_change(finished: Grid) -> None:
     plan = (finished.out / "crossval.yaml").read_text()
     with pytest.raises(RunError, match=r"was made with width = 2, the recipe now says 3; choose another --out"):
         open_grid(recipe(common={**TINY["common"], "width": 3}), None, finished.out)
-    with pytest.raises(RunError, match=r"was made with scans"):
+    with pytest.raises(RunError, match=r"was made with other scans"):
         open_grid(recipe(data={"heads": 4, "head_slices": 2}, folds=4), None, finished.out)
     assert (finished.out / "crossval.yaml").read_text() == plan
     open_grid(recipe(), None, finished.out)
@@ -157,9 +158,13 @@ def test_lpips_is_added_to_a_finished_grid_without_training_again(
     trained = (cell.folder / "run" / "model.safetensors").stat().st_mtime_ns
     done = (cell.folder / "DONE").read_text()
     monkeypatch.setenv(ENVIRONMENT, str(weights))
-    assert not is_done(copied)
-    run_cell(copied)
+    # Until it is there, the table has what it had.
     assert is_done(copied)
+    assert is_wanting(copied)
+    assert gather(finished).missing == []
+    assert [cell.key for cell in select(finished, Only())] == [cell.key for cell in finished.cells]
+    run_cell(copied)
+    assert not is_wanting(copied)
     metrics = json.loads((cell.folder / "evaluation" / "metrics.json").read_text())
     assert 0 < metrics["methods"]["supervised"]["lpips"]["mean"] < 1.5
     assert (cell.folder / "run" / "model.safetensors").stat().st_mtime_ns == trained
@@ -304,6 +309,68 @@ def test_slurm_runs_one_cell_a_task(tmp_path: Path) -> None:
         run_one(grid, "default/switchable/1/0")
 
 
+def test_a_slurm_task_that_fails_tries_again_and_is_listed(tmp_path: Path) -> None:
+    (tmp_path / "bad.py").write_text("raise ValueError('of the user')\n")
+    plan = recipe(methods={"broken": {"method": f"{tmp_path}/bad.py:MINE"}}, run_folds=[0], retries=2)
+    grid = open_grid(plan, None, tmp_path / "out")
+    script = tmp_path / "array.sh"
+    write_slurm(grid, script)
+    done = subprocess.run(["bash", script], env={**os.environ, "SLURM_ARRAY_TASK_ID": "0"}, capture_output=True)
+    assert done.returncode == 2
+    [sentence] = failures(grid)
+    assert "of the user" in sentence
+    assert (grid.cells[0].folder / "log.txt").read_text().count("failed: ConfigError") == 3
+
+
+def test_scans_that_change_under_a_grid_are_refused(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    heads = write_heads(data, range(4), 2, 64)
+    spare = heads[3].rename(tmp_path / heads[3].name)
+    grid = open_grid(recipe(data={"files": [f"*{spare.suffix}"]}), data, tmp_path / "out")
+    assert open_grid(None, None, grid.out).scans == grid.scans
+    spare.rename(heads[3])  # a download has ended: the folds would be cut elsewhere
+    with pytest.raises(RunError, match=r"was begun with \(3 subjects then, 4 now\); restore them"):
+        open_grid(None, None, grid.out)
+    with pytest.raises(RunError, match="3 subjects then, 4 now"):
+        read_plan(grid.out)  # as a cell's own process does
+
+
+def test_a_method_file_that_changes_under_a_finished_cell_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("from switchrecon.methods import SIMULATED as MINE\n")
+    plan = recipe(methods={"mine": {"method": f"{tmp_path}/mine.py:MINE"}}, run_folds=[0])
+    grid = open_grid(plan, None, tmp_path / "out")
+    run_cell(grid.cells[0])
+    open_grid(None, None, grid.out)
+    (tmp_path / "mine.py").write_text("from switchrecon.methods import SUPERVISED as MINE\n")
+    with pytest.raises(RunError, match="was made with another version of the method's file"):
+        open_grid(None, None, grid.out)
+
+
+def test_a_row_that_lacks_seeds_says_so(finished: Grid) -> None:
+    results = gather(finished)
+    row = results.settings["default"]["switchable"]
+    for metric in ("psnr", "ssim", "nmse", "lpips"):
+        for unit, value in list(row.by_seed("slice-max", metric)[0].items()):
+            row.add("slice-max", metric, 1, unit, value + 1)
+    row.spectra |= {(fold, 1): [1.0] * 16 for fold, _ in list(row.spectra)}
+    grid = replace(finished, recipe=recipe(seeds=[0, 1]))
+    table = tabulate(grid, results, "slice-max")
+    assert (table["methods"]["switchable"]["seeds"], table["methods"]["supervised"]["seeds"]) == (2, 1)
+    text = markdown(table)
+    assert "| supervised (1 of 2 seeds) |" in text
+    assert "| switchable |" in text
+    assert "| zero-filled |" in text
+    # The difference is that of the seed which both have.
+    alone = tabulate(finished, gather(finished), "slice-max")["differences"][-1]
+    assert table["differences"][-1]["psnr"] == alone["psnr"]
+
+
+def test_the_error_spectrum_is_the_mean_over_folds_of_means_over_seeds() -> None:
+    row = Row("a", spectra={(0, 0): [1.0, 2.0], (0, 1): [3.0, 2.0], (1, 0): [8.0, 4.0]})
+    assert row.spectrum() == [5.0, 3.0]
+    assert row.fewest_seeds() == 1
+
+
 def test_several_settings_stand_above_their_methods(tmp_path: Path) -> None:
     plan = recipe(
         settings={"x4": {}, "x6": {"mask.acceleration": 6}}, run_folds=[0], methods={"supervised": {}}, paper=None
@@ -339,6 +406,7 @@ def test_what_is_no_cross_validation_is_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"crossval\.yaml: damaged"):
         read_plan(tmp_path / "out")
     claim(grid.cells[0])
+    (grid.cells[0].folder / "run").mkdir()
     (grid.cells[0].folder / "cell.json").write_text("{")
     with pytest.raises(RunError, match=r"cell.json: damaged"):
         claim(grid.cells[0])
@@ -349,7 +417,7 @@ def a_table() -> dict[str, Any]:
         value = {"mean": psnr, "std": None if psnr is None else 0.5, "low": psnr, "high": psnr, "seed_std": None}
         value["folds"] = {"0": psnr, "1": psnr}
         none = {"mean": None, "std": None, "low": None, "high": None, "seed_std": None}
-        return {"psnr": value, "ssim": value, "nmse": value, "lpips": none}
+        return {"psnr": value, "ssim": value, "nmse": value, "lpips": none, "seeds": 1}
 
     pair = {"first": "zero-filled", "second": "a_b"} | {
         m: {"mean": 1.0, "low": -0.5, "high": 2.5, "subjects": 3} for m in ("psnr", "ssim", "nmse", "lpips")
@@ -379,17 +447,19 @@ def test_tables_as_text() -> None:
     assert "rests on 3 subjects" in text
     assert "1. 50 % of nothing" in text
     lines = csv_table(a_table()).splitlines()
-    assert lines[0] == "convention,setting,method,metric,mean,std,low,high,seed_std"
-    assert lines[1] == "slice-max,,zero-filled,psnr,20,0.5,20,20,"
-    assert "slice-max,,a_b,lpips,,,,," in lines
+    assert lines[0] == "convention,setting,method,metric,mean,std,low,high,seed_std,paper"
+    assert lines[1] == "slice-max,,zero-filled,psnr,20,0.5,20,20,,19.2744"
+    assert "slice-max,,a_b,lpips,,,,,," in lines
     tex = latex(a_table())
     assert r"a\_b & 21.00 $\pm$ 0.50" in tex
     assert r"\caption{T \& U." in tex
     assert tex.count(r"\begin{tabular}") == 2
+    # A partial table says so wherever it is pasted.
+    assert tex.count(r"\par\footnotesize 1. 50 \% of nothing") == 2
+    assert tex.count(r"\par\footnotesize 2. Missing: 1 cell (x).") == 2
 
 
-def test_latex_compiles_in_principle() -> None:
-    """Every special character of a cell is escaped: none stands bare outside a command."""
+def test_latex_escapes_every_special_character() -> None:
     table = a_table()
     table["methods"]["100%_#{x}~^\\"] = table["methods"].pop("a_b")
     body = latex(table).split(r"\midrule")[1].split(r"\bottomrule")[0]
@@ -432,6 +502,7 @@ def test_figures_have_the_same_bytes_each_time(finished: Grid) -> None:
 
 
 def test_the_claim_checklist_of_a_grid(finished: Grid, run_cli: Callable[..., tuple[int, str, str]]) -> None:
+    (finished.out / "table.json").unlink()  # as after a Slurm array
     code, printed, err = run_cli("report", finished.out, "--claim")
     assert code == 0, err
     assert "claim.md" in printed
@@ -451,7 +522,3 @@ def test_progress_tells_counts_and_time_left(finished: Grid, capsys: pytest.Capt
     table = progress.table(1)
     assert table.row_count == 3
     assert "failed (no reason)" in capsys.readouterr().err
-
-
-def test_units_order_as_their_numbers() -> None:
-    assert sorted([Unit(1, "a", "a", "1"), Unit(0, "b", "b", "1")])[0].fold == 0

@@ -137,6 +137,25 @@ def test_runs_that_cannot_stand_in_one_table(trained: Trained, tmp_path: Path, m
     assert set(load_runs([trained(), second])) == {"run", "second"}
 
 
+def test_fastmri_s_maximum_is_that_of_the_whole_volume_also_where_few_slices_are_evaluated(
+    tmp_path: Path, trained: Callable[..., Path]
+) -> None:
+    numbers = np.random.default_rng(0)
+    images = numbers.uniform(0.2, 1, size=(5, 64, 64)).astype(np.complex64)
+    images[0, 32, 32] = 4.0  # brightest in a slice that is not the one in the middle
+    scan = tmp_path / "bright.npy"
+    np.save(scan, fourier(torch.from_numpy(images)).numpy())
+    found = evaluate([trained()], [scan], tmp_path / "out", ["fastmri"], slices_per_scan=1)
+    [row] = list(csv.DictReader((tmp_path / "out" / "metrics.csv").read_text().splitlines()))[:1]
+    with np.load(tmp_path / "out" / "images.npz") as stored:
+        maximum = float(stored["maximum"][0])
+        reference, image = (stored[name][..., :, :].astype(float) for name in ("reference", "images"))
+        assert row["slice"] != "0"
+        assert float(stored["volume_maximum"][0]) == pytest.approx(4.0, rel=1e-3)
+    expected = 20 * np.log10(4.0 / maximum) - 10 * np.log10(np.mean((image[0, 0] - reference[0]) ** 2))
+    assert found["methods"]["zero-filled"]["psnr"]["mean"] == pytest.approx(expected, abs=0.02)
+
+
 def test_lpips_can_be_added_from_the_stored_images(
     tmp_path: Path, trained: Callable[..., Path], make_scan: Callable[..., Path]
 ) -> None:
@@ -156,6 +175,7 @@ def test_lpips_can_be_added_from_the_stored_images(
             assert mine["std"] == pytest.approx(theirs["std"], abs=2e-3)
         assert found["conventions"][convention]["switchable/hard"]["lpips"]["mean"] is None
     assert found["methods"] == found["conventions"][found["convention"]]
+    assert "LPIPS is n/a" not in (tmp_path / "without" / "evaluation.json").read_text()
     for name in ("metrics.csv", "units.csv"):
         rows = list(csv.DictReader((tmp_path / "without" / name).read_text().splitlines()))
         assert all((row["lpips"] == "nan") == ("/" in row["method"]) for row in rows)

@@ -93,6 +93,8 @@ def test_settings_are_laid_over_each_other() -> None:
         ({"data": {"file": ["a"]}}, "unknown key 'data.file'; did you mean 'files'"),
         ({"folds": 1}, "greater than or equal to 2"),
         ({"run_folds": [3]}, "folds are counted from 0 to 2"),
+        ({"run_folds": [1, 1]}, "give each number once"),
+        ({"seeds": [0, 1, 0]}, "give each number once"),
         ({"methods": {}}, "at least one entry"),
         ({"methods": {"../x": {}}}, "pattern"),
         ({"methods": {"switchable": {"widht": 3}}}, "setting default, method switchable: unknown setting 'widht'"),

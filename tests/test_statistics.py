@@ -33,10 +33,36 @@ def test_over_folds_is_the_mean_of_fold_means() -> None:
 def test_difference_is_paired_over_what_both_have() -> None:
     first = {unit(0, "a", 0): 10.0, unit(0, "a", 1): 20.0, unit(0, "b", 0): 5.0}
     second = {unit(0, "a", 0): 11.0, unit(0, "a", 1): 22.0, unit(0, "c", 0): 9.0}
-    found = difference(first, second)
+    found = difference({0: first}, {0: second})
     assert (found["mean"], found["subjects"]) == (1.5, 1)
     assert found["low"] is None  # one subject: nothing to draw
-    assert difference(first, {})["mean"] is None
+    assert difference({0: first}, {})["mean"] is None
+    assert difference({0: first}, {1: second})["mean"] is None
+    # A second seed of one row alone is left out: 1.5 as before, and not half of the 100 more.
+    more = {unit: value + 100 for unit, value in second.items()}
+    assert difference({0: first}, {0: second, 1: more})["mean"] == 1.5
+    assert difference({0: first, 1: first}, {0: second, 1: more})["mean"] == 51.5
+
+
+def test_the_difference_of_two_rows_is_that_of_their_means_also_where_folds_differ_in_size() -> None:
+    # A small fold in which the second row is worse, and a large one in which it is better.
+    first = {unit(0, "a", i): 10.0 for i in range(2)} | {unit(1, "b", i): 20.0 for i in range(8)}
+    second = {u: value + (-3 if u.fold == 0 else 1) for u, value in first.items()}
+    found = difference({0: first}, {0: second})
+    assert found["mean"] == pytest.approx(over_folds(second)["mean"] - over_folds(first)["mean"])
+    assert found["mean"] == pytest.approx(-1)  # the mean over slices would be +0.2
+    assert (found["low"], found["high"]) == (pytest.approx(-3), pytest.approx(1))
+    assert over_folds(first)["low"] <= over_folds(first)["mean"] <= over_folds(first)["high"]
+    assert recovered(second, first, {u: value + 1 for u, value in first.items()})["mean"] == pytest.approx(-1)
+    assert seed_spread([first, second]) == pytest.approx(np.std([15, 14], ddof=1))
+
+
+def test_the_interval_is_of_the_mean_of_fold_means() -> None:
+    # Three subjects, worked by hand: fold 0 holds a (one unit), fold 1 holds b (three units) and c (one).
+    values = {unit(0, "a"): 6.0, **{unit(1, "b", i): 2.0 for i in range(3)}, unit(1, "c"): 10.0}
+    # Weights: a 1/2, b 3 · 1/8, c 1/8. Thrice the lowest subject and thrice the highest are 1 of 27 draws each.
+    assert clustered_interval(values) == (2.0, 10.0)
+    assert over_folds(values)["mean"] == pytest.approx(6 / 2 + 2 * 3 / 8 + 10 / 8)
 
 
 def test_two_subjects_give_their_means_as_ends() -> None:

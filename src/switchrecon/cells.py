@@ -6,7 +6,7 @@ A cell's folder holds ``cell.json`` (what it is, with a hash of its settings and
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,11 +27,13 @@ from switchrecon.look import write_heads
 from switchrecon.lpips import find_weights
 from switchrecon.methods import find_method
 from switchrecon.recipe import Recipe, parse_recipe
+from switchrecon.runs import method_source
 from switchrecon.train import train
 from switchrecon.yaml_text import load_yaml
 
 PLAN = "crossval.yaml"
 Scans = dict[str, list[Path]]  # by subject
+HASHED = {"scans": "other scans", "method_sha256": "another version of the method's file"}
 
 
 class CellBusy(RunError):
@@ -82,13 +84,11 @@ class Cell:
         return f"{self.setting} · {self.row} · fold {self.fold} · seed {self.seed}"
 
     def identity(self) -> dict[str, Any]:
-        """What a result depends on: settings, and name and size of every scan."""
-        scans = {
-            role: [(path.name, path.stat().st_size) for path in getattr(self, role)] for role in ("full", "sub", "test")
-        }
+        """What a result depends on: settings, the method's own file, and name and size of every scan."""
         return {
             "config": self.config.model_dump(mode="json"),
-            "scans": sha256(json.dumps(scans).encode()),
+            "scans": _names_and_sizes({role: getattr(self, role) for role in ("full", "sub", "test")}),
+            "method_sha256": _method_source(self.config),
             "test_slices_per_scan": self.test_slices_per_scan,
             "threads": self.threads,
         }
@@ -96,19 +96,25 @@ class Cell:
 
 @dataclass(frozen=True)
 class Grid:
-    """A recipe with its data: all cells, a fold's together."""
+    """A recipe with its data: all cells, a fold's together; ``scans`` is a hash of all scans by subject."""
 
     recipe: Recipe
     out: Path
     data: Path
     subjects: int
+    scans: str
     cells: tuple[Cell, ...]
 
 
-def write_plan(out: Path, recipe: Recipe, data: Path) -> None:
+def write_plan(grid: Grid) -> None:
     """Store what the cells are made from, so that any process can work on one by its key."""
-    plan = {"recipe": json.loads(recipe.model_dump_json()), "data": str(data.resolve())}
-    write_text(out / PLAN, yaml.safe_dump(plan, sort_keys=False, allow_unicode=True))
+    plan = {
+        "recipe": json.loads(grid.recipe.model_dump_json()),
+        "data": str(grid.data.resolve()),
+        "subjects": grid.subjects,
+        "scans": grid.scans,
+    }
+    write_text(grid.out / PLAN, yaml.safe_dump(plan, sort_keys=False, allow_unicode=True))
 
 
 def read_plan(out: Path) -> Grid:
@@ -117,17 +123,24 @@ def read_plan(out: Path) -> Grid:
     Raises
     ------
     RunError
-        If the folder holds no cross-validation.
+        If the folder holds no cross-validation, or its scans have changed, so that subjects would change folds.
     """
     file = out / PLAN
     try:
         plan = load_yaml(file.read_text(encoding="utf-8"))
         recipe, data = parse_recipe(plan["recipe"], str(file)), Path(plan["data"])
+        subjects, scans = plan["subjects"], plan["scans"]
     except FileNotFoundError:
         raise RunError(f"{out}: holds no cross-validation; start one with --config RECIPE") from None
     except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError) as error:
         raise RunError(f"{file}: damaged ({' '.join(str(error).split())})") from error
-    return make_grid(recipe, data, out)
+    grid = make_grid(recipe, data, out)
+    if grid.scans != scans:
+        raise RunError(
+            f"{data}: the scans are not those that {out} was begun with ({subjects} subjects then, {grid.subjects} "
+            "now); restore them, or choose another --out"
+        )
+    return grid
 
 
 def make_grid(recipe: Recipe, data: Path, out: Path) -> Grid:
@@ -160,7 +173,22 @@ def make_grid(recipe: Recipe, data: Path, out: Path) -> Grid:
                 for row in recipe.methods:
                     place = (setting, row, number, seed)
                     cells.append(_cell(recipe, len(cells), place, folds[number], scans, full_scans, out))
-    return Grid(recipe, out, data, len(scans), tuple(cells))
+    every = {f"{role} {subject}": own for role, of in (("", scans), ("Y", full_scans)) for subject, own in of.items()}
+    return Grid(recipe, out, data, len(scans), _names_and_sizes(every), tuple(cells))
+
+
+def _method_source(config: Config) -> str | None:
+    """See :func:`switchrecon.runs.method_source`; None where there is no such file here, which training refuses."""
+    try:
+        return method_source(config)
+    except OSError:
+        return None
+
+
+def _names_and_sizes(scans: Mapping[str, Sequence[Path]]) -> str:
+    """A hash of groups of scans."""
+    found = {group: [(path.name, path.stat().st_size) for path in own] for group, own in scans.items()}
+    return sha256(json.dumps(found).encode())
 
 
 def find_cell(grid: Grid, key: str) -> Cell:
@@ -244,15 +272,15 @@ def _matching(pattern: str) -> list[Path]:
 
 
 def claim(cell: Cell) -> None:
-    """Write ``cell.json``, or check that the folder belongs to this cell.
+    """Write ``cell.json``, or check that the folder belongs to this cell once anything has been trained in it.
 
     Raises
     ------
     RunError
-        If it was made with other settings or scans, naming the first that differs.
+        If it was made with other settings, scans or another method file, naming the first that differs.
     """
     file, mine = cell.folder / "cell.json", cell.identity()
-    if file.is_file():
+    if file.is_file() and (cell.folder / "run").exists():
         try:
             stored = json.loads(file.read_text(encoding="utf-8"))["identity"]
             stored["config"] = parse_config(stored["config"], str(file)).model_dump(mode="json")
@@ -260,23 +288,37 @@ def claim(cell: Cell) -> None:
             raise RunError(f"{file}: damaged ({error})") from error
         theirs = {**stored, **stored["config"]}
         for name, value in ({**mine, **mine["config"]}).items():
-            if name not in ("config", "seed") and theirs.get(name) != value:
-                raise RunError(
-                    f"{cell.folder}: was made with {name} = {theirs.get(name)!r}, the recipe now says {value!r}; "
-                    "choose another --out"
-                )
+            unknown = name in HASHED and value is None
+            if name in ("config", "seed") or unknown or theirs.get(name) == value:
+                continue
+            if name in HASHED:
+                raise RunError(f"{cell.folder}: was made with {HASHED[name]}; choose another --out")
+            raise RunError(
+                f"{cell.folder}: was made with {name} = {theirs.get(name)!r}, the recipe now says {value!r}; "
+                "choose another --out"
+            )
         return
     facts = {"setting": cell.setting, "row": cell.row, "fold": cell.fold, "seed": cell.seed}
     write_text(file, json.dumps({**facts, "identity": mine}, indent=1))
 
 
 def is_done(cell: Cell) -> bool:
-    """Whether training and evaluation are complete; not so if LPIPS could now be added."""
+    """Whether training and evaluation are complete."""
+    return _done(cell) is not None
+
+
+def is_wanting(cell: Cell) -> bool:
+    """Whether there is something to do: it is not done, or has no LPIPS, whose weights are there now."""
+    done = _done(cell)
+    return done is None or (not done["lpips"] and find_weights().exists())
+
+
+def _done(cell: Cell) -> dict[str, bool] | None:
     try:
-        done = json.loads((cell.folder / "DONE").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return bool(done["lpips"]) or not find_weights().exists()
+        found = json.loads((cell.folder / "DONE").read_text(encoding="utf-8"))
+        return {"lpips": bool(found["lpips"])}
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def run_cell(cell: Cell) -> None:
@@ -296,7 +338,7 @@ def run_cell(cell: Cell) -> None:
         raise CellBusy(f"{cell.folder}: another process works on this cell") from None
     with lock, (cell.folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
         claim(cell)
-        if is_done(cell):
+        if not is_wanting(cell):
             return
         torch.set_num_threads(cell.threads)
         try:
@@ -311,6 +353,7 @@ def run_cell(cell: Cell) -> None:
             )
         except Exception as error:
             print(f"failed: {type(error).__name__}: {error}", flush=True)
+            mark_failed(cell, str(error) or type(error).__name__)
             raise
         write_text(cell.folder / "DONE", json.dumps({"lpips": find_weights().exists()}))
         (cell.folder / "failed.json").unlink(missing_ok=True)

@@ -298,6 +298,11 @@ def _of_crossval(folder: Path) -> Facts:
         f"{grid.subjects} subjects in {grid.recipe.folds} folds, in the order of their names; of the subjects that a "
         "fold does not test, the first half is fully sampled and the second undersampled."
     )
+    if grid.recipe.data.full_files:
+        partition += (
+            " The fully sampled scans of unpaired methods come from another domain: those of the first half, and of "
+            "subjects that only that domain has."
+        )
     statistics = (
         f"Mean and sample standard deviation over folds; {LEVEL:.0%} percentile bootstrap intervals of paired "
         f"differences, {RESAMPLES:,} resamples, clustered by subject; {len(grid.recipe.seeds)} seed(s)."
@@ -318,7 +323,7 @@ def _of_evaluation(folder: Path) -> Facts:
             metrics["methods"],
             metrics["convention"],
             tested,
-            "Mean and standard deviation (see the convention).",
+            f"{CONVENTIONS[metrics['convention']].rsplit('; ', 1)[1].capitalize()}.",
         )
     except (OSError, ValueError, LookupError) as error:
         raise RunError(f"{folder}: an evaluation that is damaged, or older than this version ({error})") from error

@@ -259,8 +259,6 @@ def report(
     from switchrecon.report import write_report
     from switchrecon.rescore import add_lpips
 
-    if claim:
-        typer.echo(f"checklist: {write_claim(folder)}")
     if lpips_weights is not None:
         add_lpips(folder, Lpips(load_weights(lpips_weights)))
     if (folder / PLAN).is_file():
@@ -268,6 +266,8 @@ def report(
         typer.echo(f"report: {folder / 'report.html'}")
     else:
         typer.echo(f"report: {write_report(folder)}")
+    if claim:
+        typer.echo(f"checklist: {write_claim(folder)}")
 
 
 @app.command("compare-domains", context_settings=SPILLED)

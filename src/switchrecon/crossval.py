@@ -49,15 +49,22 @@ def open_grid(recipe: Recipe | None, data: Path | None, out: Path) -> Grid:
     if recipe is None:
         if data is not None:
             raise ConfigError("--data goes with --config; the folder remembers its own data")
-        return read_plan(out)
-    if out.is_file() or (out.is_dir() and any(out.iterdir()) and not {PLAN, "data"} & {p.name for p in out.iterdir()}):
+        grid = read_plan(out)
+        _claim_again(grid)
+        return grid
+    found = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
+    if out.is_file() or (found - {"data"} and PLAN not in found):  # heads are written before anything else
         raise RunError(f"{out}: is not empty and holds no cross-validation; choose another --out")
     grid = make_grid(recipe, data or Path(), out)
+    _claim_again(grid)
+    write_plan(grid)
+    return grid
+
+
+def _claim_again(grid: Grid) -> None:
     for cell in grid.cells:
         if (cell.folder / "cell.json").is_file():
             claim(cell)
-    write_plan(out, recipe, data or Path())
-    return grid
 
 
 def select(grid: Grid, only: Only) -> list[Cell]:

@@ -37,7 +37,9 @@ def write_crossval_page(
         for values in part["methods"].values()
         for machine in values.get("machines", [])
     }
-    summary = [f"{first['subjects']} subjects in {len(first['folds'])} folds, {len(first['seeds'])} seed(s)."]
+    cut, run = first["recipe"]["folds"], len(first["folds"])
+    folds = f"{cut} folds" + (f", {run} of which are run" if run < cut else "")
+    summary = [f"{first['subjects']} subjects in {folds}; {len(first['seeds'])} seed(s)."]
     if missing:
         summary.append(missing_sentence(missing))
     sections = [

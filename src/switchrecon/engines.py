@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from switchrecon.cells import Cell, CellBusy, Grid, find_cell, is_done, mark_failed, read_plan, run_cell
+from switchrecon.cells import Cell, CellBusy, Grid, find_cell, is_wanting, mark_failed, read_plan, run_cell
 from switchrecon.data.cache import ENVIRONMENT as CACHE
 from switchrecon.data.cache import find_cache
 from switchrecon.device import find_device
@@ -237,14 +237,19 @@ def slurm_script(grid: Grid, cells: Sequence[Cell]) -> str:
 #SBATCH --cpus-per-task={grid.recipe.threads}
 #SBATCH --output=/dev/null
 # Each task runs one cell, which continues where it stopped; its output is log.txt in the cell's folder.
-# Add what your cluster asks for (partition, time, memory, GPUs). When all are done, make the table with:
-#   switchrecon crossval --out {out}
+# Add what your cluster asks for (partition, time, memory, GPUs). At any time this makes the table of what is done:
+#   switchrecon report {out}
 cells=({keys})
 export {exports}
-exec {python} -m switchrecon crossval --out {out} --cell "${{cells[$SLURM_ARRAY_TASK_ID]}}"
+for attempt in {{0..{grid.recipe.retries}}}; do
+  {python} -m switchrecon crossval --out {out} --cell "${{cells[$SLURM_ARRAY_TASK_ID]}}"
+  code=$?
+  [[ $code == 0 || $code == {BUSY} ]] && break
+done
+exit $code
 """
 
 
 def unfinished(grid: Grid) -> list[Cell]:
-    """The cells that are not done, in order."""
-    return [cell for cell in grid.cells if not is_done(cell)]
+    """The cells that have something to do, in order."""
+    return [cell for cell in grid.cells if is_wanting(cell)]

@@ -21,7 +21,7 @@ from switchrecon.data.write import atomic_file, write_text
 from switchrecon.errors import ConfigError, DataError, RunError, nearest
 from switchrecon.fourier import inverse_fourier
 from switchrecon.masks import measured_acceleration
-from switchrecon.metrics import CONVENTIONS
+from switchrecon.metrics import CONVENTIONS, seen
 from switchrecon.reconstruct import ESTIMATES, Reconstructor
 from switchrecon.runs import machine, versions
 from switchrecon.scaling import combined
@@ -79,10 +79,12 @@ def evaluate_scan(
     name, subject
         The scan's and its subject's name in the results.
     """
-    kspace = torch.from_numpy(scan.kspace[numbers])
-    maps = torch.from_numpy(scan.maps[numbers]) if scan.maps is not None else None
+    all_maps = torch.from_numpy(scan.maps) if scan.maps is not None else None
+    references = combined(inverse_fourier(torch.from_numpy(scan.kspace)), all_maps).abs().numpy()
+    maps = all_maps[numbers] if all_maps is not None else None
     masks = torch.stack([own_mask(scan, i, config) for i in numbers])
-    volume = Volume(name, subject, numbers, combined(inverse_fourier(kspace), maps).abs().numpy(), masks.numpy())
+    maximum = float(seen(references, "fastmri").max())
+    volume = Volume(name, subject, numbers, references[numbers], maximum, masks.numpy())
     measured = torch.from_numpy(corrupted(scan, config.corruption).kspace[numbers])
     volume.images[ZERO_FILLED] = zero_filled(measured, masks, maps).abs().numpy()
     for method, reconstructor in methods.items():
@@ -250,6 +252,7 @@ def _write_images(target: Path, volumes: Sequence[Volume], runs: Sequence[str]) 
             slice=np.array([n for v in volumes for n in v.numbers]),
             reference=flat([v.reference for v in volumes]),
             maximum=np.concatenate([v.reference.max((-2, -1)) for v in volumes]),
+            volume_maximum=np.array([v.maximum for v in volumes for _ in v.numbers]),
             mask=np.concatenate([v.masks for v in volumes]),
             methods=np.array(names),
             images=np.stack([flat([v.images[name] for v in volumes]) for name in names]),

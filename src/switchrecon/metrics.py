@@ -1,7 +1,7 @@
 """PSNR, SSIM and NMSE of magnitude images, in the convention of fastMRI or with each slice's own maximum.
 
 ``fastmri``: images are cropped to squares of the reference's width; the data range is the maximum of the reference
-volume; PSNR and NMSE are of the whole volume, SSIM is the mean over slices; a result is the mean over volumes.
+volume; PSNR and NMSE are of its evaluated slices together, SSIM is their mean; a result is the mean over volumes.
 ``slice-max``: the data range is each slice's own maximum, every metric is of a slice, and a result is the mean over
 slices.
 """
@@ -14,7 +14,8 @@ import torch.nn.functional as F
 
 CONVENTIONS = {
     "fastmri": "fastMRI convention: central squares of the reference's width; data range is the maximum of the "
-    "reference volume; PSNR and NMSE over the volume, SSIM mean of its slices (uniform 7x7 window, sample covariance); "
+    "reference volume; PSNR and NMSE over the volume's evaluated slices together, SSIM their mean (uniform 7x7 window, "
+    "sample covariance); "
     "mean and standard deviation over volumes",
     "slice-max": "slice-maximum convention: data range is the maximum of each reference slice; PSNR, NMSE and SSIM "
     "(uniform 7x7 window, sample covariance) of each slice; mean and standard deviation over slices",
@@ -96,8 +97,10 @@ def seen(images: np.ndarray, convention: str) -> np.ndarray:
     return images[..., top : top + side, left : left + side]
 
 
-def slice_metrics(reference: np.ndarray, images: np.ndarray, convention: str) -> list[dict[str, float]]:
-    """Metrics of every slice of a volume.
+def slice_metrics(
+    reference: np.ndarray, images: np.ndarray, convention: str, maximum: float | None = None
+) -> list[dict[str, float]]:
+    """Metrics of slices of a volume.
 
     Parameters
     ----------
@@ -105,6 +108,8 @@ def slice_metrics(reference: np.ndarray, images: np.ndarray, convention: str) ->
         Shape (slices, H, W), real or complex; their magnitudes are compared.
     convention
         ``fastmri`` or ``slice-max``: the crop, and which maximum is the data range.
+    maximum
+        Of the whole reference volume, for ``fastmri``, if these are not all of its slices; None: of these.
 
     Returns
     -------
@@ -112,26 +117,32 @@ def slice_metrics(reference: np.ndarray, images: np.ndarray, convention: str) ->
         ``psnr`` (dB), ``ssim`` and ``nmse`` a slice.
     """
     reference, images = seen(reference, convention), seen(images, convention)
-    maximum = float(np.abs(reference).max()) if convention == "fastmri" else None
+    if maximum is None:
+        maximum = float(np.abs(reference).max())
+    data_range = maximum if convention == "fastmri" else None
     return [
-        {"psnr": psnr(r, u, maximum), "ssim": ssim(r, u, maximum), "nmse": nmse(r, u)}
+        {"psnr": psnr(r, u, data_range), "ssim": ssim(r, u, data_range), "nmse": nmse(r, u)}
         for r, u in zip(reference, images, strict=True)
     ]
 
 
 def pool(
-    reference: np.ndarray, images: np.ndarray, slices: list[dict[str, float]], convention: str
+    reference: np.ndarray,
+    images: np.ndarray,
+    slices: list[dict[str, float]],
+    convention: str,
+    maximum: float | None = None,
 ) -> list[dict[str, float]]:
-    """The values that a result is the mean of, from a volume and its slices' metrics.
+    """The values that a result is the mean of, from a volume's slices and their metrics.
 
-    ``slice-max``: the slices themselves. ``fastmri``: one value a metric; PSNR and NMSE of the whole volume, any other
-    metric as the mean of its slices.
+    ``slice-max``: the slices themselves. ``fastmri``: one value a metric; PSNR (with the maximum that
+    :func:`slice_metrics` takes) and NMSE of all slices together, any other metric as the mean of the slices.
     """
     if convention == "slice-max":
         return slices
     reference, images = seen(reference, convention), seen(images, convention)
     means = {name: float(np.mean([values[name] for values in slices])) for name in slices[0]}
-    return [{**means, "psnr": psnr(reference, images), "nmse": nmse(reference, images)}]
+    return [{**means, "psnr": psnr(reference, images, maximum), "nmse": nmse(reference, images)}]
 
 
 def summarise(values: list[dict[str, float]]) -> dict[str, dict[str, float | None]]:

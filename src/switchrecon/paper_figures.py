@@ -39,10 +39,9 @@ class Drawn:
 
 @dataclass(frozen=True)
 class Stored:
-    """The reconstructions of one fold and seed, as fractions of the reference's maximum: float32 (slices, H, W)."""
+    """Some slices of one fold and seed, as fractions of the reference's maximum: float32 (slices, H, W)."""
 
-    scans: list[str]
-    slices: list[str]
+    places: list[tuple[str, str]]  # scan and slice
     reference: np.ndarray
     images: dict[str, np.ndarray]
 
@@ -56,9 +55,8 @@ def draw_figures(grid: Grid, results: Results, table: Mapping[str, Any]) -> list
         said = f" Setting {setting}." if setting else ""
         cells = _one_fold(grid, results, own)
         if cells:
-            stored = _load(cells)
-            drawn.append(_fig_2(grid.out, suffix, said, cells[0], stored))
-            drawn.append(_fig_3(grid.out, suffix, said, cells[0], stored, results))
+            drawn.append(_fig_2(grid.out, suffix, said, cells))
+            drawn.append(_fig_3(grid.out, suffix, said, cells, results))
         drawn.append(_psnr_lpips(grid.out, suffix, said, part["methods"]))
         drawn.append(_spectrum(grid.out, suffix, said, table["error_spectrum"], own))
     return drawn
@@ -73,21 +71,24 @@ def _one_fold(grid: Grid, results: Results, setting: str) -> list[Cell]:
     return max(groups.values(), key=len, default=[])
 
 
-def _load(cells: Sequence[Cell]) -> Stored:
+def _load(cells: Sequence[Cell], wanted: Sequence[tuple[str, str]] | None = None) -> Stored:
+    """These slices of every cell, or the middle one of all: a whole test set may not fit into memory for every row."""
     images: dict[str, np.ndarray] = {}
     for cell in cells:
         file = cell.folder / "evaluation" / "images.npz"
         try:
             with np.load(file, allow_pickle=False) as stored:
+                places = list(zip(map(str, stored["scan"]), map(str, stored["slice"]), strict=True))
+                wanted = [places[len(places) // 2]] if wanted is None else wanted
+                chosen = [places.index(place) for place in wanted]
                 names = [str(name) for name in stored["methods"]]
-                loaded = stored["images"].astype(np.float32)
-                images[ZERO_FILLED] = loaded[names.index(ZERO_FILLED)]
-                images[cell.row] = loaded[names.index(cell.config.method)]
-                reference = stored["reference"].astype(np.float32)
-                scans, slices = ([str(value) for value in stored[key]] for key in ("scan", "slice"))
+                loaded = stored["images"]
+                images[ZERO_FILLED] = loaded[names.index(ZERO_FILLED), chosen].astype(np.float32)
+                images[cell.row] = loaded[names.index(cell.config.method), chosen].astype(np.float32)
+                reference = stored["reference"][chosen].astype(np.float32)
         except (OSError, ValueError, LookupError) as error:
             raise RunError(f"{file}: damaged ({error})") from error
-    return Stored(scans, slices, reference, images)
+    return Stored(list(wanted or ()), reference, images)
 
 
 def busiest_square(image: np.ndarray, side: int) -> tuple[int, int]:
@@ -100,12 +101,12 @@ def busiest_square(image: np.ndarray, side: int) -> tuple[int, int]:
     return int(top), int(left)
 
 
-def _fig_2(out: Path, suffix: str, said: str, cell: Cell, stored: Stored) -> Drawn:
+def _fig_2(out: Path, suffix: str, said: str, cells: Sequence[Cell]) -> Drawn:
     from matplotlib.patches import Rectangle
 
-    place = len(stored.slices) // 2
-    reference = stored.reference[place]
-    shown = {"reference": reference} | {name: images[place] for name, images in stored.images.items()}
+    stored = _load(cells)
+    [(scan, number)], [reference] = stored.places, stored.reference
+    shown = {"reference": reference} | {name: images[0] for name, images in stored.images.items()}
     errors = {name: np.abs(image - reference) for name, image in shown.items()}
     # Stored images are fractions of the reference's maximum, which the scale of the errors is in, too.
     white, scale = display_windows(reference, np.stack(list(shown.values())))
@@ -130,42 +131,42 @@ def _fig_2(out: Path, suffix: str, said: str, cell: Cell, stored: Stored) -> Dra
     )
     bar.ax.tick_params(labelsize=6)
     caption = (
-        f"The middle slice of the test set of fold {cell.fold} ({stored.scans[place]}, slice {stored.slices[place]}), "
+        f"The middle slice of the test set of fold {cells[0].fold} ({scan}, slice {number}), "
         "every method with the recipe's own estimate. Above: images; middle: the marked square, the one with the most "
         "edges; below: absolute error as a fraction of the reference's maximum, one scale for all." + said
     )
     return _save(figure, out, f"fig2{suffix}", caption)
 
 
-def _fig_3(out: Path, suffix: str, said: str, cell: Cell, stored: Stored, results: Results) -> Drawn:
+def _fig_3(out: Path, suffix: str, said: str, cells: Sequence[Cell], results: Results) -> Drawn:
     name = f"fig3{suffix}"
+    cell = cells[0]
     rows = results.settings[cell.setting]
-    if UPPER_BOUND not in stored.images or PROPOSED not in stored.images:
+    if not {UPPER_BOUND, PROPOSED} <= {own.row for own in cells}:
         return Drawn(name, f"Not drawn: it compares {PROPOSED} with {UPPER_BOUND}, and not both are there.{said}", None)
 
     def of(method: str, metric: str, unit: Unit) -> float:
         return rows[method].values["slice-max", metric][cell.seed][unit]
 
-    found = []
+    found, total = [], 0
     for unit in rows[UPPER_BOUND].values["slice-max", "psnr"][cell.seed]:
         if unit.fold == cell.fold:
+            total += 1
             lower = of(PROPOSED, "psnr", unit) < of(UPPER_BOUND, "psnr", unit)
             gain = of(UPPER_BOUND, "lpips", unit) - of(PROPOSED, "lpips", unit)
             if not finite(gain):
                 return Drawn(name, f"Not drawn: LPIPS is n/a.{said}", None)
             if lower and gain > 0:
                 found.append((gain, unit))
-    total = len(stored.slices)
     if not found:
         words = f"Not drawn: of {total} slices of fold {cell.fold}, {PROPOSED} has none with lower PSNR and better"
         return Drawn(name, f"{words} LPIPS than {UPPER_BOUND}.{said}", None)
     best = sorted(found, key=lambda pair: (-pair[0], pair[1]))[:FIG_3_ROWS]
+    stored = _load(cells, [(unit.scan, unit.slice) for _, unit in best])
     columns = (ZERO_FILLED, UPPER_BOUND, PROPOSED)
     figure = _figure(1.9 * (len(columns) + 1), 2.2 * len(best))
     axes = figure.subplots(len(best), len(columns) + 1, squeeze=False)
-    places = {(scan, number): i for i, (scan, number) in enumerate(zip(stored.scans, stored.slices, strict=True))}
-    for line, (_, unit) in zip(axes, best, strict=True):
-        place = places[unit.scan, unit.slice]
+    for place, (line, (_, unit)) in enumerate(zip(axes, best, strict=True)):
         reference = stored.reference[place]
         white, _ = display_windows(reference, reference[None])
         side = max(8, min(reference.shape) // 4)
@@ -229,8 +230,9 @@ def _spectrum(out: Path, suffix: str, said: str, spectrum: Mapping[str, Any], se
     axes.grid(color="#e4e7eb", lw=0.6)
     figure.legend(fontsize=6.5, loc="outside right upper")
     caption = (
-        "Radial error spectrum of magnitude images over all test slices: 0 is perfect, 1 is as much error as there is "
-        "signal; a method that leaves a frequency empty lies near 1 there." + said
+        "Radial error spectrum of magnitude images, all test slices of a fold together, mean over seeds and folds: 0 "
+        "is perfect, 1 is as much error as there is signal; a method that leaves a frequency empty lies near 1 there."
+        + said
     )
     return _save(figure, out, f"error-spectrum{suffix}", caption)
 

@@ -66,6 +66,9 @@ class Recipe(Settings):
         for fold in self.run_folds or ():
             if not 0 <= fold < self.folds:
                 raise ValueError(f"run_folds has {fold}; folds are counted from 0 to {self.folds - 1}")
+        for name, listed in (("run_folds", self.run_folds or ()), ("seeds", self.seeds)):
+            if len(set(listed)) < len(listed):
+                raise ValueError(f"{name} has {list(listed)}: give each number once")
         for row in (self.gap.lower, self.gap.upper) if self.gap else ():
             if row not in self.methods:
                 raise ValueError(f"gap names '{row}'; {nearest(row, self.methods)}")

@@ -11,7 +11,7 @@ from switchrecon.data.write import write_text
 from switchrecon.errors import RunError
 from switchrecon.lpips import Lpips
 from switchrecon.metrics import CONVENTIONS, seen, summarise
-from switchrecon.scores import csv_text
+from switchrecon.scores import NO_LPIPS, csv_text, lpips_of
 
 Key = tuple[str, str, str, str]  # convention, method, scan, slice
 
@@ -22,7 +22,7 @@ def add_lpips(folder: Path, perceptual: Lpips) -> None:
     Parameters
     ----------
     folder
-        Of an evaluation. ``metrics.json``, ``metrics.csv`` and ``units.csv`` are rewritten.
+        Of an evaluation. ``metrics.json``, ``metrics.csv``, ``units.csv`` and ``evaluation.json`` are rewritten.
     perceptual
         The metric.
 
@@ -48,10 +48,13 @@ def add_lpips(folder: Path, perceptual: Lpips) -> None:
                 own_units = [r for r in units if (r["convention"], r["method"]) == (convention, name)]
                 values["lpips"] = summarise([{"lpips": float(r["lpips"])} for r in own_units])["lpips"]
         metrics["methods"] = metrics["conventions"][metrics["convention"]]
+        description = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+        description["data"] = [sentence for sentence in description["data"] if sentence != NO_LPIPS]
     except (OSError, ValueError, LookupError) as error:
         raise RunError(f"{folder}: not an evaluation, or damaged ({error})") from error
     write_text(folder / "units.csv", csv_text(units))
     write_text(folder / "metrics.csv", csv_text(slices))
+    write_text(folder / "evaluation.json", json.dumps(description, indent=1))
     write_text(folder / "metrics.json", json.dumps(metrics, indent=1))
 
 
@@ -69,17 +72,15 @@ def _numbers(unit: dict[str, Any], slices: list[dict[str, Any]]) -> list[str]:
 
 def _distances(stored: dict[str, np.ndarray], perceptual: Lpips) -> dict[Key, float]:
     found: dict[Key, float] = {}
-    largest: dict[str, float] = {}
-    for scan, maximum, reference in zip(stored["scan"], stored["maximum"], stored["reference"], strict=True):
-        inside = float(seen(reference, "fastmri").max()) * float(maximum)
-        largest[str(scan)] = max(largest.get(str(scan), 0.0), inside)
     for method, images in zip(stored["methods"], stored["images"], strict=True):
         for place, image in enumerate(images.astype(np.float32)):
             scan, number = str(stored["scan"][place]), str(stored["slice"][place])
             for convention in CONVENTIONS:
                 # Stored images are fractions of their own slice's maximum; fastMRI's range is the volume's.
                 whole = convention == "fastmri"
-                part = float(stored["maximum"][place]) / largest[scan] if whole else 1.0
-                pair = (seen(own.astype(np.float32), convention) * part for own in (stored["reference"][place], image))
-                found[convention, str(method), scan, number] = perceptual.magnitude(*pair)
+                part = float(stored["maximum"][place] / stored["volume_maximum"][place]) if whole else 1.0
+                reference, own = (
+                    seen(one.astype(np.float32), convention) * part for one in (stored["reference"][place], image)
+                )
+                found[convention, str(method), scan, number] = lpips_of(reference, own, perceptual)
     return found

@@ -1,5 +1,6 @@
 """What a grid's finished cells say, gathered into one table."""
 
+import collections
 import csv
 import itertools
 import json
@@ -27,7 +28,7 @@ class Row:
 
     name: str
     values: dict[tuple[str, str], dict[int, dict[Unit, float]]] = field(default_factory=dict)  # by convention, metric
-    spectra: list[Sequence[float]] = field(default_factory=list)
+    spectra: dict[tuple[int, int], Sequence[float]] = field(default_factory=dict)  # by fold and seed
     cards: list[dict[str, Any]] = field(default_factory=list)
 
     def add(self, convention: str, metric: str, seed: int, unit: Unit, value: float) -> None:
@@ -36,7 +37,22 @@ class Row:
 
     def averaged(self, convention: str, metric: str) -> dict[Unit, float]:
         """Values by unit, averaged over seeds."""
-        return seed_average(list(self.values.get((convention, metric), {}).values()))
+        return seed_average(list(self.by_seed(convention, metric).values()))
+
+    def by_seed(self, convention: str, metric: str) -> dict[int, dict[Unit, float]]:
+        """Seed → values by unit."""
+        return self.values.get((convention, metric), {})
+
+    def fewest_seeds(self) -> int:
+        """Seeds of the fold that has fewest."""
+        return min(collections.Counter(fold for fold, _ in self.spectra).values(), default=0)
+
+    def spectrum(self) -> list[float]:
+        """The mean over folds of each fold's mean over seeds."""
+        folds: dict[int, list[Sequence[float]]] = {}
+        for (fold, _), ratios in sorted(self.spectra.items()):
+            folds.setdefault(fold, []).append(ratios)
+        return [float(value) for value in np.mean([np.mean(own, axis=0) for own in folds.values()], axis=0)]
 
 
 @dataclass
@@ -83,7 +99,7 @@ def gather(grid: Grid) -> Results:
             ) from error
         results.frequency = spectrum["frequency"]
         for method, ratios in spectrum["methods"].items():
-            rows[row_name(cell, method)].spectra.append(ratios)
+            rows[row_name(cell, method)].spectra[cell.fold, cell.seed] = ratios
         card = load_model(cell.folder / "run" / "model.safetensors")[1]
         for name in rows:
             if name == cell.row or name.startswith(f"{cell.row}/"):
@@ -128,7 +144,7 @@ def tabulate(grid: Grid, results: Results, convention: str) -> dict[str, Any]:
         "error_spectrum": {
             "frequency": results.frequency,
             "settings": {
-                setting: {name: np.mean(row.spectra, axis=0).tolist() for name, row in rows.items() if row.spectra}
+                setting: {name: row.spectrum() for name, row in rows.items() if row.spectra}
                 for setting, rows in results.settings.items()
             },
         },
@@ -143,7 +159,8 @@ def _setting(grid: Grid, rows: dict[str, Row], convention: str) -> dict[str, Any
     for name, row in rows.items():
         summary: dict[str, Any] = {metric: over_folds(row.averaged(convention, metric)) for metric in METRICS}
         for metric in METRICS:
-            summary[metric]["seed_std"] = seed_spread(list(row.values[convention, metric].values()))
+            summary[metric]["seed_std"] = seed_spread(list(row.by_seed(convention, metric).values()))
+        summary["seeds"] = row.fewest_seeds()
         if row.cards:
             seconds = [card["seconds"] for card in row.cards]
             summary["parameters"] = sum(row.cards[0]["parameters"].values())
@@ -163,7 +180,7 @@ def _setting(grid: Grid, rows: dict[str, Row], convention: str) -> dict[str, Any
         "methods": methods,
         "differences": [
             {"first": a, "second": b}
-            | {m: difference(rows[a].averaged(convention, m), rows[b].averaged(convention, m)) for m in METRICS}
+            | {m: difference(rows[a].by_seed(convention, m), rows[b].by_seed(convention, m)) for m in METRICS}
             for a, b in itertools.pairwise(main)
         ],
         "test_subjects": len({unit.cluster for unit in units}),

@@ -16,16 +16,18 @@ from switchrecon.metrics import CONVENTIONS, pool, radial_energy, seen, slice_me
 
 ZERO_FILLED = "zero-filled"
 RINGS = 16  # of the radial error spectrum
+NO_LPIPS = "LPIPS is n/a: its weights were not found; see 'switchrecon weights lpips'."
 
 
 @dataclass
 class Volume:
-    """The evaluated slices of one scan, all (slices, H, W)."""
+    """The evaluated slices of one scan, all (slices, H, W); ``maximum`` of all its slices in their central square."""
 
     scan: str
     subject: str
     numbers: list[int]
     reference: np.ndarray
+    maximum: float
     masks: np.ndarray
     images: dict[str, np.ndarray] = field(default_factory=dict)
     slices: dict[str, dict[str, list[dict[str, float]]]] = field(default_factory=dict)  # by convention and method
@@ -41,7 +43,7 @@ def find_lpips(path: Path | None) -> tuple[Lpips | None, list[str]]:
     """
     found = find_weights(path)
     if path is None and not found.exists():
-        return None, ["LPIPS is n/a: its weights were not found; see 'switchrecon weights lpips'."]
+        return None, [NO_LPIPS]
     return Lpips(load_weights(found)), []
 
 
@@ -50,17 +52,20 @@ def measure(volume: Volume, perceptual: Lpips | None) -> None:
     for convention in CONVENTIONS:
         references = seen(volume.reference, convention)
         whole = convention == "fastmri"
-        maxima = [float(references.max() if whole else reference.max()) for reference in references]
+        maxima = [volume.maximum if whole else float(reference.max()) for reference in references]
         for method, images in volume.images.items():
-            values = slice_metrics(volume.reference, images, convention)
+            values = slice_metrics(volume.reference, images, convention, volume.maximum)
             for value, reference, image, maximum in zip(
                 values, references, seen(images, convention), maxima, strict=True
             ):
-                large = min(reference.shape) >= SMALLEST_SIDE
-                value["lpips"] = (
-                    perceptual.magnitude(reference / maximum, image / maximum) if perceptual and large else math.nan
-                )
+                value["lpips"] = lpips_of(reference / maximum, image / maximum, perceptual)
             volume.slices.setdefault(convention, {})[method] = values
+
+
+def lpips_of(reference: np.ndarray, image: np.ndarray, perceptual: Lpips | None) -> float:
+    """LPIPS of magnitudes (H, W) in [0, 1]; NaN without weights, or for images too small for its network."""
+    large = min(reference.shape) >= SMALLEST_SIDE
+    return perceptual.magnitude(reference, image) if perceptual is not None and large else math.nan
 
 
 def score(volumes: Sequence[Volume], convention: str) -> dict[str, Any]:
@@ -73,7 +78,7 @@ def score(volumes: Sequence[Volume], convention: str) -> dict[str, Any]:
 
 def pooled(volume: Volume, method: str, convention: str) -> list[dict[str, float]]:
     """The values that a result is the mean of."""
-    return pool(volume.reference, volume.images[method], volume.slices[convention][method], convention)
+    return pool(volume.reference, volume.images[method], volume.slices[convention][method], convention, volume.maximum)
 
 
 def units(volumes: Sequence[Volume]) -> list[dict[str, Any]]:

