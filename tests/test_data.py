@@ -10,12 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from switchrecon.config import Config, load_config
+from switchrecon.config import Config, CorruptionConfig, load_config
 from switchrecon.data.augment import DIHEDRAL, FLIPS, move
 from switchrecon.data.batches import Batches, symmetries
+from switchrecon.data.corruption import corrupted
 from switchrecon.data.files import find_files, read_scan, write_images
 from switchrecon.data.names import describe_name
-from switchrecon.data.piles import evenly, own_mask, read_training_data, slices_of, usable_slices
+from switchrecon.data.piles import evenly, read_training_data, slices_of, usable_slices
+from switchrecon.data.scan import Scan, own_mask
 from switchrecon.errors import ConfigError, DataError
 from switchrecon.fourier import fourier, inverse_fourier
 from switchrecon.masks import draw_mask
@@ -125,6 +127,22 @@ def test_numpy_files(tmp_path: Path, make_scan: MakeScan) -> None:
     assert image.image
     assert image.synthetic
     assert np.load(write_images(image, np.ones((1, 64, 64)), tmp_path / "out")).shape == (64, 64)
+
+
+def test_files_that_a_scanner_gives_one_name_are_drawn_apart(tmp_path: Path) -> None:
+    series = [tmp_path / person / "T2" for person in ("first", "second")]
+    for folder in series:
+        folder.mkdir(parents=True)
+    for paths in (series, [tmp_path / "a" / "meas.mrd", tmp_path / "b" / "meas.mrd"]):
+        scans = [
+            Scan(path, str(n), np.ones((1, 64, 64), dtype=np.complex64)) for n, path in enumerate(paths)
+        ]  # the subject is in the header
+        masks = [own_mask(scan, 0, Config()) for scan in scans]
+        assert not torch.equal(*masks)
+        assert not np.array_equal(*(corrupted(scan, CorruptionConfig(kind="noise", level=1)).kspace for scan in scans))
+    # fastMRI's rule: the file's name alone, wherever it lies and whoever it is.
+    same = [Scan(tmp_path / folder / "file1.h5", folder, np.ones((1, 64, 64), np.complex64)) for folder in ("a", "b")]
+    assert torch.equal(*(own_mask(scan, 0, Config()) for scan in same))
 
 
 def test_smooth_phase_is_smooth_repeatable_and_leaves_magnitudes(tmp_path: Path) -> None:
@@ -273,6 +291,26 @@ def test_scale_without_a_measured_centre_still_follows_the_units() -> None:
     assert large.max() < 100
 
 
+@pytest.mark.parametrize("kind", ["points", "lines"])
+def test_slices_without_a_measured_centre_train_in_the_range_that_they_are_reconstructed_in(
+    make_scan: MakeScan, kind: str
+) -> None:
+    """No rest of a Fourier transform there and back is taken for the centre sample."""
+    mask = np.random.RandomState(0).uniform(size=(64, 64)) < 0.4
+    if kind == "lines":
+        mask = np.broadcast_to(mask[:1], mask.shape).copy()
+    mask[:, 32] = False
+    path = make_scan("sub", 2, mask=mask)
+    config = load_config(None, ["mask.center_fraction=0"])
+    data = read_training_data([], [path], config, "undersampled")
+    assert data.sub is not None
+    kspace = torch.from_numpy(np.load(path))
+    scales = intensity_scale(kspace, 0.0, config.headroom, torch.from_numpy(mask).expand(kspace.shape))
+    for own, scale in zip(data.sub.slices, scales.flatten().tolist(), strict=True):
+        assert own.scale == pytest.approx(scale, rel=1e-4)
+        assert 0.1 < own.image.abs().max() < 1
+
+
 @pytest.mark.parametrize("matrix", [64, 256])
 @pytest.mark.parametrize("name", ["brain/sub-openms-patient04_ses-1_T2w.nii.gz", "complex/siat_s01_ax.h5"])
 def test_headroom_keeps_real_slices_inside_the_range_of_tanh(name: str, matrix: int) -> None:
@@ -384,6 +422,10 @@ def test_piles_and_their_errors(make_scan: MakeScan, tmp_path: Path) -> None:
     paired = read_training_data([full], [sub], config, "paired")
     assert (len(paired.full.slices), paired.sub) == (6, None)
     assert len(read_training_data([full], [], config, "simulated").full.slices) == 3
+    of_x = read_training_data([full], [sub], load_config(None, ["pairs=sub"]), "paired")
+    assert (len(of_x.full.slices), of_x.sub, list(of_x.full.subjects)) == (3, None, ["subject2"])
+    with pytest.raises(DataError, match="learns from the scans of --sub PATH alone"):
+        read_training_data([full], [], load_config(None, ["pairs=sub"]), "paired")
     cases = [
         ([fast], [sub], "unpaired", "expected a fully sampled scan"),
         ([full], [fast], "paired", r"subject3.npy: undersampled k-space \(acceleration 5.3\)"),

@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 import torch
 
-from switchrecon.config import Config
+from switchrecon.config import Config, load_config
 from switchrecon.domains import (
     FEATURES,
     auc,
     auc_interval,
     compare_domains,
     low_resolution_centre,
+    read_domain,
     slice_features,
 )
 from switchrecon.errors import DataError
@@ -104,6 +105,33 @@ def test_undersampling_alone_is_no_difference(tmp_path: Path, make_scan: Callabl
     assert "point masks of acceleration" in found["masks"]
 
 
+def test_no_more_is_seen_of_scans_to_be_undersampled_than_training_will_see(tmp_path: Path) -> None:
+    """Noise that only unmeasured samples have is no feature of X, and a centre that is not measured is none either."""
+    sub, full = pile(tmp_path / "sub", range(4)), pile(tmp_path / "full", range(10, 14))
+    config = Config()
+    before, _ = read_domain([sub], config, 0.08, measured=True)
+    for path in sub.iterdir():
+        kspace = np.load(path)
+        for index, own in enumerate(kspace):
+            hidden = ~draw_mask(config.mask, (64, 64), volume=path.name, index=index)
+            own[hidden] = 1e3
+        np.save(path, kspace)
+    after, _ = read_domain([sub], config, 0.08, measured=True)
+    np.testing.assert_allclose(after.features, before.features, rtol=1e-5)
+    with pytest.raises(DataError, match="less than 3 samples: there is no image without aliases"):
+        compare_domains([full], [sub], load_config(None, ["mask.center_fraction=0.02"]))
+
+
+def test_many_subjects_of_one_kind_are_called_alike(tmp_path: Path) -> None:
+    found = compare_domains([pile(tmp_path / "full", range(40))], [pile(tmp_path / "sub", range(40, 80))], Config())
+    assert found["verdict"] == "alike"
+    assert found["auc"]["high"] < 0.75
+    config = Config(method="joint-adversarial")
+    method, facts = through_gate(JOINT_ADVERSARIAL, config, [tmp_path / "full"], [tmp_path / "sub"])
+    assert method is JOINT_ADVERSARIAL
+    assert facts["verdict"] == "alike"
+
+
 def test_zero_padding_is_no_difference(tmp_path: Path, make_scan: Callable[..., Path]) -> None:
     padded = np.ones((6, 64, 64), dtype=bool)
     padded[..., :8] = padded[..., -8:] = False
@@ -139,7 +167,9 @@ def test_the_gate_opens_only_for_alike_piles(tmp_path: Path, capsys: pytest.Capt
 
     def gated(second: Path, gate: str) -> Method:
         config = Config(method="joint-adversarial", gate=gate)  # type: ignore[arg-type]
-        return through_gate(JOINT_ADVERSARIAL, config, [full], [second])
+        found, facts = through_gate(JOINT_ADVERSARIAL, config, [full], [second])
+        assert facts["open"] == (found is JOINT_ADVERSARIAL)
+        return found
 
     assert gated(other, "open") is JOINT_ADVERSARIAL
     verdict = compare_domains([full], [sub], Config())["verdict"]

@@ -225,6 +225,11 @@ def test_what_does_not_go_together_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="magnitudes are not what was measured"):
         train(load_config(None, magnitude, method="self-supervised"), [], [heads[1]], tmp_path / "b")
     one = write_heads(tmp_path / "one", range(3, 4), 2, 64)
+    with pytest.raises(ConfigError, match="the fully sampled scans have one coil and the undersampled ones several"):
+        train(load_config(None, [*SETTINGS, "steps=2"], method="joint"), one, [heads[1]], tmp_path / "d")
+    soft = ["data_consistency=soft", "matrix=64", "steps=2", "method=joint"]
+    with pytest.raises(ConfigError, match="'soft' has nothing to weigh"):
+        train(load_config(None, soft), one, write_heads(tmp_path / "two", range(4, 5), 2, 64), tmp_path / "e")
     with pytest.raises(DataError, match="do not mix one and several"):
         train(load_config(None, SETTINGS, method="joint"), [heads[0], *one], [heads[1]], tmp_path / "c")
 

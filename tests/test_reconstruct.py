@@ -1,5 +1,6 @@
 """Reconstruction from Python and of files: shapes, units, scale, estimates, data consistency."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import torch
 
 from switchrecon import Reconstructor
 from switchrecon.checkpoint import load_model
+from switchrecon.config import Config
 from switchrecon.errors import ConfigError, DataError, RunError
 from switchrecon.fourier import fourier, inverse_fourier
 from switchrecon.masks import draw_mask
@@ -196,6 +198,26 @@ def test_outputs_are_not_overwritten(trained: Trained, tmp_path: Path, make_scan
         reconstruct_files(reconstructor, [scan], scan.parent, overwrite=True)
     with pytest.raises(DataError, match="have one name"):
         reconstruct_files(reconstructor, [scan, make_scan("again", 2, mask=MASK)], tmp_path / "new")
+
+
+def test_the_noise_of_a_scan_is_told(
+    trained: Trained, tmp_path: Path, run_cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    random = np.random.default_rng(0)
+    images = blob_images(7)
+    kspace = fourier(torch.from_numpy(images)).numpy()
+    level = 0.05 * np.abs(images).max()
+    noise = random.normal(scale=level, size=(2, *kspace.shape))
+    mask = np.stack([draw_mask(Config().mask, (64, 64), volume="v", index=i) for i in range(len(kspace))])
+    np.save(tmp_path / "noisy.npy", ((kspace + noise[0] + 1j * noise[1]) * mask).astype(np.complex64))
+    code, out, err = run_cli("reconstruct", trained(), tmp_path / "noisy.npy", "--out", tmp_path / "out")
+    assert code == 0, err
+    told = re.search(r"noise at most ([\d.]+)% of the brightest pixel", out)
+    assert told is not None
+    brightest = np.abs(np.load(tmp_path / "out" / "noisy.npy")).max()
+    assert float(told[1]) == pytest.approx(100 * level / brightest, rel=0.2)
+    code, out, err = run_cli("inspect", tmp_path / "noisy.npy")
+    assert "noise of the middle slice at most " in out
 
 
 def test_how_to_undersample() -> None:

@@ -158,6 +158,8 @@ def reconstruct(
 
     Example: switchrecon reconstruct runs/first scan.h5 --out images --format nifti
     """
+    import math
+
     from switchrecon.reconstruct import Reconstructor
     from switchrecon.reconstruct_scans import Outcome, reconstruct_files
 
@@ -165,7 +167,8 @@ def reconstruct(
         if outcome.error is not None:
             typer.echo(f"failed: {outcome.error}", err=True)
         else:
-            note = ", synthetic k-space computed from magnitude images" if outcome.synthetic else ""
+            note = "" if math.isnan(outcome.noise) else f", noise at most {outcome.noise:.2%} of the brightest pixel"
+            note += ", synthetic k-space computed from magnitude images" if outcome.synthetic else ""
             typer.echo(f"{outcome.scan} -> {outcome.written} (acceleration {outcome.acceleration:.2f}{note})")
             if outcome.adaptation is not None:
                 typer.echo(f"  {outcome.adaptation}")

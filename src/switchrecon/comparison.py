@@ -11,6 +11,7 @@ from switchrecon.errors import DataError, RunError
 from switchrecon.log import read_log
 from switchrecon.reconstruct import Reconstructor
 from switchrecon.runs import subject_hash
+from switchrecon.train import gate_sentence
 
 CURVE_POINTS = 400
 
@@ -80,6 +81,8 @@ def data_statement(config: Config, runs: dict[str, Run]) -> list[str]:
                 f"{name}: {pile['slices']} {what} slices of {pile['subjects']} subjects ({pile['scans']} scans"
                 f"{synthetic}), {pile['dropped']} near-empty slices dropped."
             )
+        if "gate" in run.card:
+            sentences.append(f"{name}: {gate_sentence(run.card['gate'])}.")
     sentences.append("No reference subject was used for training.")
     piles = [pile for run in runs.values() for pile in run.card["data"].values()]
     if config.phase == "none" and any(pile["synthetic"] for pile in piles):

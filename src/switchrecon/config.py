@@ -83,6 +83,7 @@ class Config(Settings):
     coil_maps: Literal["espirit", "walsh"] = "espirit"  # how coil sensitivity maps are estimated
     slice_axis: Literal["axial", "coronal", "sagittal"] = "axial"  # of image volumes
     empty_below: float = Field(0.05, ge=0, lt=1)  # drop slices whose mean is under this part of their brightest slice's
+    pairs: Literal["both", "sub"] = "both"  # piles that paired methods learn from; sub: the scans of X, and their truth
     slices_per_scan: int | None = Field(None, ge=1)  # so many of a scan's usable slices, evenly spread; None: all
     pile_slices: int | None = Field(None, ge=1)  # so many of a pile's slices, evenly spread; None: all
     headroom: float = Field(4.0, gt=0)  # a slice's scale over the maximum of its low-resolution image
@@ -136,6 +137,10 @@ class Config(Settings):
         if self.steps is not None and self.epochs is not None:
             raise ValueError("steps and epochs are both set: give one of them")
         return self
+
+    def ends_consistent(self, coils: int) -> bool:
+        """Whether the network itself puts measured samples back at its end, exactly; not the whole way with coils."""
+        return (self.network, self.cascade_consistency, coils) == ("unrolled", "hard", 1)
 
     @property
     def channels(self) -> int:

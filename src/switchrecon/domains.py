@@ -19,7 +19,7 @@ from switchrecon.data.corruption import corrupted
 from switchrecon.data.files import find_files, read_scan
 from switchrecon.data.multicoil import one_coil
 from switchrecon.data.piles import check_disjoint, evenly, usable_slices
-from switchrecon.data.scan import Scan
+from switchrecon.data.scan import Scan, own_mask
 from switchrecon.errors import DataError
 from switchrecon.fourier import inverse_fourier
 from switchrecon.masks import centre_slice, full_centre_fraction, line_direction, measured_acceleration
@@ -44,6 +44,7 @@ DIFFER, ALIKE = 0.65, 0.75  # of AUC: its interval lies above the first, or belo
 ENOUGH = 4  # subjects in each pile, before they are called alike
 LARGE = 0.8  # a standardised difference that is worth naming
 SHOWN = 6
+LEAST_CENTRE = 3  # samples a side
 
 
 @dataclass
@@ -56,11 +57,12 @@ class Domain:
     paths: dict[str, Path]
     accelerations: list[float]
     lines: bool
+    centred: bool
 
 
 def low_resolution_centre(kspace: np.ndarray, fraction: float) -> np.ndarray:
     """Complex image of the centre of k-space alone, at its own small size, Hann-weighted; (H, W) → (h, w)."""
-    rows, columns = (centre_slice(n, max(fraction, 3 / n)) for n in kspace.shape)
+    rows, columns = (centre_slice(n, max(fraction, LEAST_CENTRE / n)) for n in kspace.shape)
     centre = kspace[rows, columns]
     window = np.outer(*(np.hanning(n + 2)[1:-1] for n in centre.shape))
     return inverse_fourier(torch.from_numpy((centre * window).astype(np.complex64))).numpy()
@@ -118,14 +120,17 @@ def read_domain(
         scans = [corrupted(scan, config.corruption) for scan in scans]
     found = [_fraction(scan, config) for scan in scans]
     used = min(found) if fraction is None else fraction
-    domain = Domain(np.empty((0, len(FEATURES))), [], [], {}, [], False)
+    centred = all(round(used * side) >= LEAST_CENTRE for scan in scans for side in scan.matrix)
+    domain = Domain(np.empty((0, len(FEATURES))), [], [], {}, [], False, centred)
     rows = []
     for scan in scans:
         domain.paths.setdefault(scan.subject, scan.path)
         kspace = one_coil(scan)
         for index in evenly(usable_slices(scan, config), config.slices_per_scan):
             mask = scan.mask[index] if scan.mask is not None else np.ones(scan.matrix, dtype=bool)
-            numbers, image = slice_features(kspace[index], mask, used)
+            # Of scans that are to be undersampled, no more is looked at than a training will see.
+            seen = own_mask(scan, index, config).numpy() if measured else mask
+            numbers, image = slice_features(kspace[index], seen, used)
             rows.append(numbers)
             domain.subjects.append(scan.subject)
             domain.examples.append(image / (image.max() or 1))
@@ -217,9 +222,15 @@ def compare_domains(
     Raises
     ------
     DataError
-        For files that cannot be used, a subject in both piles, or fewer than four slices in one.
+        For files that cannot be used, a subject in both piles, fewer than four slices in one, or a centre of k-space
+        that is not fully measured.
     """
     x, fraction = read_domain(sub, config, None, measured=True)
+    if not x.centred:
+        raise DataError(
+            f"--sub: the fully measured centre of k-space is {fraction:.3f} of a side, less than {LEAST_CENTRE} "
+            "samples: there is no image without aliases to compare"
+        )
     y, _ = read_domain(full, config, fraction)
     known = np.isfinite(np.concatenate([y.features, x.features])).all(0)
     for domain in (y, x):  # what some slice does not show cannot be compared

@@ -48,9 +48,7 @@ def variants(own: Reconstructor, name: str) -> dict[str, Reconstructor]:
     several coils its last step is not the whole way.
     """
     found = {name: own}
-    exact = (own.config.network, own.config.cascade_consistency) == ("unrolled", "hard") and own.card.get(
-        "coils", 1
-    ) == 1
+    exact = own.config.ends_consistent(own.card["coils"])
     for consistency in ("none", "hard"):
         for estimate in ESTIMATES if own.extractor is not None else ESTIMATES[:1]:
             changed = [estimate] if estimate != own.config.estimate else []

@@ -11,6 +11,7 @@ from switchrecon.data.files import recognise
 from switchrecon.data.scan import Scan
 from switchrecon.look import save_grid
 from switchrecon.masks import full_centre_fraction, measured_acceleration
+from switchrecon.noise import relative_noise
 
 
 def _voxel(scan: Scan) -> list[float] | None:
@@ -63,6 +64,7 @@ def facts_of(path: Path, scan: Scan) -> dict[str, Any]:
         "measurements": scan.geometry.get("measurements", 1),
         "partitions": scan.geometry.get("partitions", 1),
         "series": {},
+        "noise": _noise(scan, middle),
     }
     if indices is not None:
         counts = {name: len(np.unique(indices[:, i])) for i, name in enumerate(scan.geometry["order"])}
@@ -73,6 +75,13 @@ def facts_of(path: Path, scan: Scan) -> dict[str, Any]:
         facts["centre_lines"] = _centre_lines(scan.mask[middle])
         facts["centre_fraction"] = full_centre_fraction(scan.mask[middle], 1.0)
     return facts
+
+
+def _noise(scan: Scan, middle: int) -> float | None:
+    """Of the middle slice, over its brightest pixel; None where it cannot be told."""
+    mask = np.ones(scan.matrix, dtype=bool) if scan.mask is None else scan.mask[middle]
+    found = relative_noise(scan.kspace[middle][None], mask[None], zero_filled_images(scan, [middle]))
+    return found if np.isfinite(found) else None
 
 
 def _count(number: int, what: str) -> str:
@@ -125,6 +134,8 @@ def describe(facts: dict[str, Any]) -> list[str]:
         lines.append(f"readout oversampling of {facts['oversampling_removed']:g} removed")
     if facts["noise_samples"]:
         lines.append(f"noise scan: {_count(facts['noise_samples'], 'sample')} of each coil")
+    if facts["noise"] is not None:
+        lines.append(f"noise of the middle slice at most {facts['noise']:.2%} of its brightest pixel")
     if facts["voxel_mm"] is None:
         lines.append("field of view unknown")
     else:

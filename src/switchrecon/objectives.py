@@ -1,7 +1,8 @@
 """Objectives: functions of a pass, one for each equation of the paper.
 
-‖·‖₁ is the mean of absolute values; of complex entries, of |re| + |im|. X holds undersampled images x, Y fully
-sampled images y. G is ``to_full`` (without a code) and ``to_sub`` (with A(z)), H is ``noise``, D is
+‖·‖₁ is the mean of absolute values. Complex images are two channels here, so that theirs is the mean over real and
+imaginary parts; of k-space it is the mean over samples of |re| + |im|, which counts twice as much. X holds undersampled
+images x, Y fully sampled images y. G is ``to_full`` (without a code) and ``to_sub`` (with A(z)), H is ``noise``, D is
 ``score_full`` and ``score_sub``.
 """
 
@@ -25,7 +26,7 @@ def l1(difference: Tensor) -> Tensor:
 
 
 def over_coils(difference: Tensor, encoding: Encoding) -> Tensor:
-    """|re| + |im| of k-space, (B, H, W); with C coils their sum over √C, so that coils of equal noise count as one."""
+    """|re| + |im| of k-space, (B, H, W); with C coils their sum over √C, as an image error spread over them gives."""
     error = difference.real.abs() + difference.imag.abs()
     if encoding.maps is None:
         return error

@@ -15,6 +15,7 @@ from switchrecon.data.scan import Scan, own_mask
 from switchrecon.errors import ConfigError, DataError, SwitchreconError
 from switchrecon.fourier import resize_image
 from switchrecon.masks import measured_acceleration
+from switchrecon.noise import relative_noise
 from switchrecon.reconstruct import Reconstructor
 
 
@@ -28,6 +29,7 @@ class Outcome:
     acceleration: float = float("nan")
     synthetic: bool = False
     adaptation: Adaptation | None = None
+    noise: float = float("nan")  # see :func:`switchrecon.noise.relative_noise`
 
 
 def parse_undersampling(text: str, config: Config) -> MaskConfig:
@@ -183,7 +185,8 @@ def _one(
     described = replace(scan, mask=measured.mask)  # the files say how much was measured
     written = write_images(described, resize_image(images, scan.matrix).numpy(), *target)
     acceleration = measured_acceleration(measured.mask)
-    return Outcome(path, written, None, acceleration, scan.synthetic, adaptation)
+    noise = relative_noise(measured.kspace, measured.mask, images.numpy())
+    return Outcome(path, written, None, acceleration, scan.synthetic, adaptation, noise)
 
 
 def _check_targets(files: Sequence[Path], out: Path, overwrite: bool, format: str) -> None:

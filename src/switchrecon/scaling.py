@@ -87,13 +87,15 @@ def intensity_scale(
         Float32, shape (..., 1, 1), in the units of the image. Where the centre is zero (not measured), the maximum
         of the whole image takes its place; 1 where that is zero, too.
     """
+    if mask is not None:  # a transform there and back leaves rests of about 1e-8 where nothing was measured
+        kspace = kspace * (mask if maps is None else mask.unsqueeze(-3))
 
     def largest(image: Tensor) -> Tensor:
         return image.abs().amax((-2, -1), keepdim=True)
 
     scale = headroom * largest(low_resolution(kspace, center_fraction, mask, maps))
     if (scale == 0).any():
-        scale = torch.where(scale > 0, scale, largest(combined(inverse_fourier(kspace), maps)))
+        scale = torch.where(scale > 0, scale, headroom * largest(combined(inverse_fourier(kspace), maps)))
     return torch.where(scale > 0, scale, torch.ones_like(scale))
 
 

@@ -1,6 +1,6 @@
 """Training: one loop for every method."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ from switchrecon.log import RunLog, TrainingProgress
 from switchrecon.masks import line_direction
 from switchrecon.methods import Method, Phase, find_method, with_method_settings
 from switchrecon.nets.discriminator import check_side
-from switchrecon.objectives import bypass, cycle, equivariance, held_out_samples
+from switchrecon.objectives import bypass, cycle, equivariance, held_out_samples, simulated_pairs
 from switchrecon.optim import Lookahead, learning_rate, set_learning_rate
 from switchrecon.passes import Batch, Pass
 from switchrecon.recorded import Recorded, Step
@@ -236,8 +236,9 @@ def train(
     method = find_method(config)
     config = with_method_settings(config, method)
     check_folder(folder, config, resume)
+    gate = None
     if method.gated:
-        method = through_gate(method, config, full, sub)
+        method, gate = through_gate(method, config, full, sub)
     data = read_training_data(full, sub, config, method.pairing, find_cache(cache))
     if resume and is_finished(folder, config, data):
         print(f"{folder}: the run is finished")
@@ -250,7 +251,8 @@ def train(
     describe_data(data, config)
     with open_folder(folder, config, resume):
         state = build_state(method, config, chosen)
-        card = restore_state(folder, state, model_card(config, method, state.players, batches.steps, data))
+        card = model_card(config, method, state.players, batches.steps, data) | ({"gate": gate} if gate else {})
+        card = restore_state(folder, state, card)
         log = RunLog(folder, state.step)
         try:
             run_steps(state, method, config, batches, log, folder, card)
@@ -264,18 +266,32 @@ def train(
     return folder
 
 
-def through_gate(method: Method, config: Config, full: Sequence[str | Path], sub: Sequence[str | Path]) -> Method:
-    """The method as it is if the two piles are alike, and without what would match them if they are not."""
-    alike = config.gate == "open"
+def through_gate(
+    method: Method, config: Config, full: Sequence[str | Path], sub: Sequence[str | Path]
+) -> tuple[Method, dict[str, Any]]:
+    """The method as it is if the two piles are alike, and without what would match them if they are not.
+
+    Returns
+    -------
+    tuple
+        The method, and what was decided and why, for the run's model file.
+    """
+    found: dict[str, Any] = {"asked": config.gate, "open": config.gate == "open"}
     if config.gate == "auto":
         try:
             comparison = compare_domains(full, sub, config)
-            alike, sentence = comparison["verdict"] == "alike", comparison["sentence"]
-        except DataError as error:  # too few slices to compare; files that cannot be used are refused once more below
-            sentence = str(error)
-        print(sentence)
-    print(f"gate {'open' if alike else 'closed'}: G(X) is {'' if alike else 'not '}matched to Y")
-    return method if alike else method.closed()
+            found |= {name: comparison[name] for name in ("verdict", "sentence", "auc")}
+            found["open"] = comparison["verdict"] == "alike"
+        except DataError as error:  # too little to compare; files that cannot be used are refused once more below
+            found["sentence"] = str(error)
+        print(found["sentence"])
+    print(gate_sentence(found))
+    return (method if found["open"] else method.closed()), found
+
+
+def gate_sentence(gate: Mapping[str, Any]) -> str:
+    """What the gate decided."""
+    return f"gate {'open' if gate['open'] else 'closed'}: G(X) is {'' if gate['open'] else 'not '}matched to Y"
 
 
 def check_goes_together(method: Method, config: Config, data: TrainingData) -> None:
@@ -290,6 +306,17 @@ def check_goes_together(method: Method, config: Config, data: TrainingData) -> N
     if config.representation == "magnitude" and objectives & {held_out_samples, equivariance}:
         raise ConfigError(
             f"method '{config.method}' needs representation 'complex': magnitudes are not what was measured"
+        )
+    if config.data_consistency == "soft" and config.ends_consistent(data.coils):
+        raise ConfigError(
+            "data_consistency 'soft' has nothing to weigh after a network that puts measured samples back itself; "
+            "choose cascade_consistency=soft"
+        )
+    several = [pile.slices[0].maps is not None for pile in data.piles.values()]
+    if simulated_pairs in objectives and several == [False, True]:
+        raise ConfigError(
+            f"the fully sampled scans have one coil and the undersampled ones several: method '{config.method}' would "
+            "simulate pairs that no such scanner measures; give several coils for both, or use self-supervised"
         )
     if data.coils > 1 and config.network != "paper" and objectives & {cycle, bypass}:
         raise ConfigError(

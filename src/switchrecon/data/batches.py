@@ -63,8 +63,8 @@ class Example(NamedTuple):
 class Batches:
     """Draws the batch of any step.
 
-    An epoch is one pass over the smaller pile; as many slices are drawn from the other one. Order, augmentation,
-    fresh masks and z are seeded by the run's seed and the epoch or step.
+    An epoch is one pass over the smaller pile; as many slices are drawn from the other one. Order, augmentation and z
+    are seeded by the run's seed and the epoch or step, masks by their own seed and the step.
 
     Parameters
     ----------

@@ -27,6 +27,7 @@ from switchrecon.config import SHARED_SETTINGS, Config
 from switchrecon.data.bart import bart_pair, is_bart
 from switchrecon.data.files import subject_of
 from switchrecon.data.limits import check_file
+from switchrecon.data.scan import draw_name
 from switchrecon.data.slices import Prepared, Slice
 from switchrecon.data.write import atomic_file, write_text
 from switchrecon.device import PROCESSOR
@@ -105,7 +106,8 @@ def through_cache(
     if facts is None:
         facts = _keep(entry, prepare(path, own, undersample, paired))
     subject, file = subject_of(path), _data(entry, facts)
-    places = [Stored(file, number, path.name, subject) for number in range(facts["slices"])]
+    name = draw_name(path, subject)
+    places = [Stored(file, number, name, subject) for number in range(facts["slices"])]
     matrix = (facts["matrix"][0], facts["matrix"][1])
     return Prepared(places, subject, matrix, facts["dropped"], facts["synthetic"], facts["retrospective"])
 

@@ -239,7 +239,7 @@ class TrainingData:
         fraction = self.centre_fraction(config)
         for pile in self.piles.values():
             pile.slices = Slices.of(pile.slices).scaled(
-                lambda own: intensity_scale(own.kspace, fraction, config.headroom, maps=own.maps).item()
+                lambda own: intensity_scale(own.kspace, fraction, config.headroom, own.mask, own.maps).item()
             )
         return self
 
@@ -277,8 +277,9 @@ def read_training_data(
     config
         The run's settings.
     pairing
-        ``unpaired`` needs both; ``paired`` takes each fully sampled scan of both with its own undersampled
-        version; ``simulated`` uses ``full`` alone, ``undersampled`` uses ``sub`` alone.
+        ``unpaired`` needs both; ``paired`` takes each fully sampled scan of both, or of ``sub`` alone where the
+        settings say so, with its own undersampled version; ``simulated`` uses ``full`` alone, ``undersampled``
+        ``sub`` alone.
     cache
         Folder that prepared slices are kept in, so that memory does not grow with the number of scans; made where it
         is absent. None keeps all slices in memory.
@@ -301,9 +302,12 @@ def read_training_data(
         pile = read(find_files(full), undersample=False)
         return TrainingData(pile.thinned(count), None).scaled(config)
     if pairing == "paired":
-        files = sorted({*find_files(full), *(find_files(sub) if sub else [])})
+        both = config.pairs == "both"
+        if not (both or sub):
+            raise DataError("pairs 'sub': learns from the scans of --sub PATH alone, but none are given")
+        files = sorted({*(find_files(full) if both else []), *(find_files(sub) if sub else [])})
         pile = read(files, undersample=False, paired=True)
-        return TrainingData(pile.thinned(count and count * (2 if sub else 1)), None).scaled(config)
+        return TrainingData(pile.thinned(count and count * (2 if sub and both else 1)), None).scaled(config)
     if not sub:
         raise DataError(f"no undersampled scans: method '{config.method}' needs --sub PATH")
     full_pile = read(find_files(full), undersample=False)

@@ -60,8 +60,8 @@ class Scan:
 
     @property
     def name(self) -> str:
-        """The file's name without its folder; masks are seeded by it."""
-        return self.path.name
+        """What its masks, phase and noise are drawn by; see :func:`draw_name`."""
+        return draw_name(self.path, self.subject)
 
     @property
     def coils(self) -> int:
@@ -98,6 +98,17 @@ def _resized_affine(affine: np.ndarray | None, old: tuple[int, int], new: tuple[
         change[axis, axis] = ratio
         change[axis, 3] = old[axis] // 2 - (new[axis] // 2) * ratio
     return affine @ change
+
+
+SCANNERS = (".dat", ".dcm", ".mrd", "")  # of files that a scanner names, by the protocol and not by the subject
+
+
+def draw_name(path: Path, subject: str) -> str:
+    """What a scan's masks, phase and noise are drawn by: the file's name, as in fastMRI, so that its folder can move.
+
+    A scanner gives one name to the files of many subjects; there the subject is a part of it.
+    """
+    return f"{subject}/{path.name}" if path.is_dir() or path.suffix in SCANNERS else path.name
 
 
 def own_mask(scan: Scan, index: int, config: Config) -> torch.Tensor:
@@ -242,7 +253,7 @@ def image_scan(
     return Scan(
         path=path,
         subject=subject,
-        kspace=synthetic_kspace(np.pad(images, padding), config, path.name),
+        kspace=synthetic_kspace(np.pad(images, padding), config, draw_name(path, subject)),
         synthetic=True,
         image=True,
         affine=_moved(affine, -above, -left),
