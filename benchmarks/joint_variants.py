@@ -1,0 +1,54 @@
+"""Variants of `joint` that no setting names; see recipes/joint.yaml and recipes/gap-contrast.yaml."""
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from switchrecon.methods import GENERATOR, JOINT, Phase
+from switchrecon.objectives import equivariance, held_out_samples, l1, simulated_pairs
+from switchrecon.passes import Pass
+from switchrecon.scaling import channels_to_complex, complex_to_channels
+
+EQUIVARIANT = JOINT.adding(GENERATOR, {equivariance: 0.3})
+"""X also teaches that its images, moved and sampled anew, are reconstructed alike."""
+
+HEAVIER = JOINT.adding(GENERATOR, {held_out_samples: 1})
+"""X's samples weigh as much as the simulated pairs, instead of 0.3."""
+
+HEAVIER_EQUIVARIANT = HEAVIER.adding(GENERATOR, {equivariance: 0.3})
+"""Both."""
+
+
+def held_out_squares(step: Pass) -> Tensor:
+    """√(Σ w |A G(x_Θ) − k|² / Σ w) over the held-out samples: by Parseval an estimate of the image's error outside Θ."""
+    image, kept, weight = step.drawn.split()
+    difference = step.encoding_x(channels_to_complex(step.players.to_full(image, kept))) - step.measured
+    return ((weight * difference.abs().square()).sum() / weight.sum().clamp_min(1e-12)).clamp_min(1e-12).sqrt()
+
+
+def self_distillation(step: Pass) -> Tensor:
+    """‖G(x_Θ) − sg G(x)‖₁: what G sees with all samples teaches what it sees with a part of them."""
+    image, kept, _ = step.drawn.split()
+    with torch.no_grad():
+        target = step.players.to_full(step.x, step.encoding_x)
+    return l1(step.players.to_full(image, kept) - target)
+
+
+def fixed_equivariance(step: Pass) -> Tensor:
+    """Equivariance whose target is a constant."""
+    with torch.no_grad():
+        target = step.players.to_full(step.x, step.encoding_x)
+    turned, encoding = step.drawn.turned(target)
+    sampled = encoding.H(encoding(channels_to_complex(turned)))
+    return l1(step.players.to_full(complex_to_channels(sampled), encoding) - turned)
+
+
+SQUARES = replace(JOINT, phases=(Phase(GENERATOR, {simulated_pairs: 1, held_out_squares: 0.3}),))
+"""The held-out samples' root mean square instead of their mean absolute error."""
+
+DISTILLED = JOINT.adding(GENERATOR, {self_distillation: 0.3})
+"""An image-domain target on X."""
+
+FIXED_EQUIVARIANT = JOINT.adding(GENERATOR, {fixed_equivariance: 0.3})
+"""X's own images, moved and sampled anew, as simulated pairs."""
