@@ -45,8 +45,8 @@ def low_resolution(
         window = _window(kspace.shape[-2:], center_fraction)
     else:
         windows = [
-            _window(own.shape, full_centre_fraction(own.cpu().numpy(), center_fraction))
-            for own in mask.reshape(-1, *mask.shape[-2:])
+            _window(own.shape, full_centre_fraction(own, center_fraction))
+            for own in mask.reshape(-1, *mask.shape[-2:]).cpu().numpy()  # one transfer, not one a slice
         ]
         window = torch.stack(windows).reshape(mask.shape)
         window = window if maps is None else window.unsqueeze(-3)
