@@ -365,6 +365,23 @@ def test_a_row_that_lacks_seeds_says_so(finished: Grid) -> None:
     assert table["differences"][-1]["psnr"] == alone["psnr"]
 
 
+def test_the_part_of_a_gap_is_told_for_each_metric_also_where_less_is_better(finished: Grid) -> None:
+    results = gather(finished)
+    values = {"supervised": (22.0, 0.4), "zero-filled": (23.0, 0.3), "switchable": (26.0, 0.2)}
+    for name, (psnr, lpips) in values.items():
+        row = results.settings["default"][name]
+        for unit in list(row.by_seed("slice-max", "psnr")[0]):
+            row.add("slice-max", "psnr", 0, unit, psnr)
+            row.add("slice-max", "lpips", 0, unit, lpips)
+    grid = replace(finished, recipe=recipe(gap={"lower": "supervised", "upper": "switchable"}))
+    table = tabulate(grid, results, "slice-max")
+    found = table["methods"]["zero-filled"]["recovered"]
+    assert (found["psnr"]["mean"], found["lpips"]["mean"]) == (pytest.approx(1 / 4), pytest.approx(1 / 2))
+    lines = markdown(table).splitlines()
+    assert "gap recovered: PSNR | gap recovered: SSIM | gap recovered: LPIPS |" in lines[2]
+    assert "| 0.25 [0.25, 0.25] |" in next(line for line in lines if line.startswith("| zero-filled"))
+
+
 def test_the_error_spectrum_is_the_mean_over_folds_of_means_over_seeds() -> None:
     row = Row("a", spectra={(0, 0): [1.0, 2.0], (0, 1): [3.0, 2.0], (1, 0): [8.0, 4.0]})
     assert row.spectrum() == [5.0, 3.0]

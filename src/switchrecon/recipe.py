@@ -54,7 +54,7 @@ class Recipe(Settings):
     seeds: tuple[int, ...] = (0,)
     methods: Mapping[Name, Mapping[str, Any]]  # rows in their order, each with settings of its own
     settings: Mapping[Name, Mapping[str, Any]] = {"default": {}}  # such as two accelerations
-    gap: Gap | None = None  # the table then says which part of it each row recovers, in PSNR
+    gap: Gap | None = None  # the table then says which part of it each row recovers
     common: Mapping[str, Any] = {}  # settings of every cell
     test_slices_per_scan: int | None = Field(None, ge=1)  # evenly spread; None: all
     threads: int = Field(1, ge=1)  # of each cell; bits depend on it

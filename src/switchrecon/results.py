@@ -20,6 +20,7 @@ from switchrecon.scores import ZERO_FILLED
 from switchrecon.statistics import Unit, difference, over_folds, recovered, seed_average, seed_spread
 
 METRICS = ("psnr", "ssim", "nmse", "lpips")
+FALLING = ("nmse", "lpips")  # less is better
 
 
 @dataclass
@@ -38,6 +39,11 @@ class Row:
     def averaged(self, convention: str, metric: str) -> dict[Unit, float]:
         """Values by unit, averaged over seeds."""
         return seed_average(list(self.by_seed(convention, metric).values()))
+
+    def rising(self, convention: str, metric: str) -> dict[Unit, float]:
+        """The same, with the sign that makes more better."""
+        sign = -1 if metric in FALLING else 1
+        return {unit: sign * value for unit, value in self.averaged(convention, metric).items()}
 
     def by_seed(self, convention: str, metric: str) -> dict[int, dict[Unit, float]]:
         """Seed → values by unit."""
@@ -172,9 +178,11 @@ def _setting(grid: Grid, rows: dict[str, Row], convention: str) -> dict[str, Any
     main = [ZERO_FILLED, *(row for row in grid.recipe.methods if row in rows)]
     gap = grid.recipe.gap
     if gap is not None and {gap.lower, gap.upper} <= rows.keys():
-        lower, upper = (rows[name].averaged(convention, "psnr") for name in (gap.lower, gap.upper))
         for name in methods:
-            methods[name]["recovered"] = recovered(rows[name].averaged(convention, "psnr"), lower, upper)
+            methods[name]["recovered"] = {
+                metric: recovered(*(rows[row].rising(convention, metric) for row in (name, gap.lower, gap.upper)))
+                for metric in METRICS
+            }
     units = rows[ZERO_FILLED].averaged(convention, "psnr")
     return {
         "methods": methods,

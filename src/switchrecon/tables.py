@@ -11,6 +11,7 @@ from switchrecon.statistics import LEVEL
 
 LABELS = {"psnr": "PSNR / dB ↑", "ssim": "SSIM ↑", "nmse": "NMSE ↓", "lpips": "LPIPS ↓"}
 MISSING_SHOWN = 4
+RECOVERED = ("psnr", "ssim", "lpips")  # of which the table shows the part of a gap
 DECIMALS = {"psnr": 2, "ssim": 3, "nmse": 4, "lpips": 3}
 
 
@@ -43,7 +44,7 @@ def _results(table: Mapping[str, Any], part: Mapping[str, Any], suffix: str) -> 
     paper = table["paper"]
     header = ["method", *LABELS.values(), "parameters", "training"]
     gap = table.get("gap")
-    header += ["gap recovered"] if gap else []
+    header += [f"gap recovered: {metric.upper()}" for metric in RECOVERED] if gap else []
     header += ["paper: PSNR", "SSIM", "LPIPS"] if paper else []
     rows = []
     for method, values in part["methods"].items():
@@ -52,7 +53,8 @@ def _results(table: Mapping[str, Any], part: Mapping[str, Any], suffix: str) -> 
         main = "/" not in method
         row += [_parameters(values.get("parameters")), _minutes(values.get("training_seconds"))] if main else ["", ""]
         if gap:
-            row.append(interval(values["recovered"], 2) if "recovered" in values else "n/a")
+            known = values.get("recovered")
+            row += [interval(known[metric], 2) if known else "n/a" for metric in RECOVERED]
         if paper:
             theirs = paper.get(method)
             row += [f"{theirs[m]:.{d}f}" for m, d in (("psnr", 2), ("ssim", 3), ("lpips", 3))] if theirs else [""] * 3
@@ -67,7 +69,7 @@ def _results(table: Mapping[str, Any], part: Mapping[str, Any], suffix: str) -> 
         f"{spread_of} ({folds} {_plural('fold', folds)}, {seeds} {_plural('seed', seeds)}, {subjects}); "
         f"{table['convention_text'].rsplit(';', 1)[0]}. A name alone is the "
         "recipe's own estimate, NAME/… another estimate of the same checkpoint."
-        + (f" Gap recovered: (PSNR − {gap['lower']}) / ({gap['upper']} − {gap['lower']})." if gap else ""),
+        + (f" Gap recovered: (metric − {gap['lower']}) / ({gap['upper']} − {gap['lower']})." if gap else ""),
     )
 
 
