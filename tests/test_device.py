@@ -16,16 +16,19 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from switchrecon import engines
+from switchrecon.cells import make_grid
 from switchrecon.config import Config
 from switchrecon.data.batches import Batches
 from switchrecon.data.piles import TrainingData, read_training_data
 from switchrecon.data.slices import Slice, Slices
 from switchrecon.device import find_device
+from switchrecon.engines import fitting_workers
 from switchrecon.errors import ConfigError
 from switchrecon.methods import METHODS, Phase, find_method, with_method_settings
 from switchrecon.operators import Encoding
 from switchrecon.optim import Lookahead
 from switchrecon.passes import Batch, Pass
+from switchrecon.recipe import parse_recipe
 from switchrecon.reconstruct import Reconstructor
 from switchrecon.recorded import EAGER_STEPS, Recorded, batch_of, tensors_of
 from switchrecon.state import State, build_state, parts
@@ -323,6 +326,20 @@ def test_a_batch_is_made_of_its_tensors_again() -> None:
     assert again.encoding_x.maps is maps
     assert again.encoding_y.maps is None
     assert again.measured is batch.measured
+
+
+def test_no_more_cells_share_a_gpu_than_its_memory_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(64)))
+    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096}.get(name, 1 << 30))  # 4 TiB
+    free = {"cuda:0": 80 << 30, "cuda:1": 7 << 30, "cuda:2": 1 << 30}
+    monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free[device], 80 << 30))
+    recipe = {"title": "t", "data": {"heads": 3}, "folds": 3, "run_folds": [0], "methods": {"switchable": {}}}
+    for side, expected in ((256, [4, 2, 1]), (64, [4, 4, 1])):
+        plan = parse_recipe({**recipe, "common": {"matrix": side}}, "r")
+        cells = make_grid(plan, tmp_path, tmp_path / str(side)).cells
+        assert [fitting_workers(cells, [device]) for device in free] == expected
+    assert fitting_workers(cells, ["cuda:0", "cuda:1"]) == 8
+    assert fitting_workers(cells, ["cpu"]) == 64
 
 
 def test_slices_that_do_not_fit_a_device_are_sent_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -24,7 +24,9 @@ from switchrecon.grid_progress import GridProgress
 from switchrecon.lpips import ENVIRONMENT, find_weights
 
 BUSY = 75  # exit code of a cell that another process works on (EX_TEMPFAIL)
-CELLS_A_GPU = 4  # at once: one alone does not fill it
+CELLS_A_GPU = 4  # at once, at most: one alone does not fill it
+STEP_MEMORY = 2 << 30  # bytes that a training step keeps at 256x256 with width 32: 1,782 MiB on a processor
+CUDA_MEMORY = 1 << 30  # and what CUDA keeps of a GPU for a process
 POLL = 0.5  # seconds
 BASE_MEMORY = 1 << 30  # bytes of a process without data
 GPU_MEMORY = 3 << 30  # and of what CUDA keeps on the processor's side
@@ -44,6 +46,16 @@ def memory_of(cell: Cell) -> int:
     return BASE_MEMORY + max(sum(trained), 2 * tested) * height * width * BYTES_OF_A_PIXEL
 
 
+def gpu_memory_of(cell: Cell) -> int:
+    """About how many bytes of a GPU a cell needs."""
+    config = cell.config
+    height, width = config.matrix or (256, 256)
+    part = (
+        height * width / 256**2 * max(config.width / 32, config.unet_width * config.cascades / 64) * config.batch_size
+    )
+    return CUDA_MEMORY + int(STEP_MEMORY * part)
+
+
 def places() -> list[str]:
     """Devices that cells are spread over: every GPU, unless one or the processor is asked for."""
     device = find_device()
@@ -56,9 +68,13 @@ def fitting_workers(cells: Sequence[Cell], devices: Sequence[str]) -> int:
     """As many cells at once as processors, free memory and GPUs allow, at least one."""
     free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     cores = len(os.sched_getaffinity(0)) // max(cell.threads for cell in cells)
-    shared = CELLS_A_GPU * len(devices) if devices[0] != "cpu" else cores
-    more = GPU_MEMORY if devices[0] != "cpu" else 0
-    return max(1, min(cores, shared, free // (max(map(memory_of, cells)) + more)))
+    need = max(map(memory_of, cells))
+    shared = cores
+    if devices[0] != "cpu":
+        need += GPU_MEMORY
+        largest = max(map(gpu_memory_of, cells))
+        shared = sum(min(CELLS_A_GPU, max(1, torch.cuda.mem_get_info(own)[0] // largest)) for own in devices)
+    return max(1, min(cores, shared, free // need))
 
 
 def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridProgress) -> None:
