@@ -8,7 +8,7 @@ from torch import Tensor
 from switchrecon.methods import GENERATOR, JOINT, Phase
 from switchrecon.objectives import equivariance, held_out_samples, l1, simulated_pairs
 from switchrecon.passes import Pass
-from switchrecon.scaling import channels_to_complex, complex_to_channels
+from switchrecon.scaling import channels_to_complex
 
 EQUIVARIANT = JOINT.adding(GENERATOR, {equivariance: 0.3})
 """X also teaches that its images, moved and sampled anew, are reconstructed alike."""
@@ -35,20 +35,8 @@ def self_distillation(step: Pass) -> Tensor:
     return l1(step.players.to_full(image, kept) - target)
 
 
-def fixed_equivariance(step: Pass) -> Tensor:
-    """Equivariance whose target is a constant."""
-    with torch.no_grad():
-        target = step.players.to_full(step.x, step.encoding_x)
-    turned, encoding = step.drawn.turned(target)
-    sampled = encoding.H(encoding(channels_to_complex(turned)))
-    return l1(step.players.to_full(complex_to_channels(sampled), encoding) - turned)
-
-
 SQUARES = replace(JOINT, phases=(Phase(GENERATOR, {simulated_pairs: 1, held_out_squares: 0.3}),))
 """The held-out samples' root mean square instead of their mean absolute error."""
 
 DISTILLED = JOINT.adding(GENERATOR, {self_distillation: 0.3})
 """An image-domain target on X."""
-
-FIXED_EQUIVARIANT = JOINT.adding(GENERATOR, {fixed_equivariance: 0.3})
-"""X's own images, moved and sampled anew, as simulated pairs."""
