@@ -21,7 +21,7 @@ HEAVIER_EQUIVARIANT = HEAVIER.adding(GENERATOR, {equivariance: 0.3})
 
 
 def held_out_squares(step: Pass) -> Tensor:
-    """√(Σ w |A G(x_Θ) − k|² / Σ w) over the held-out samples: by Parseval, the image error that comes from outside Θ."""
+    """√(Σ w |A G(x_Θ) − k|² / Σ w) over the held-out samples: by Parseval, the image error from outside Θ."""
     image, kept, weight = step.drawn.split()
     difference = step.encoding_x(channels_to_complex(step.players.to_full(image, kept))) - step.measured
     return ((weight * difference.abs().square()).sum() / weight.sum().clamp_min(1e-12)).clamp_min(1e-12).sqrt()
