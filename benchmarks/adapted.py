@@ -7,7 +7,6 @@ The network learns on from the measured samples of all its slices, and the truth
 """
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,14 +18,12 @@ from switchrecon.data.corruption import corrupted
 from switchrecon.data.files import read_scan
 from switchrecon.data.multicoil import with_maps
 from switchrecon.data.piles import usable_slices
-from switchrecon.data.scan import own_mask
-from switchrecon.fourier import inverse_fourier
-from switchrecon.lpips import Lpips, find_weights
-from switchrecon.metrics import slice_metrics
-from switchrecon.reconstruct import Reconstructor
-from switchrecon.reconstruct_scans import reconstruct_scan
-from switchrecon.scaling import combined
-from switchrecon.scores import find_lpips, lpips_of
+from switchrecon.evaluate import evaluate_scan
+from switchrecon.lpips import Lpips
+from switchrecon.reconstruct_scans import undersampled
+from switchrecon.scores import find_lpips, measure
+
+METRICS = {"psnr": ("PSNR / dB", 2), "ssim": ("SSIM", 3), "lpips": ("LPIPS", 3)}
 
 
 def main() -> None:
@@ -37,37 +34,32 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    perceptual, _ = find_lpips(None)
-    if perceptual is None:
-        print(f"LPIPS is n/a: {find_weights()} is not there")
-    heads = ["run", "PSNR / dB", "SSIM", "LPIPS", "error at held-out measured samples", "steps", "seconds"]
+    perceptual, reason = find_lpips(None)
+    for sentence in reason:
+        print(sentence)
+    heads = ["run", *(head for head, _ in METRICS.values()), "error at held-out measured samples", "steps", "seconds"]
     print("| " + " | ".join(heads) + " |\n|---|" + "---:|" * (len(heads) - 1))
     for run in asked.runs:
-        loaded = load_runs([run])
-        check_unseen(read_scan(asked.file, Reconstructor.load(run).config), loaded)
-        [own] = loaded.values()
-        print(row(run, own.reconstructor, asked.file, asked.steps, perceptual), flush=True)
+        print(row(run, asked.file, asked.steps, perceptual), flush=True)
 
 
-def row(run: Path, before: Reconstructor, file: Path, steps: int, perceptual: Lpips | None) -> str:
+def row(run: Path, file: Path, steps: int, perceptual: Lpips | None) -> str:
     """One run's line of the table: slice-maximum metrics, means over the scan's usable slices."""
+    loaded = load_runs([run])
+    [before] = [own.reconstructor for own in loaded.values()]
     config = before.config
     scan = with_maps(read_scan(file, config).resized(tuple(before.card["matrix"])), config)
-    numbers = usable_slices(scan, config)
-    maps = None if scan.maps is None else torch.from_numpy(scan.maps)
-    truth = combined(inverse_fourier(torch.from_numpy(scan.kspace)), maps).abs().numpy()[numbers]
-    masks = np.stack([own_mask(scan, index, config).numpy() for index in range(len(scan.kspace))])
-    spoilt = corrupted(scan, config.corruption).kspace
-    measured = replace(scan, kspace=spoilt * (masks if scan.coils == 1 else masks[:, None]), mask=masks)
-    after, adaptation = adapt(before, measured, steps)
-    found = []
-    for reconstructor in (before, after):
-        images = np.abs(reconstruct_scan(reconstructor, measured))[numbers]
-        values = slice_metrics(truth, images, "slice-max")
-        means = [float(np.mean([value[name] for value in values])) for name in ("psnr", "ssim")]
-        pairs = zip(truth, images, strict=True)
-        found.append([*means, float(np.mean([lpips_of(r / r.max(), u / r.max(), perceptual) for r, u in pairs]))])
-    cells = [f"{a:.{d}f} → {b:.{d}f}" for a, b, d in zip(*found, (2, 3, 3), strict=True)]
+    check_unseen(scan, loaded)
+    after, adaptation = adapt(before, undersampled(before, corrupted(scan, config.corruption), config.mask), steps)
+    methods = {"before": before, "after": after}
+    volume = evaluate_scan(scan, usable_slices(scan, config), config, methods, "scan", "subject")
+    measure(volume, perceptual)
+    means = {
+        (name, metric): float(np.mean([value[metric] for value in volume.slices["slice-max"][name]]))
+        for name in methods
+        for metric in METRICS
+    }
+    cells = [f"{means['before', m]:.{digits}f} → {means['after', m]:.{digits}f}" for m, (_, digits) in METRICS.items()]
     errors = f"{adaptation.before:.4g} → {adaptation.after:.4g}"
     return "| " + " | ".join([str(run), *cells, errors, str(adaptation.steps), f"{adaptation.seconds:.0f}"]) + " |"
 

@@ -1,12 +1,10 @@
 """Variants of `joint` that no setting names; see recipes/joint.yaml and recipes/gap-contrast.yaml."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
-from switchrecon.methods import GENERATOR, JOINT, Phase
-from switchrecon.objectives import equivariance, held_out_samples, l1, simulated_pairs
+from switchrecon.methods import GENERATOR, JOINT
+from switchrecon.objectives import equivariance, held_out_samples, l1
 from switchrecon.passes import Pass
 from switchrecon.scaling import channels_to_complex
 
@@ -35,7 +33,7 @@ def self_distillation(step: Pass) -> Tensor:
     return l1(step.players.to_full(image, kept) - target)
 
 
-SQUARES = replace(JOINT, phases=(Phase(GENERATOR, {simulated_pairs: 1, held_out_squares: 0.3}),))
+SQUARES = JOINT.exchanging({held_out_samples: held_out_squares})
 """The held-out samples' root mean square instead of their mean absolute error."""
 
 DISTILLED = JOINT.adding(GENERATOR, {self_distillation: 0.3})

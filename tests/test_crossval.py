@@ -27,6 +27,7 @@ from switchrecon.lpips import ENVIRONMENT
 from switchrecon.paper_figures import busiest_square, draw_figures
 from switchrecon.recipe import Recipe, parse_recipe
 from switchrecon.results import Row, gather, tabulate
+from switchrecon.statistics import Unit
 from switchrecon.tables import csv_table, latex, markdown
 from tests.conftest import shared_file
 
@@ -539,3 +540,7 @@ def test_progress_tells_counts_and_time_left(finished: Grid, capsys: pytest.Capt
     table = progress.table(1)
     assert table.row_count == 3
     assert "failed (no reason)" in capsys.readouterr().err
+
+
+def test_units_order_by_their_fold_first() -> None:
+    assert sorted([Unit(1, "a", "a", "1"), Unit(0, "b", "b", "1")])[0].fold == 0

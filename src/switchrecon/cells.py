@@ -271,52 +271,62 @@ def _matching(pattern: str) -> list[Path]:
         return []  # another pattern of the recipe may match
 
 
-def claim(cell: Cell) -> None:
-    """Write ``cell.json``, or check that the folder belongs to this cell once anything has been trained in it.
+def _begun(cell: Cell) -> bool:
+    return (cell.folder / "cell.json").is_file() and (cell.folder / "run").exists()
+
+
+def check_claim(cell: Cell) -> None:
+    """Check that the folder belongs to this cell, if anything has been trained in it.
 
     Raises
     ------
     RunError
         If it was made with other settings, scans or another method file, naming the first that differs.
     """
-    file, mine = cell.folder / "cell.json", cell.identity()
-    if file.is_file() and (cell.folder / "run").exists():
-        try:
-            stored = json.loads(file.read_text(encoding="utf-8"))["identity"]
-            stored["config"] = parse_config(stored["config"], str(file)).model_dump(mode="json")
-        except (OSError, ValueError, LookupError) as error:
-            raise RunError(f"{file}: damaged ({error})") from error
-        theirs = {**stored, **stored["config"]}
-        for name, value in ({**mine, **mine["config"]}).items():
-            unknown = name in HASHED and value is None
-            if name in ("config", "seed") or unknown or theirs.get(name) == value:
-                continue
-            if name in HASHED:
-                raise RunError(f"{cell.folder}: was made with {HASHED[name]}; choose another --out")
-            raise RunError(
-                f"{cell.folder}: was made with {name} = {theirs.get(name)!r}, the recipe now says {value!r}; "
-                "choose another --out"
-            )
+    if not _begun(cell):
         return
-    facts = {"setting": cell.setting, "row": cell.row, "fold": cell.fold, "seed": cell.seed}
-    write_text(file, json.dumps({**facts, "identity": mine}, indent=1))
+    file, mine = cell.folder / "cell.json", cell.identity()
+    try:
+        stored = json.loads(file.read_text(encoding="utf-8"))["identity"]
+        stored["config"] = parse_config(stored["config"], str(file)).model_dump(mode="json")
+    except (OSError, ValueError, LookupError) as error:
+        raise RunError(f"{file}: damaged ({error})") from error
+    theirs = {**stored, **stored["config"]}
+    for name, value in ({**mine, **mine["config"]}).items():
+        unknown = name in HASHED and value is None
+        if name in ("config", "seed") or unknown or theirs.get(name) == value:
+            continue
+        if name in HASHED:
+            raise RunError(f"{cell.folder}: was made with {HASHED[name]}; choose another --out")
+        raise RunError(
+            f"{cell.folder}: was made with {name} = {theirs.get(name)!r}, the recipe now says {value!r}; "
+            "choose another --out"
+        )
+
+
+def claim(cell: Cell) -> None:
+    """Write ``cell.json``, or :func:`check_claim` where the cell has begun. For the process that works on it alone."""
+    check_claim(cell)
+    if not _begun(cell):
+        facts = {"setting": cell.setting, "row": cell.row, "fold": cell.fold, "seed": cell.seed}
+        write_text(cell.folder / "cell.json", json.dumps({**facts, "identity": cell.identity()}, indent=1))
 
 
 def is_done(cell: Cell) -> bool:
     """Whether training and evaluation are complete."""
-    return _done(cell) is not None
+    return _done_with_lpips(cell) is not None
 
 
 def is_wanting(cell: Cell) -> bool:
     """Whether there is something to do: it is not done, or has no LPIPS, whose weights are there now."""
-    done = _done(cell)
-    return done is None or (not done["lpips"] and find_weights().exists())
+    has_lpips = _done_with_lpips(cell)
+    return has_lpips is None or (not has_lpips and find_weights().exists())
 
 
-def _done(cell: Cell) -> dict[str, bool] | None:
+def _done_with_lpips(cell: Cell) -> bool | None:
+    """Whether a cell that is done has LPIPS; None where it is not done."""
     try:
-        found = json.loads((cell.folder / "DONE").read_text(encoding="utf-8"))
-        return {"lpips": bool(found["lpips"])}
+        return bool(json.loads((cell.folder / "DONE").read_text(encoding="utf-8"))["lpips"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
 

@@ -1,5 +1,6 @@
 """The command line. Each command imports what it needs when it runs, so that ``--help`` is quick."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -158,8 +159,6 @@ def reconstruct(
 
     Example: switchrecon reconstruct runs/first scan.h5 --out images --format nifti
     """
-    import math
-
     from switchrecon.reconstruct import Reconstructor
     from switchrecon.reconstruct_scans import Outcome, reconstruct_files
 

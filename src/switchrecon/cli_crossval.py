@@ -51,7 +51,7 @@ def crossval(
     """
     import os
 
-    from switchrecon.cells import CellBusy
+    from switchrecon.cells import CellBusy, read_plan
     from switchrecon.crossval import Only, failures, open_grid, run_grid, run_one, write_slurm
     from switchrecon.data.cache import ENVIRONMENT as CACHE
     from switchrecon.engines import BUSY
@@ -64,7 +64,10 @@ def crossval(
         os.environ[ENVIRONMENT] = str(lpips_weights.resolve())  # cells are processes of their own
     if cache is not None:
         os.environ[CACHE] = str(cache.resolve())
-    grid = open_grid(load_recipe(config) if config is not None else None, data, out)
+    if cell is not None and config is None and data is None:  # an engine's process: it checks its own cell alone
+        grid = read_plan(out)
+    else:
+        grid = open_grid(load_recipe(config) if config is not None else None, data, out)
     if cell is not None:
         try:
             run_one(grid, cell)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from switchrecon.cells import PLAN, Cell, Grid, claim, find_cell, make_grid, read_plan, run_cell, write_plan
+from switchrecon.cells import PLAN, Cell, Grid, check_claim, find_cell, make_grid, read_plan, run_cell, write_plan
 from switchrecon.crossval_page import write_crossval_page
 from switchrecon.data.write import write_text
 from switchrecon.engines import fitting_workers, places, run_local, run_ray, slurm_script, unfinished
@@ -50,21 +50,20 @@ def open_grid(recipe: Recipe | None, data: Path | None, out: Path) -> Grid:
         if data is not None:
             raise ConfigError("--data goes with --config; the folder remembers its own data")
         grid = read_plan(out)
-        _claim_again(grid)
+        _check(grid)
         return grid
     found = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
     if out.is_file() or (found - {"data"} and PLAN not in found):  # heads are written before anything else
         raise RunError(f"{out}: is not empty and holds no cross-validation; choose another --out")
     grid = make_grid(recipe, data or Path(), out)
-    _claim_again(grid)
+    _check(grid)
     write_plan(grid)
     return grid
 
 
-def _claim_again(grid: Grid) -> None:
+def _check(grid: Grid) -> None:
     for cell in grid.cells:
-        if (cell.folder / "cell.json").is_file():
-            claim(cell)
+        check_claim(cell)
 
 
 def select(grid: Grid, only: Only) -> list[Cell]:

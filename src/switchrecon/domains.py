@@ -57,7 +57,6 @@ class Domain:
     paths: dict[str, Path]
     accelerations: list[float]
     lines: bool
-    centred: bool
 
 
 def low_resolution_centre(kspace: np.ndarray, fraction: float) -> np.ndarray:
@@ -112,6 +111,11 @@ def read_domain(
         Centre that both piles have; None finds the one that all these scans have.
     measured
         Whether the scans are X, which the settings may corrupt.
+
+    Raises
+    ------
+    DataError
+        For files that cannot be used, or X without a fully measured centre.
     """
     scans = [read_scan(path, config) for path in find_files(paths)]
     if not scans:
@@ -120,8 +124,12 @@ def read_domain(
         scans = [corrupted(scan, config.corruption) for scan in scans]
     found = [_fraction(scan, config) for scan in scans]
     used = min(found) if fraction is None else fraction
-    centred = all(round(used * side) >= LEAST_CENTRE for scan in scans for side in scan.matrix)
-    domain = Domain(np.empty((0, len(FEATURES))), [], [], {}, [], False, centred)
+    if measured and any(round(used * side) < LEAST_CENTRE for scan in scans for side in scan.matrix):
+        raise DataError(
+            f"--sub: the fully measured centre of k-space is {used:.3f} of a side, less than {LEAST_CENTRE} "
+            "samples: there is no image without aliases to compare"
+        )
+    domain = Domain(np.empty((0, len(FEATURES))), [], [], {}, [], False)
     rows = []
     for scan in scans:
         domain.paths.setdefault(scan.subject, scan.path)
@@ -226,11 +234,6 @@ def compare_domains(
         that is not fully measured.
     """
     x, fraction = read_domain(sub, config, None, measured=True)
-    if not x.centred:
-        raise DataError(
-            f"--sub: the fully measured centre of k-space is {fraction:.3f} of a side, less than {LEAST_CENTRE} "
-            "samples: there is no image without aliases to compare"
-        )
     y, _ = read_domain(full, config, fraction)
     known = np.isfinite(np.concatenate([y.features, x.features])).all(0)
     for domain in (y, x):  # what some slice does not show cannot be compared

@@ -50,10 +50,8 @@ def gpu_memory_of(cell: Cell) -> int:
     """About how many bytes of a GPU a cell needs."""
     config = cell.config
     height, width = config.matrix or (256, 256)
-    part = (
-        height * width / 256**2 * max(config.width / 32, config.unet_width * config.cascades / 64) * config.batch_size
-    )
-    return CUDA_MEMORY + int(STEP_MEMORY * part)
+    channels = max(config.width / 32, config.unet_width * config.cascades / 64)
+    return CUDA_MEMORY + int(STEP_MEMORY * config.batch_size * channels * height * width / 256**2)
 
 
 def places() -> list[str]:

@@ -162,8 +162,8 @@ def _fig_3(out: Path, suffix: str, said: str, cells: Sequence[Cell], results: Re
         words = f"Not drawn: of {total} slices of fold {cell.fold}, {PROPOSED} has none with lower PSNR and better"
         return Drawn(name, f"{words} LPIPS than {UPPER_BOUND}.{said}", None)
     best = sorted(found, key=lambda pair: (-pair[0], pair[1]))[:FIG_3_ROWS]
-    stored = _load(cells, [(unit.scan, unit.slice) for _, unit in best])
     columns = (ZERO_FILLED, UPPER_BOUND, PROPOSED)
+    stored = _load([own for own in cells if own.row in columns], [(unit.scan, unit.slice) for _, unit in best])
     figure = _figure(1.9 * (len(columns) + 1), 2.2 * len(best))
     axes = figure.subplots(len(best), len(columns) + 1, squeeze=False)
     for place, (line, (_, unit)) in enumerate(zip(axes, best, strict=True)):

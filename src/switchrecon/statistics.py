@@ -99,16 +99,13 @@ def recovered(values: Values, lower: Values, upper: Values) -> dict[str, Any]:
         ``mean``, in which every fold counts alike; ``low`` and ``high``, the ends of the percentile bootstrap interval
         of that ratio with subjects drawn (None for fewer than two); ``subjects``. All None where there is no gap.
     """
-    weights = fold_weights(sorted(values.keys() & lower.keys() & upper.keys()))
-    clusters: dict[tuple[int, str], np.ndarray] = {}
-    for unit, weight in weights.items():
-        pair = weight * np.array([values[unit] - lower[unit], upper[unit] - lower[unit]])
-        clusters[unit.cluster] = clusters.get(unit.cluster, np.zeros(2)) + pair
-    total = sum(clusters.values(), np.zeros(2))
+    shared = values.keys() & lower.keys() & upper.keys()
+    sums = _by_subject({unit: (values[unit] - lower[unit], upper[unit] - lower[unit]) for unit in shared})
+    total = sum(sums, np.zeros(2))
     if not np.isfinite(total).all() or total[1] <= 0:
-        return {"mean": None, "low": None, "high": None, "subjects": len(clusters)}
-    low, high = _ratio_interval(list(clusters.values()))
-    return {"mean": float(total[0] / total[1]), "low": low, "high": high, "subjects": len(clusters)}
+        return {"mean": None, "low": None, "high": None, "subjects": len(sums)}
+    low, high = _ratio_interval(sums)
+    return {"mean": float(total[0] / total[1]), "low": low, "high": high, "subjects": len(sums)}
 
 
 def clustered_interval(values: Values, resamples: int = RESAMPLES) -> tuple[float | None, float | None]:
@@ -129,10 +126,15 @@ def clustered_interval(values: Values, resamples: int = RESAMPLES) -> tuple[floa
     tuple
         Ends of the interval; None for fewer than two subjects, of which nothing can be drawn.
     """
-    clusters: dict[tuple[int, str], np.ndarray] = {}
-    for unit, weight in fold_weights(sorted(values)).items():
-        clusters[unit.cluster] = clusters.get(unit.cluster, np.zeros(2)) + weight * np.array([values[unit], 1])
-    return _ratio_interval(list(clusters.values()), resamples)
+    return _ratio_interval(_by_subject({unit: (value, 1) for unit, value in values.items()}), resamples)
+
+
+def _by_subject(pairs: Mapping[Unit, tuple[float, float]]) -> list[np.ndarray]:
+    """The sum of each subject's pairs, weighted so that every fold counts alike."""
+    sums: dict[tuple[int, str], np.ndarray] = {}
+    for unit, weight in fold_weights(sorted(pairs)).items():
+        sums[unit.cluster] = sums.get(unit.cluster, np.zeros(2)) + weight * np.array(pairs[unit])
+    return list(sums.values())
 
 
 def _ratio_interval(sums: Sequence[np.ndarray], resamples: int = RESAMPLES) -> tuple[float | None, float | None]:

@@ -302,12 +302,12 @@ def read_training_data(
         pile = read(find_files(full), undersample=False)
         return TrainingData(pile.thinned(count), None).scaled(config)
     if pairing == "paired":
-        both = config.pairs == "both"
-        if not (both or sub):
+        piles = [paths for paths in ((full, sub) if config.pairs == "both" else (sub,)) if paths]
+        if not piles:
             raise DataError("pairs 'sub': learns from the scans of --sub PATH alone, but none are given")
-        files = sorted({*(find_files(full) if both else []), *(find_files(sub) if sub else [])})
+        files = find_files([path for paths in piles for path in paths])
         pile = read(files, undersample=False, paired=True)
-        return TrainingData(pile.thinned(count and count * (2 if sub and both else 1)), None).scaled(config)
+        return TrainingData(pile.thinned(count and count * len(piles)), None).scaled(config)
     if not sub:
         raise DataError(f"no undersampled scans: method '{config.method}' needs --sub PATH")
     full_pile = read(find_files(full), undersample=False)
