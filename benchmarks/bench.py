@@ -1,7 +1,7 @@
 """Speed and memory, as ratios of things measured in turn: prints a table and writes JSON.
 
-Usage: python benchmarks/bench.py [--parts imports layers growth inference simulated steps gpu] [--sides 128 256]
-    [--methods NAME ...] [--repeats N] [--slices 10 1000] [--out runs/bench/bench.json]
+Usage: python benchmarks/bench.py [--parts imports layers growth inference simulated threads steps gpu]
+    [--sides 128 256] [--methods NAME ...] [--repeats N] [--slices 10 1000] [--out runs/bench/bench.json]
 
 Parts that are not run keep what the JSON says of them.
 """
@@ -19,11 +19,11 @@ from gpu import measure_gpu
 from growth import measure_growth, measure_imports
 from inference import measure_inference
 from layers import measure_layers
-from steps import PAPER, measure_simulated, measure_steps
+from steps import PAPER, measure_simulated, measure_steps, measure_threads
 
 from switchrecon.data.write import write_text
 
-PARTS = ("imports", "layers", "growth", "inference", "simulated", "steps", "gpu")
+PARTS = ("imports", "layers", "growth", "inference", "simulated", "threads", "steps", "gpu")
 
 
 def processor() -> str:
@@ -74,6 +74,7 @@ def main() -> None:
         "growth": lambda: measure_growth(*asked.slices, side=128),
         "inference": lambda: measure_inference(320, asked.repeats),
         "simulated": lambda: measure_simulated(asked.sides, asked.repeats),
+        "threads": lambda: measure_threads(asked.sides, asked.repeats),
         "steps": lambda: measure_steps(asked.sides, asked.methods, asked.repeats),
         "gpu": measure_gpu,
     }

@@ -7,7 +7,15 @@ import torch
 from steps import ratios
 from torch import Tensor, nn
 
-from switchrecon.nets.layers import Convolution, ImageConvolution, ValidConvolution
+from switchrecon.nets.layers import Convolution, ImageConvolution, InstanceNorm, ValidConvolution
+
+
+class WrittenOut(InstanceNorm):
+    """γ · IN(h) + β in three operations."""
+
+    def forward(self, features: Tensor, _: object = None) -> Tensor:
+        """Features (B, C, H, W) → (B, C, H, W)."""
+        return nn.functional.instance_norm(features) * self.scale[:, None, None] + self.shift[:, None, None]
 
 
 def pairs(c: int, side: int) -> dict[str, tuple[nn.Module, nn.Module, Tensor]]:
@@ -25,6 +33,7 @@ def pairs(c: int, side: int) -> dict[str, tuple[nn.Module, nn.Module, Tensor]]:
             image,
         ),
         "D's valid convolution to one pixel": (ValidConvolution(8 * c, 16 * c, 4), nn.Conv2d(8 * c, 16 * c, 4), deep),
+        "instance norm with scale and shift": (InstanceNorm(c), WrittenOut(c), image),
     }
 
 

@@ -1,7 +1,8 @@
-"""Time of a training step: the package's over the literal one and over its convolutions alone.
+"""Time of a training step: the package's over the literal one, over its convolutions alone, two threads over one.
 
-One thread. Each ratio is the median over repeats of processor times measured in turn: a busy machine slows both.
-The step with bfloat16 convolutions is measured over the same literal step in float32.
+One thread but for the last. Each ratio is the median over repeats of processor times measured in turn (of two threads,
+by the clock): a busy machine slows both. The step with bfloat16 convolutions is measured over the same literal step in
+float32.
 """
 
 import statistics
@@ -116,3 +117,25 @@ def measure_simulated(sides: Sequence[int], repeats: int) -> dict[str, Any]:
         )
         print(f"simulated over the literal switchable step, {side}: {found[str(side)]:.3f}", flush=True)
     return {"simulated_over_literal_switchable": found}
+
+
+def measure_threads(sides: Sequence[int], repeats: int) -> dict[str, Any]:
+    """``two_threads_over_one``: size → precision → ratio of a switchable step's times by the clock, in turn."""
+    found: dict[str, dict[str, float]] = {}
+    for side in sides:
+        batch = make_batch(side)
+        for precision in precisions():
+            ours, method, _ = prepared("switchable", side, precision)
+
+            def by_the_clock(threads: int, ours: State = ours, method: Method = method, batch: Batch = batch) -> float:
+                torch.set_num_threads(threads)
+                started = time.perf_counter()
+                take_step(ours, method.phases, batch, "exact")
+                return time.perf_counter() - started
+
+            by_the_clock(1), by_the_clock(2)
+            ratio = statistics.median(by_the_clock(2) / by_the_clock(1) for _ in range(repeats))
+            found.setdefault(str(side), {})[precision] = ratio
+            print(f"two threads over one, {side} {precision}: {ratio:.2f}", flush=True)
+    torch.set_num_threads(1)
+    return {"two_threads_over_one": found}

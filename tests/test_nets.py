@@ -1,9 +1,12 @@
 """Networks: sizes, AdaIN, the affine of domain Y, and any image size."""
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from switchrecon.errors import ConfigError
 from switchrecon.nets.discriminator import Discriminator
@@ -61,6 +64,51 @@ def test_adain_without_a_code_is_plain_instance_norm_and_with_one_has_its_statis
     torch.testing.assert_close(coded.mean((2, 3)), mean, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(coded.var((2, 3), unbiased=False), variance, atol=1e-4, rtol=1e-4)
     assert count(site) == 0
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3)], ids=["of all samples", "of each sample"])
+def test_scaled_norm_is_the_norm_times_scale_plus_shift_and_so_are_its_gradients(shape: tuple[int, ...]) -> None:
+    features, scale, shift = torch.randn(2, 3, 5, 4) * 3 + 1, torch.randn(shape), torch.randn(shape)
+    weights = torch.randn(2, 3, 5, 4)
+    found = []
+    for written_out in (False, True):
+        inputs = [each.clone().requires_grad_() for each in (features, scale, shift)]
+        h, s, t = inputs
+        mean, variance = h.mean((2, 3), keepdim=True), h.var((2, 3), unbiased=False, keepdim=True)
+        plain = (h - mean) / (variance + 1e-5).sqrt() * s[..., None, None] + t[..., None, None]
+        result = plain if written_out else instance_norm(h, s, t)
+        (result * weights).sum().backward()
+        found.append([result, *(each.grad for each in inputs)])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+def test_norm_of_bfloat16_features_keeps_their_type_and_has_float32_statistics() -> None:
+    features = torch.randn(1, 4, 64, 64, dtype=torch.bfloat16) + 8  # summed in bfloat16, 4,096 eights make 2,048
+    site = InstanceNorm(4)
+    result = site(features)
+    assert result.dtype == torch.bfloat16
+    torch.testing.assert_close(result.float(), site(features.float()), atol=0.02, rtol=0.01)
+
+
+class PaddedTypes(TorchDispatchMode):
+    """Notes the type of all that is padded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[torch.dtype] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if "pad" in str(func):
+            self.found.append(args[0].dtype)
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("layer", [Convolution(3, 4), ImageConvolution(3, 2)])
+def test_edges_are_padded_in_the_precision_of_the_convolutions(layer: nn.Module) -> None:
+    with PaddedTypes() as padded, torch.autocast("cpu", torch.bfloat16):
+        layer(torch.randn(1, 3, 8, 8, dtype=torch.bfloat16))
+    assert padded.found[-1] == torch.bfloat16  # the weights of the second are padded before, as they are
 
 
 def test_code_generator_starts_near_mean_0_and_variance_1_and_stays_positive() -> None:
