@@ -248,6 +248,8 @@ def infer_mask(kspace: np.ndarray) -> np.ndarray | None:
     measured = (kspace != 0).reshape(-1, *kspace.shape[-2:]).any(0)
     if not measured.any():
         raise DataError("k-space has no non-zero sample")
+    if measured.mean() > 0.99:
+        return None
     skipped = np.zeros_like(measured)
     for axis in (0, 1):
         before = np.logical_or.accumulate(measured, axis=axis)

@@ -6,6 +6,8 @@ and at reconstruction. The headroom is there because tanh cannot exceed 1 and fi
 their low-resolution image.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -42,7 +44,7 @@ def low_resolution(
         Complex, shape (..., H, W).
     """
     if mask is None:
-        window = _window(kspace.shape[-2:], center_fraction)
+        window = _window(tuple(kspace.shape[-2:]), center_fraction)
     else:
         windows = [
             _window(own.shape, full_centre_fraction(own, center_fraction))
@@ -53,6 +55,7 @@ def low_resolution(
     return combined(inverse_fourier(kspace * window.to(kspace.device)), maps)
 
 
+@lru_cache(64)  # most slices of a pile share one; never written to
 def _window(matrix: tuple[int, ...], center_fraction: float) -> Tensor:
     """Hann weights (H, W) over the centre; one sample where it is empty."""
     sides = []
