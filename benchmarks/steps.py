@@ -8,7 +8,6 @@ float32.
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,7 +15,7 @@ from literal import literal_step
 from torch.profiler import ProfilerActivity, profile
 
 from switchrecon.config import Config, load_config
-from switchrecon.device import PROCESSOR
+from switchrecon.device import PROCESSOR, emulates_bfloat16
 from switchrecon.methods import METHODS, Method
 from switchrecon.operators import Encoding
 from switchrecon.passes import Batch
@@ -65,11 +64,7 @@ def convolution_part(step: Callable[[], object]) -> float:
 
 def precisions() -> list[str]:
     """float32, and bfloat16 where the processor computes with it."""
-    try:
-        has_it = any(name in Path("/proc/cpuinfo").read_text() for name in ("avx512_bf16", "amx_bf16"))
-    except OSError:
-        has_it = False
-    return ["float32", "bfloat16"] if has_it else ["float32"]
+    return ["float32"] if emulates_bfloat16() else ["float32", "bfloat16"]
 
 
 def prepared(

@@ -21,7 +21,7 @@ from switchrecon.config import Config
 from switchrecon.data.batches import Batches
 from switchrecon.data.piles import TrainingData, read_training_data
 from switchrecon.data.slices import Slice, Slices
-from switchrecon.device import find_device
+from switchrecon.device import find_device, set_up
 from switchrecon.engines import fitting_workers
 from switchrecon.errors import ConfigError
 from switchrecon.methods import METHODS, Phase, find_method, with_method_settings
@@ -153,6 +153,29 @@ def test_a_reconstruction_on_another_device_takes_several_slices_and_fewer_where
     assert sizes == [2, 2, 2, 1]
 
 
+@pytest.mark.parametrize(
+    ("known", "emulated"),
+    [
+        ({"architecture": "x86_64", "avx512_f": True}, True),
+        ({"architecture": "x86_64", "avx512_bf16": True}, False),
+        ({"architecture": "x86_64", "amx_bf16": True}, False),
+        ({"architecture": "aarch64"}, False),
+    ],
+)
+def test_bfloat16_is_warned_of_where_a_processor_emulates_it(
+    monkeypatch: pytest.MonkeyPatch, known: dict[str, object], emulated: bool
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        set_up(torch.device("cpu"), "float32")
+        assert not caught
+        set_up(torch.device("cpu"), "bfloat16")
+    assert [str(one.message).split(" (")[0] for one in caught] == emulated * [
+        "precision bfloat16: this processor does not compute in it"
+    ]
+
+
 @pytest.mark.parametrize("name", ["switchable", "cyclegan", "supervised"])
 def test_bfloat16_convolutions_leave_float32_outside_and_change_results_a_little(name: str) -> None:
     x = torch.rand(1, 2, 64, 64, generator=torch.Generator().manual_seed(0)) - 0.5
@@ -167,6 +190,7 @@ def test_bfloat16_convolutions_leave_float32_outside_and_change_results_a_little
     assert 1e-5 < difference < 0.1
 
 
+@pytest.mark.filterwarnings("ignore:precision bfloat16")  # of a processor that emulates it
 def test_a_training_in_bfloat16_is_finite_and_reconstructs_in_float32_on_a_processor(
     tmp_path: Path, piles: tuple[list[Path], list[Path]]
 ) -> None:

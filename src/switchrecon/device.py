@@ -1,6 +1,7 @@
 """Where networks and slices live: the processor or one GPU, chosen once for a command."""
 
 import os
+import warnings
 
 import torch
 from torch import Tensor
@@ -44,12 +45,25 @@ def describe(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
+def emulates_bfloat16() -> bool:
+    """Whether this is an x86 processor without instructions for bfloat16; of others nothing is known."""
+    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    return known.get("architecture") == "x86_64" and not (known.get("avx512_bf16") or known.get("amx_bf16"))
+
+
 def set_up(device: torch.device, precision: Precision) -> None:
     """Make a GPU the current one, and let its convolutions and products round their inputs to TF32 or not.
 
     Both belong to the whole process, so they are set whenever networks are about to compute. On a processor, nothing.
-    ``bfloat16`` is the networks' own business; see :class:`switchrecon.nets.layers.ImageNetwork`.
+    ``bfloat16`` is the networks' own business; see :class:`switchrecon.nets.layers.ImageNetwork`. It warns where a
+    processor would emulate it.
     """
+    if device.type == "cpu" and precision == "bfloat16" and emulates_bfloat16():
+        warnings.warn(
+            "precision bfloat16: this processor does not compute in it (no avx512_bf16 or amx_bf16) and emulates it, "
+            "many times slower than float32",
+            stacklevel=2,
+        )
     if device.type == "cuda":
         torch.cuda.set_device(device)
         torch.backends.cudnn.allow_tf32 = precision == "tf32"
