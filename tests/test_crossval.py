@@ -465,9 +465,10 @@ def test_tables_as_text() -> None:
     assert "rests on 3 subjects" in text
     assert "1. 50 % of nothing" in text
     lines = csv_table(a_table()).splitlines()
-    assert lines[0] == "convention,setting,method,metric,mean,std,low,high,seed_std,paper"
-    assert lines[1] == "slice-max,,zero-filled,psnr,20,0.5,20,20,,19.2744"
-    assert "slice-max,,a_b,lpips,,,,,," in lines
+    assert lines[0] == "convention,setting,method,minus,metric,mean,std,low,high,seed_std,paper"
+    assert lines[1] == "slice-max,,zero-filled,,psnr,20,0.5,20,20,,19.2744"
+    assert "slice-max,,a_b,,lpips,,,,,," in lines
+    assert "slice-max,,a_b,zero-filled,psnr,1,,-0.5,2.5,," in lines
     tex = latex(a_table())
     assert r"a\_b & 21.00 $\pm$ 0.50" in tex
     assert r"\caption{T \& U." in tex

@@ -155,18 +155,23 @@ def missing_sentence(names: Sequence[str]) -> str:
 
 
 def csv_table(table: Mapping[str, Any]) -> str:
-    """A line for each setting, method and metric: mean, std, low, high, seed_std, and the paper's number."""
+    """A line for each setting, method and metric: mean, std, low, high, seed_std, and the paper's number.
+
+    Then one for each difference from row to row, where ``minus`` names the row that is subtracted.
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     names = ["mean", "std", "low", "high", "seed_std"]
-    writer.writerow(["convention", "setting", "method", "metric", *names, "paper"])
+    writer.writerow(["convention", "setting", "method", "minus", "metric", *names, "paper"])
     for setting, part in settings_of(table).items():
-        for method, values in part["methods"].items():
+        lines: list[tuple[str, str, Mapping[str, Any]]] = [(name, "", own) for name, own in part["methods"].items()]
+        lines += [(pair["second"], pair["first"], pair) for pair in part["differences"]]
+        for method, minus, values in lines:
             for metric in LABELS:
-                numbers = [values[metric][name] for name in names]
+                numbers = [values[metric].get(name) for name in names]
                 printed = ["" if number is None else f"{number:.6g}" for number in numbers]
-                theirs = table["paper"].get(method, {}).get(metric, "")
-                writer.writerow([table["convention"], setting, method, metric, *printed, theirs])
+                theirs = "" if minus else table["paper"].get(method, {}).get(metric, "")
+                writer.writerow([table["convention"], setting, method, minus, metric, *printed, theirs])
     return text.getvalue()
 
 
