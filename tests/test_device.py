@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from switchrecon import engines
+from switchrecon import device, engines
 from switchrecon.cells import make_grid
 from switchrecon.config import Config
 from switchrecon.data.batches import Batches
@@ -165,7 +165,7 @@ def test_a_reconstruction_on_another_device_takes_several_slices_and_fewer_where
 def test_bfloat16_is_warned_of_where_a_processor_emulates_it(
     monkeypatch: pytest.MonkeyPatch, known: dict[str, object], emulated: bool
 ) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: known)
+    monkeypatch.setattr(device, "_capabilities", lambda: known)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         set_up(torch.device("cpu"), "float32")

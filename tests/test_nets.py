@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from switchrecon import device
 from switchrecon.errors import ConfigError
 from switchrecon.nets.discriminator import Discriminator
 from switchrecon.nets.extractor import Extractor
@@ -21,6 +22,7 @@ from switchrecon.nets.layers import (
     ValidConvolution,
     instance_norm,
 )
+from switchrecon.nets.unrolled import UNet
 
 
 def count(module: nn.Module) -> int:
@@ -89,6 +91,44 @@ def test_norm_of_bfloat16_features_keeps_their_type_and_has_float32_statistics()
     result = site(features)
     assert result.dtype == torch.bfloat16
     torch.testing.assert_close(result.float(), site(features.float()), atol=0.02, rtol=0.01)
+
+
+@pytest.mark.parametrize("network", [Extractor(2, 4, 5), Extractor(1, 4, 5), UNet(2, 4)])
+def test_networks_with_channels_last_in_memory_compute_the_same(
+    network: nn.Module, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = torch.randn(2, next(network.parameters()).shape[1], 24, 20)
+    found = []
+    for capabilities in ({"avx512_f": True}, {}):
+        monkeypatch.setattr(device, "_capabilities", lambda known=capabilities: known)
+        own = image.clone().requires_grad_()
+        formats: list[bool] = []
+        hook = [*network.modules()][-2].register_forward_pre_hook(
+            lambda _, inputs: formats.append(inputs[0].is_contiguous(memory_format=torch.channels_last))  # noqa: B023
+        )
+        result = network(own)
+        hook.remove()
+        assert formats == [bool(capabilities)]
+        network.zero_grad()
+        result.square().sum().backward()
+        found.append([result, own.grad, *(parameter.grad.clone() for parameter in network.parameters())])
+    for ours, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("shape", [(2, 3, 5, 4), (1, 1, 4, 4), (1, 2, 2, 3)])
+def test_repeated_edges_in_every_memory_format(shape: tuple[int, ...], memory: torch.memory_format) -> None:
+    image = torch.randn(shape).contiguous(memory_format=memory)
+    layer, plain = Convolution(shape[1], 2), nn.Conv2d(shape[1], 2, 3, padding=1, padding_mode="replicate")
+    plain.load_state_dict(layer.state_dict())
+    found = []
+    for one in (layer, plain):
+        own = image.clone(memory_format=memory).requires_grad_()
+        result = one(own)
+        result.square().sum().backward()
+        found.append((result, own.grad))
+    torch.testing.assert_close(*found)
 
 
 class PaddedTypes(TorchDispatchMode):

@@ -2,6 +2,9 @@
 
 import os
 import warnings
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,10 +48,19 @@ def describe(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
+@cache
+def _capabilities() -> Mapping[str, Any]:
+    return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+
+
+def processor_has(*capabilities: str) -> bool:
+    """Whether torch knows this processor to have any of these, such as ``avx512_f``."""
+    return any(_capabilities().get(name) for name in capabilities)
+
+
 def emulates_bfloat16() -> bool:
     """Whether this is an x86 processor without instructions for bfloat16; of others nothing is known."""
-    known = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-    return known.get("architecture") == "x86_64" and not (known.get("avx512_bf16") or known.get("amx_bf16"))
+    return _capabilities().get("architecture") == "x86_64" and not processor_has("avx512_bf16", "amx_bf16")
 
 
 def set_up(device: torch.device, precision: Precision) -> None:

@@ -84,5 +84,5 @@ class Discriminator(ImageNetwork):
                 h = self.norms[index - 1](h)
             if full and len(self.scales):
                 h = h * self.scales[index][:, None, None] + self.shifts[index][:, None, None]
-            h = F.leaky_relu(h, SLOPE)
+            h = F.leaky_relu(h, SLOPE, inplace=True)
         return self.last(h)

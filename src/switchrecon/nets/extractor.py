@@ -2,7 +2,7 @@
 
 from torch import Tensor, nn
 
-from switchrecon.nets.layers import SLOPE, Convolution, ImageNetwork, initialise
+from switchrecon.nets.layers import SLOPE, Convolution, ImageNetwork, channels_last, initialise
 
 
 class Extractor(ImageNetwork):
@@ -26,10 +26,14 @@ class Extractor(ImageNetwork):
             outputs = channels if index == depth - 1 else width
             layers.append(Convolution(inputs, outputs))
             if index < depth - 1:
-                layers.append(nn.LeakyReLU(SLOPE))
+                layers.append(nn.LeakyReLU(SLOPE, inplace=True))
         self.body = nn.Sequential(*layers)
         initialise(self)
 
     def forward(self, image: Tensor) -> Tensor:
         """Undersampled images (B, channels, H, W) in [−1, 1] → their noise, same shape, any range."""
-        return self.body(image)
+        first, *rest = self.body
+        h = channels_last(first(image))
+        for layer in rest:
+            h = layer(h)
+        return h.contiguous()

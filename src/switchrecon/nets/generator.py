@@ -25,7 +25,7 @@ class ResidualBlock(nn.Module):
         self.body = nn.Sequential(
             Convolution(channels, channels),
             InstanceNorm(channels),
-            nn.LeakyReLU(SLOPE),
+            nn.LeakyReLU(SLOPE, inplace=True),
             Convolution(channels, channels),
             InstanceNorm(channels),
         )
@@ -104,7 +104,7 @@ class Generator(ImageNetwork):
 
         def norm(index: int, features: Tensor) -> Tensor:
             code = None if codes is None else codes[index]
-            return F.leaky_relu(self.sites[index](features, code), SLOPE)
+            return F.leaky_relu(self.sites[index](features, code), SLOPE, inplace=True)
 
         h = norm(0, self.enter(h))
         h = norm(1, self.down1(h))

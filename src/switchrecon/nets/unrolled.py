@@ -4,7 +4,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from switchrecon.nets.layers import SLOPE, Convolution, ImageNetwork, pad_to_multiple
+from switchrecon.nets.layers import SLOPE, Convolution, ImageNetwork, channels_last, pad_to_multiple
 from switchrecon.operators import Encoding
 from switchrecon.scaling import channels_to_complex, complex_to_channels
 
@@ -41,7 +41,7 @@ class UNet(ImageNetwork):
     def forward(self, image: Tensor) -> Tensor:
         """Images (B, channels, H, W) → the same shape; any H and W."""
         height, width = image.shape[-2:]
-        h = pad_to_multiple(image, 1 << self.levels, 1 << self.levels)
+        h = channels_last(pad_to_multiple(image, 1 << self.levels, 1 << self.levels))
         kept = []
         for block in self.down[:-1]:
             h = block(h)
@@ -57,9 +57,9 @@ class UNet(ImageNetwork):
 def _block(inputs: int, outputs: int) -> nn.Sequential:
     return nn.Sequential(
         Convolution(inputs, outputs),
-        nn.LeakyReLU(SLOPE),
+        nn.LeakyReLU(SLOPE, inplace=True),
         Convolution(outputs, outputs),
-        nn.LeakyReLU(SLOPE),
+        nn.LeakyReLU(SLOPE, inplace=True),
     )
 
 
