@@ -37,12 +37,15 @@ def processor() -> str:
 
 def table(found: dict[str, Any]) -> str:
     """Step ratios as Markdown."""
-    lines = ["| method | size | type | over literal | over convolutions alone |", "|---|---|---|---|---|"]
+    heads = ("method", "size", "type", "over literal", "over literal in the same layers", "over convolutions alone")
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for method, sizes in found.get("step_over_literal", {}).items():
         for size, kinds in sizes.items():
             for kind, value in kinds.items():
-                floor = found["step_over_convolutions"][method][size][kind]
-                lines.append(f"| {method} | {size} | {kind} | {value:.2f} | {floor:.2f} |")
+                others = [found[f"step_over_{name}"][method][size][kind] for name in ("same_layers", "convolutions")]
+                lines.append(
+                    f"| {method} | {size} | {kind} | " + " | ".join(f"{v:.2f}" for v in (value, *others)) + " |"
+                )
     return "\n".join(lines)
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from literal import literal_step
+from literal import literal_step, with_torchs_layers
 from steps import make_batch, prepared
 
 from switchrecon.config import load_config
@@ -50,6 +50,7 @@ def measure_step(device: torch.device, side: int, repeats: int) -> dict[str, Any
     """``gpu_step_milliseconds`` and ``gpu_literal_over_step`` of ``switchable``, by precision."""
     batch = on(device, make_batch(side))
     theirs, _, plain = prepared("switchable", side, device=device)
+    with_torchs_layers(theirs)
     set_up(device, "float32")
     literal = milliseconds(lambda: literal_step(theirs, batch, plain), device, 5, repeats)
     times = {}

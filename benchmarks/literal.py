@@ -1,16 +1,28 @@
 """The training step written naively, pass by pass, as the equations read: the reference that the package's must equal.
 
 Nothing is shared: what two equations need is computed twice, so that a step of ISCL costs 9 forward calls of G,
-6 of H and 8 of D. Eager, float32, one optimiser step a group, in the order D, G, H.
+6 of H and 8 of D. Eager, float32, one optimiser step a group, in the order D, G, H. :func:`with_torchs_layers` takes
+the networks, too, as they are written down.
 """
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from switchrecon.config import Config
 from switchrecon.fourier import fourier
+from switchrecon.nets.extractor import Extractor
+from switchrecon.nets.layers import (
+    EPSILON,
+    AdaptiveInstanceNorm,
+    Code,
+    Convolution,
+    ImageConvolution,
+    InstanceNorm,
+    ValidConvolution,
+)
 from switchrecon.passes import Batch
 from switchrecon.players import Players
 from switchrecon.scaling import channels_to_complex
@@ -18,6 +30,34 @@ from switchrecon.state import State
 
 HAS_EXTRACTOR = ("iscl", "iscl-sampling", "iscl-sampling-adain", "iscl-sampling-affine", "switchable")
 HAS_SAMPLING = HAS_EXTRACTOR[1:]
+
+
+def with_torchs_layers(state: State) -> State:
+    """The same weights in networks of torch's own layers, one operation after the other; in place."""
+    for module in state.players.modules():
+        if isinstance(module, Convolution):
+            module.forward = lambda h, m=module: F.conv2d(  # type: ignore[method-assign]
+                F.pad(h, (1, 1, 1, 1), mode="replicate"), m.weight, m.bias, m.stride
+            )
+        elif isinstance(module, ImageConvolution | ValidConvolution):
+            module.forward = lambda h, m=module: nn.Conv2d.forward(m, h)  # type: ignore[method-assign]
+        elif isinstance(module, InstanceNorm | AdaptiveInstanceNorm):
+            module.forward = lambda h, code=None, m=module: _norm(m, h, code)  # type: ignore[method-assign]
+        elif isinstance(module, nn.LeakyReLU):
+            module.inplace = False
+        elif isinstance(module, Extractor):
+            module.forward = module.body.forward  # type: ignore[method-assign]
+    return state
+
+
+def _norm(module: nn.Module, features: Tensor, code: Code | None) -> Tensor:
+    one_pixel = features.shape[-2:] == (1, 1)
+    normalised = features if one_pixel else F.instance_norm(features, eps=EPSILON)
+    if isinstance(module, InstanceNorm):
+        return normalised * module.scale[:, None, None] + module.shift[:, None, None]
+    return (
+        normalised if code is None else normalised * code.variance.sqrt()[..., None, None] + code.mean[..., None, None]
+    )
 
 
 def norm(difference: Tensor) -> Tensor:

@@ -8,10 +8,11 @@ float32.
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
-from literal import literal_step
+from literal import literal_step, with_torchs_layers
 from torch.profiler import ProfilerActivity, profile
 
 from switchrecon.config import Config, load_config
@@ -40,10 +41,12 @@ def seconds(step: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def ratios(first: Callable[[], object], second: Callable[[], object], repeats: int) -> float:
-    """Median of the first's time over the second's, measured in turn after a call of each."""
-    first(), second()
-    return statistics.median(seconds(first) / seconds(second) for _ in range(repeats))
+def ratios(first: Callable[[], object], others: Sequence[Callable[[], object]], repeats: int) -> list[float]:
+    """Medians of the first's time over each other's, measured in turn after a call of each."""
+    for step in (first, *others):
+        step()
+    times = [[seconds(step) for step in (first, *others)] for _ in range(repeats)]
+    return [statistics.median(own[0] / own[1 + place] for own in times) for place in range(len(others))]
 
 
 def convolution_part(step: Callable[[], object]) -> float:
@@ -76,20 +79,28 @@ def prepared(
 
 
 def measure_steps(sides: Sequence[int], methods: Sequence[str], repeats: int) -> dict[str, Any]:
-    """``step_over_literal`` and ``step_over_convolutions``: method → size → precision → ratio."""
-    found: dict[str, Any] = {"step_over_literal": {}, "step_over_convolutions": {}}
+    """Method → size → precision → ratio.
+
+    ``step_over_literal``: to the step as it is written down, in torch's layers; ``step_over_same_layers``: to that step
+    in the package's; ``step_over_convolutions``: to the convolutions' part of the package's.
+    """
+    found: dict[str, Any] = {"step_over_literal": {}, "step_over_same_layers": {}, "step_over_convolutions": {}}
     for name in methods:
         for side in sides:
             batch = make_batch(side)
             for precision in precisions():
                 ours, method, _ = prepared(name, side, precision)
-                theirs, _, config = prepared(name, side)
+                same, _, config = prepared(name, side)
+                theirs = with_torchs_layers(prepared(name, side)[0])
 
                 def step(ours: State = ours, method: Method = method, batch: Batch = batch) -> None:
                     take_step(ours, method.phases, batch, "exact")
 
+                literals = [partial(literal_step, state, batch, config) for state in (theirs, same)]
+                over_literal, over_same = ratios(step, literals, repeats)
                 values = {
-                    "step_over_literal": ratios(step, lambda: literal_step(theirs, batch, config), repeats),  # noqa: B023
+                    "step_over_literal": over_literal,
+                    "step_over_same_layers": over_same,
                     "step_over_convolutions": 1 / convolution_part(step),
                 }
                 for key, value in values.items():
@@ -105,11 +116,9 @@ def measure_simulated(sides: Sequence[int], repeats: int) -> dict[str, Any]:
         batch = make_batch(side)
         ours, method, _ = prepared("simulated", side)
         theirs, _, config = prepared("switchable", side)
-        found[str(side)] = ratios(
-            lambda: take_step(ours, method.phases, batch, "exact"),  # noqa: B023
-            lambda: literal_step(theirs, batch, config),  # noqa: B023
-            repeats,
-        )
+        literal = partial(literal_step, with_torchs_layers(theirs), batch, config)
+        step = partial(take_step, ours, method.phases, batch, "exact")
+        [found[str(side)]] = ratios(step, [literal], repeats)
         print(f"simulated over the literal switchable step, {side}: {found[str(side)]:.3f}", flush=True)
     return {"simulated_over_literal_switchable": found}
 

@@ -44,11 +44,14 @@ def flat(state: State) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in state.players.parameters()])
 
 
+@pytest.mark.parametrize("tolerance", [1e-5, 3e-5], ids=["the package's layers", "torch's layers"])
 @pytest.mark.parametrize("name", PAPER)
-def test_same_losses_and_weights_as_the_literal_step(name: str, literal: ModuleType) -> None:
+def test_same_losses_and_weights_as_the_literal_step(name: str, tolerance: float, literal: ModuleType) -> None:
     config = tiny_config(f"method={name}", "learning_rate=1e-4")  # the paper's
     ours, theirs = (build_state(METHODS[name], config) for _ in range(2))
     assert torch.equal(flat(ours), flat(theirs))
+    if tolerance > 1e-5:  # their sums have another order, which eight steps enlarge
+        literal.with_torchs_layers(theirs)
     for step in range(8):  # Lookahead acts in the sixth
         batch = random_batch(step, samples=1 + step % 2)
         images = Pass(ours.players, batch, [phase.group for phase in METHODS[name].phases])
@@ -57,8 +60,8 @@ def test_same_losses_and_weights_as_the_literal_step(name: str, literal: ModuleT
             losses |= update(images, phase, ours.optimizers[phase.group])
         expected = literal.literal_step(theirs, batch, config)
         found = {n: v.item() for n, v in losses.items() if not n.startswith(GRADIENT)}
-        assert found == pytest.approx(expected, rel=1e-5, abs=1e-6)
-    torch.testing.assert_close(flat(ours), flat(theirs), rtol=1e-5, atol=1e-5)
+        assert found == pytest.approx(expected, rel=tolerance, abs=1e-6)
+    torch.testing.assert_close(flat(ours), flat(theirs), rtol=1e-5, atol=tolerance)
 
 
 def test_the_literal_step_costs_what_the_papers_code_costs(literal: ModuleType) -> None:
