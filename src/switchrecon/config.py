@@ -142,6 +142,20 @@ class Config(Settings):
         """Whether the network itself puts measured samples back at its end, exactly; not the whole way with coils."""
         return (self.network, self.cascade_consistency, coils) == ("unrolled", "hard", 1)
 
+    def check_consistency(self, coils: int) -> None:
+        """Refuse soft data consistency where the network leaves it nothing to do.
+
+        Raises
+        ------
+        ConfigError
+            Saying what to train instead.
+        """
+        if self.data_consistency == "soft" and self.ends_consistent(coils):
+            raise ConfigError(
+                "data_consistency 'soft' has nothing to weigh after a network that puts measured samples back itself; "
+                "train with cascade_consistency=soft"
+            )
+
     @property
     def channels(self) -> int:
         """Channels of an image: 2 (real, imaginary) or 1 (magnitude)."""

@@ -73,11 +73,7 @@ class Reconstructor:
             raise ConfigError(
                 f"estimate 'ensemble' needs the extractor H, which method '{config.method}' has not; choose 'generator'"
             )
-        if config.data_consistency == "soft" and config.ends_consistent(card["coils"]):
-            raise ConfigError(
-                "data_consistency 'soft' has nothing to weigh where the network has put measured samples back already; "
-                "train with cascade_consistency=soft"
-            )
+        config.check_consistency(card["coils"])
 
     @classmethod
     def load(

@@ -307,11 +307,7 @@ def check_goes_together(method: Method, config: Config, data: TrainingData) -> N
         raise ConfigError(
             f"method '{config.method}' needs representation 'complex': magnitudes are not what was measured"
         )
-    if config.data_consistency == "soft" and config.ends_consistent(data.coils):
-        raise ConfigError(
-            "data_consistency 'soft' has nothing to weigh after a network that puts measured samples back itself; "
-            "choose cascade_consistency=soft"
-        )
+    config.check_consistency(data.coils)
     several = [pile.slices[0].maps is not None for pile in data.piles.values()]
     if simulated_pairs in objectives and several == [False, True]:
         raise ConfigError(
