@@ -44,10 +44,14 @@ def psnr(reference: np.ndarray, image: np.ndarray, data_range: float | None = No
 
 
 def ssim(reference: np.ndarray, image: np.ndarray, data_range: float | None = None) -> float:
-    """Structural similarity of one slice (Wang et al. 2004), as scikit-image computes it by default.
+    """Structural similarity of one slice, the mean of :func:`ssim_map`, which names arguments and errors."""
+    return float(ssim_map(reference, image, data_range).mean())
 
-    Uniform 7×7 window, K₁ = 0.01, K₂ = 0.03, sample covariance (n − 1), mean over the pixels whose window lies
-    inside the image.
+
+def ssim_map(reference: np.ndarray, image: np.ndarray, data_range: float | None = None) -> np.ndarray:
+    """Structural similarity about each pixel (Wang et al. 2004), as scikit-image computes it by default.
+
+    Uniform 7×7 window, K₁ = 0.01, K₂ = 0.03, sample covariance (n − 1).
 
     Parameters
     ----------
@@ -55,6 +59,11 @@ def ssim(reference: np.ndarray, image: np.ndarray, data_range: float | None = No
         Shape (H, W), at least 7 pixels a side.
     data_range
         The reference's maximum unless given.
+
+    Returns
+    -------
+    np.ndarray
+        Shape (H − 6, W − 6), of the pixels whose window lies inside the image; at most 1.
 
     Raises
     ------
@@ -78,7 +87,8 @@ def ssim(reference: np.ndarray, image: np.ndarray, data_range: float | None = No
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     numerator = (2 * mean_r * mean_u + c1) * (2 * covariance + c2)
     denominator = (mean_r**2 + mean_u**2 + c1) * (variance_r + variance_u + c2)
-    return float((numerator / denominator).mean())
+    found: np.ndarray = (numerator / denominator)[0, 0].numpy()
+    return found
 
 
 def _same_shape(reference: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
