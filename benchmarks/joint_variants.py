@@ -14,6 +14,9 @@ EQUIVARIANT = JOINT.adding(GENERATOR, {equivariance: 0.3})
 HEAVIER = JOINT.adding(GENERATOR, {held_out_samples: 1})
 """X's samples weigh as much as the simulated pairs, instead of 0.3."""
 
+LIGHTER = JOINT.adding(GENERATOR, {held_out_samples: 0.1})
+"""They weigh a third of what they do in `joint`."""
+
 HEAVIER_EQUIVARIANT = HEAVIER.adding(GENERATOR, {equivariance: 0.3})
 """Both."""
 
