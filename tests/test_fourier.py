@@ -8,7 +8,16 @@ import numpy as np
 import pytest
 import torch
 
-from switchrecon.fourier import crop_or_pad, fourier, inverse_fourier, resize_image, resize_kspace
+from switchrecon.fourier import (
+    crop_or_pad,
+    fourier,
+    fourier_centre,
+    inverse_fourier,
+    inverse_fourier_centre,
+    resize_image,
+    resize_kspace,
+    slice_by_slice,
+)
 
 
 @pytest.mark.parametrize("shape", [(64, 64), (63, 48), (7, 1), (1, 2)])
@@ -32,6 +41,22 @@ def test_equals_the_definition_in_numpy() -> None:
     image = np.random.RandomState(0).normal(size=(9, 12)) + 0j
     expected = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(image), norm="ortho"))
     np.testing.assert_allclose(fourier(torch.from_numpy(image)).numpy(), expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(16, 12), (9, 14), (7, 7)])
+def test_a_rectangle_of_kspace_is_transformed_as_if_the_rest_were_there(shape: tuple[int, int]) -> None:
+    centre = (slice(3, 6), slice(2, 7))
+    image = torch.randn(2, *shape, dtype=torch.complex128)
+    samples = fourier_centre(image, centre)
+    torch.testing.assert_close(samples, fourier(image)[:, *centre])
+    alone = torch.zeros_like(image)
+    alone[:, *centre] = samples
+    torch.testing.assert_close(inverse_fourier_centre(samples, centre, shape), inverse_fourier(alone))
+
+
+def test_a_volume_slice_by_slice_has_the_same_bits() -> None:
+    volume = torch.randn(3, 2, 16, 12, dtype=torch.complex64)
+    assert torch.equal(slice_by_slice(inverse_fourier, volume), inverse_fourier(volume))
 
 
 def _write_cfl(path: Path, array: np.ndarray) -> None:

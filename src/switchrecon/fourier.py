@@ -1,6 +1,8 @@
 """Centred orthonormal Fourier transform of the last two dimensions, and resizing in k-space."""
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -46,6 +48,57 @@ def inverse_fourier(kspace: Tensor, dim: Sequence[int] = PLANE) -> Tensor:
     """
     shifted = torch.fft.ifftshift(kspace, dim=dim)
     return torch.fft.fftshift(torch.fft.ifftn(shifted, dim=dim, norm="ortho"), dim=dim)
+
+
+def slice_by_slice(transform: Callable[[Tensor], Tensor], volume: Tensor) -> Tensor:
+    """:func:`fourier` or :func:`inverse_fourier` of a volume (slices, ...): complex64, the same numbers.
+
+    Up to twice as fast as the volume at once, whose copies do not fit the processor's cache, and in less memory.
+    """
+    found = torch.empty(volume.shape, dtype=torch.complex64)
+    for own, place in zip(volume, found, strict=True):
+        place.copy_(transform(own))
+    return found
+
+
+@lru_cache(64)
+def _rows(size: int, first: int, last: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Rows ``first`` to ``last`` − 1 of the matrix of the transform along one dimension, and their conjugates."""
+    frequency, place = torch.arange(first, last) - size // 2, torch.arange(size) - size // 2
+    angle = -2 * math.pi / size * torch.outer(frequency, place).double()
+    rows = torch.polar(torch.full_like(angle, size**-0.5), angle).to(device, dtype)
+    return rows, rows.conj().resolve_conj()  # neither is ever written to
+
+
+def fourier_centre(image: Tensor, centre: tuple[slice, slice]) -> Tensor:
+    """The samples of a small rectangle of k-space, ``fourier(image)[..., rows, columns]``, without the others.
+
+    Parameters
+    ----------
+    image
+        Complex images, shape (..., H, W).
+    centre
+        Rows and columns, each from a start to a stop.
+
+    Returns
+    -------
+    Tensor
+        Complex, shape (..., rows, columns).
+    """
+    (rows, _), (columns, _) = (
+        _rows(size, part.start, part.stop, image.dtype, image.device)
+        for size, part in zip(image.shape[-2:], centre, strict=True)
+    )
+    return rows @ image @ columns.mT
+
+
+def inverse_fourier_centre(samples: Tensor, centre: tuple[slice, slice], matrix: tuple[int, int]) -> Tensor:
+    """Images (..., H, W) of k-space that is zero outside a small rectangle; the adjoint of :func:`fourier_centre`."""
+    wide = samples.to(torch.complex128) if samples.is_cuda else samples  # or TF32, where allowed, would round it
+    (_, rows), (_, columns) = (
+        _rows(size, part.start, part.stop, wide.dtype, wide.device) for size, part in zip(matrix, centre, strict=True)
+    )
+    return (rows.mT @ wide @ columns).to(samples.dtype)
 
 
 def crop_or_pad(array: Tensor, matrix: tuple[int, int]) -> Tensor:

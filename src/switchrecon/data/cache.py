@@ -15,6 +15,7 @@ import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
@@ -54,15 +55,17 @@ class Stored:
 
     def load(self) -> Slice:
         """The slice, in memory."""
-        record = np.load(self.file, mmap_mode="r")[self.number]  # unmapped at once, or it would count as memory used
+        kind, offset = _layout(self.file)
+        place = offset + self.number * kind.itemsize
+        record = np.memmap(self.file, kind, "r", place, shape=())[()]  # unmapped at once, or it would count as memory
 
         def tensor(name: str) -> torch.Tensor | None:
-            return torch.from_numpy(record[name].copy()) if name in record.dtype.names else None
+            return torch.from_numpy(record[name].copy()) if name in (kind.names or ()) else None
 
         image, mask = torch.from_numpy(record["image"].copy()), torch.from_numpy(record["mask"].copy())
         facts = (self.volume, int(record["index"]), self.subject)
         own = Slice(image, mask, 1.0, *facts, tensor("maps"), tensor("measured_images"))
-        return own.divided(self.scale).to(self.device)
+        return (own if self.scale == 1 else own.divided(self.scale)).to(self.device)
 
     def divided(self, scale: float) -> "Stored":
         """The same place; the slice is divided when it is loaded."""
@@ -71,6 +74,13 @@ class Stored:
     def to(self, device: torch.device) -> "Stored":
         """The same place; the slice is moved when it is loaded."""
         return replace(self, device=device)
+
+
+@lru_cache(1024)  # a file is named by what it holds
+def _layout(file: Path) -> tuple[np.dtype, int]:
+    """Of a file of records: the kind of a record, and where the first one begins."""
+    records = np.load(file, mmap_mode="r")
+    return records.dtype, records.offset
 
 
 def find_cache(path: Path | None = None) -> Path | None:
@@ -116,10 +126,14 @@ def _key(path: Path, config: Config, undersample: bool, paired: bool) -> str:
     """SHA-256 over all that a scan's slices depend on."""
     parts = bart_pair(path) if is_bart(path) else [path]
     files = sorted(file for part in parts for file in ([part] if part.is_file() else part.rglob("*")))
-    versions = [FORMAT, version("switchrecon"), torch.__version__, np.__version__]
     known = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     settings = config.model_dump(mode="json", include=set(SETTINGS))
-    return _sha256([versions, known, settings, undersample, paired])
+    return _sha256([_versions(), known, settings, undersample, paired])
+
+
+@lru_cache(1)
+def _versions() -> list[int | str]:
+    return [FORMAT, version("switchrecon"), torch.__version__, np.__version__]
 
 
 def _sha256(value: Any) -> str:

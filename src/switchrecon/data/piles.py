@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 
+import numpy as np
 import torch
+from torch import Tensor
 
 from switchrecon.config import Config
 from switchrecon.data.cache import through_cache
@@ -16,10 +18,10 @@ from switchrecon.data.multicoil import with_maps
 from switchrecon.data.scan import Scan, own_mask
 from switchrecon.data.slices import Prepared, Slice, Slices, Source, evenly
 from switchrecon.errors import DataError
-from switchrecon.fourier import inverse_fourier
+from switchrecon.fourier import inverse_fourier, slice_by_slice
 from switchrecon.masks import full_centre_fraction, measured_acceleration
 from switchrecon.methods import Pairing
-from switchrecon.scaling import combined, intensity_scale
+from switchrecon.scaling import combined
 
 
 @dataclass
@@ -55,12 +57,22 @@ class Pile:
 
 def usable_slices(scan: Scan, config: Config) -> list[int]:
     """Numbers of the slices whose mean magnitude is at least ``empty_below`` of the brightest slice's."""
-    means = inverse_fourier(torch.from_numpy(scan.kspace)).abs().reshape(len(scan.kspace), -1).mean(-1)
-    return [i for i, mean in enumerate(means.tolist()) if mean > 0 and mean >= config.empty_below * means.max()]
+    return _usable(slice_by_slice(inverse_fourier, torch.from_numpy(scan.kspace)), config)
+
+
+def _usable(coil_images: Tensor, config: Config) -> list[int]:
+    """The same, of images that are at hand, (slices, H, W) or (slices, n_coils, H, W)."""
+    means = [float(np.abs(own).mean()) for own in coil_images.numpy()]  # six times as fast as torch's abs
+    return [i for i, mean in enumerate(means) if mean > 0 and mean >= config.empty_below * max(means)]
 
 
 def slices_of(
-    scan: Scan, numbers: Sequence[int], config: Config, undersample: bool, measured: Scan | None = None
+    scan: Scan,
+    numbers: Sequence[int],
+    config: Config,
+    undersample: bool,
+    measured: Scan | None = None,
+    coil_images: Tensor | None = None,
 ) -> list[Slice]:
     """Slices of a scan.
 
@@ -76,18 +88,25 @@ def slices_of(
         Whether the image is the zero-filled one (domain X) or the fully sampled one (domain Y).
     measured
         The same scan as it was measured, where that differs from what it should have been.
+    coil_images
+        Of all that was measured, where they are at hand, so that they are not computed again.
     """
     slices = []
     for index in numbers:
         mask = own_mask(scan, index, config)
         kspace = torch.from_numpy(scan.kspace[index])
-        coil_images = inverse_fourier(kspace * mask if undersample else kspace)
+        if undersample or coil_images is None:
+            images = inverse_fourier(kspace * mask if undersample else kspace)
+        else:
+            images = coil_images[index]
+            if len(numbers) < len(coil_images):
+                images = images.clone()  # or a few slices would keep the whole scan in memory
         maps = torch.from_numpy(scan.maps[index]) if scan.maps is not None else None
-        own = Slice(combined(coil_images, maps), mask, 1.0, scan.name, index, scan.subject, maps)
+        own = Slice(combined(images, maps), mask, 1.0, scan.name, index, scan.subject, maps)
         if measured is not None:
-            coil_images = inverse_fourier(torch.from_numpy(measured.kspace[index]))
+            images = inverse_fourier(torch.from_numpy(measured.kspace[index]))
         several = maps is not None or measured is not None
-        slices.append(replace(own, measured_images=coil_images) if several else own)
+        slices.append(replace(own, measured_images=images) if several else own)
     return slices
 
 
@@ -97,14 +116,15 @@ def prepare(path: Path, config: Config, undersample: bool, paired: bool) -> Prep
     if not undersample and scan.mask is not None:
         found = measured_acceleration(scan.mask)
         raise DataError(f"{path}: undersampled k-space (acceleration {found:.1f}); expected a fully sampled scan")
-    usable = usable_slices(scan, config)
+    coil_images = slice_by_slice(inverse_fourier, torch.from_numpy(scan.kspace))
+    usable = _usable(coil_images, config)
     numbers = evenly(usable, config.slices_per_scan)
     spoilt = corrupted(scan, config.corruption)
     if undersample:
         slices = slices_of(spoilt, numbers, config, undersample)
     else:
         measured = spoilt if paired and spoilt is not scan else None
-        slices = slices_of(scan, numbers, config, undersample, measured)
+        slices = slices_of(scan, numbers, config, undersample, measured, coil_images)
     dropped, retrospective = len(scan.kspace) - len(usable), undersample and scan.mask is None
     return Prepared(slices, scan.subject, scan.matrix, dropped, scan.synthetic, retrospective)
 
@@ -238,9 +258,7 @@ class TrainingData:
         """The same data with every slice divided by its intensity scale."""
         fraction = self.centre_fraction(config)
         for pile in self.piles.values():
-            pile.slices = Slices.of(pile.slices).scaled(
-                lambda own: intensity_scale(own.kspace, fraction, config.headroom, own.mask, own.maps).item()
-            )
+            pile.slices = Slices.of(pile.slices).scaled(lambda own: own.intensity_scale(fraction, config.headroom))
         return self
 
     def to(self, device: torch.device) -> "TrainingData":

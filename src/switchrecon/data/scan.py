@@ -10,7 +10,7 @@ import torch
 from switchrecon.config import Config
 from switchrecon.data.limits import check_size
 from switchrecon.errors import DataError
-from switchrecon.fourier import fourier, resize_kspace
+from switchrecon.fourier import fourier, resize_kspace, slice_by_slice
 from switchrecon.masks import draw_mask, infer_mask, measured_acceleration
 from switchrecon.seeds import numpy_random
 
@@ -205,7 +205,7 @@ def synthetic_kspace(images: np.ndarray, config: Config, name: str) -> np.ndarra
     if config.phase == "smooth":
         for index, image in enumerate(complex_images):
             image *= np.exp(1j * smooth_phase(image.shape, name, index))
-    return fourier(torch.from_numpy(complex_images)).numpy()
+    return slice_by_slice(fourier, torch.from_numpy(complex_images)).numpy()
 
 
 def image_scan(

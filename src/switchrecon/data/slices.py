@@ -11,8 +11,8 @@ from torch import Tensor
 
 from switchrecon.data.augment import distort, draw_distortion, move, with_gamma
 from switchrecon.device import send
-from switchrecon.fourier import fourier, inverse_fourier
-from switchrecon.scaling import combined
+from switchrecon.fourier import fourier, fourier_centre, inverse_fourier
+from switchrecon.scaling import centre_of, combined, intensity_scale
 
 Item = TypeVar("Item")
 
@@ -69,6 +69,18 @@ class Slice:
     def kspace(self) -> Tensor:
         """complex64 (H, W), or (n_coils, H, W) with several coils."""
         return fourier(self.image if self.measured_images is None else self.measured_images)
+
+    def intensity_scale(self, center_fraction: float, headroom: float) -> float:
+        """See :func:`switchrecon.scaling.intensity_scale`; only k-space's centre is computed where it was measured."""
+        images = self.image if self.measured_images is None else self.measured_images
+        rows, columns = centre = centre_of((images.shape[-2], images.shape[-1]), center_fraction)
+        samples = fourier_centre(images, centre)
+        if (samples * self.mask[rows, columns]).any():
+            kspace = torch.zeros_like(images)
+            kspace[..., rows, columns] = samples
+        else:
+            kspace = self.kspace
+        return intensity_scale(kspace, center_fraction, headroom, self.mask, self.maps).item()
 
     def sampled_by(self, mask: Tensor) -> "Slice":
         """An undersampled slice with only those of its samples that a mask (H, W) keeps."""
