@@ -42,10 +42,10 @@ def table(found: dict[str, Any]) -> str:
     for method, sizes in found.get("step_over_literal", {}).items():
         for size, kinds in sizes.items():
             for kind, value in kinds.items():
-                others = [found[f"step_over_{name}"][method][size][kind] for name in ("same_layers", "convolutions")]
-                lines.append(
-                    f"| {method} | {size} | {kind} | " + " | ".join(f"{v:.2f}" for v in (value, *others)) + " |"
-                )
+                others = [found.get(f"step_over_{name}", {}) for name in ("same_layers", "convolutions")]
+                values = [value, *(own.get(method, {}).get(size, {}).get(kind) for own in others)]
+                cells = ["" if v is None else f"{v:.2f}" for v in values]
+                lines.append(f"| {method} | {size} | {kind} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
 

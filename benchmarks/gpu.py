@@ -83,7 +83,7 @@ def measure_slices(device: torch.device, side: int, slices: int) -> dict[str, An
     found = {}
     for precision in PRECISIONS:
         config = load_config(None, [f"matrix={side}", f"precision={precision}"])
-        card = {"matrix": [side, side], "center_fraction": 0.08}
+        card = {"matrix": [side, side], "center_fraction": 0.08, "coils": 1}
         ours = Reconstructor(build_generator(config, adaptive=True), None, config, card, False, device)
         found[precision] = 1000 * slices / milliseconds(partial(ours, kspace, mask), device, 1, 3)
     return {"gpu_slices_a_second": found}

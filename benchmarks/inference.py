@@ -59,7 +59,7 @@ def measure_inference(side: int, repeats: int) -> dict[str, Any]:
     found: dict[str, Any] = {"inference_over_unet": {}, "inference_over_total_variation": {}, "inference_seconds": {}}
     for network in ("paper", "unrolled"):
         config = load_config(None, [f"matrix={side}", f"network={network}"])
-        card = {"matrix": [side, side], "center_fraction": 0.08}
+        card = {"matrix": [side, side], "center_fraction": 0.08, "coils": 1}
         ours = Reconstructor(build_generator(config, adaptive=False), None, config, card, resize=False)
 
         def reconstruct(ours: Reconstructor = ours) -> None:

@@ -147,6 +147,8 @@ def test_a_grid_may_grow_but_its_cells_may_not_change(finished: Grid) -> None:
     open_grid(recipe(), None, finished.out)
     with pytest.raises(ConfigError, match="has no 'isc'"):
         select(finished, Only(methods=["isc"]))
+    with pytest.raises(ConfigError, match="the recipe has no '7'"):
+        select(finished, Only(seeds=[7]))
 
 
 def test_lpips_is_added_to_a_finished_grid_without_training_again(
@@ -499,7 +501,9 @@ def test_figure_3_shows_slices_with_lower_psnr_and_better_lpips(finished: Grid) 
     results = gather(finished)
     rows = results.settings["default"]
     table = tabulate(finished, results, "slice-max")
+    (finished.out / "fig3.png").write_bytes(b"of an earlier state")
     assert [d.file for d in draw_figures(finished, results, table) if d.name == "fig3"] == [None]
+    assert not (finished.out / "fig3.png").exists()
     units = sorted(rows["supervised"].values["slice-max", "psnr"][0])
     for method, psnr, lpips in (("supervised", 25.0, 0.2), ("switchable", 24.0, 0.1), ("zero-filled", 20.0, 0.4)):
         for place, unit in enumerate(units):
@@ -526,7 +530,8 @@ def test_the_claim_checklist_of_a_grid(finished: Grid, run_cli: Callable[..., tu
     assert code == 0, err
     assert "claim.md" in printed
     text = (finished.out / "claim.md").read_text()
-    assert "3 subjects in 3 folds" in text
+    assert "3 subjects in 3 folds, 2 of which are run, in the order" in text
+    assert "For testing: all slices that are not near empty" in text
     assert "clustered by subject" in text
     assert "k-space" in text
 

@@ -18,6 +18,7 @@ from switchrecon.data.files import find_files, read_scan, write_images
 from switchrecon.data.names import describe_name
 from switchrecon.data.piles import evenly, read_training_data, slices_of, usable_slices
 from switchrecon.data.scan import Scan, own_mask
+from switchrecon.data.slices import Slice
 from switchrecon.errors import ConfigError, DataError
 from switchrecon.fourier import fourier, inverse_fourier
 from switchrecon.masks import draw_mask
@@ -289,6 +290,32 @@ def test_scale_without_a_measured_centre_still_follows_the_units() -> None:
     small, large = (intensity_scale(kspace * mask * factor, 0.08, 4.0, mask) for factor in (1e-6, 1.0))
     torch.testing.assert_close(small * 1e6, large)
     assert large.max() < 100
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "hole"),
+    [(64, 64, None), (64, 64, (32, 32)), (63, 48, (31, 24)), (64, 64, (30, 30)), (9, 8, None)],
+)
+def test_a_slices_scale_is_that_of_its_kspace(height: int, width: int, hole: tuple[int, int] | None) -> None:
+    kspace = torch.randn(2, height, width, dtype=torch.complex64, generator=torch.Generator().manual_seed(height))
+    mask = torch.ones(height, width, dtype=torch.bool)
+    if hole is not None:
+        mask[hole] = False
+    maps = torch.ones(2, height, width, dtype=torch.complex64) / 2**0.5
+    images = inverse_fourier(kspace * mask)
+    for own in (Slice(images[0], mask, 1.0, "v", 0, "s"), Slice(images[0], mask, 1.0, "v", 0, "s", maps, images)):
+        expected = intensity_scale(own.kspace, 0.08, 1.5, mask, own.maps).item()
+        assert own.intensity_scale(0.08, 1.5) == pytest.approx(expected, rel=1e-4)
+
+
+def test_scales_have_the_same_bits_with_one_thread_and_with_two() -> None:
+    images = torch.from_numpy(blob_images(0, 8)).to(torch.complex64)
+    mask, before, scales = torch.ones(64, 64, dtype=torch.bool), torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        scales.append([Slice(own, mask, 1.0, "v", 0, "s").intensity_scale(0.08, 3.0) for own in images])
+    torch.set_num_threads(before)
+    assert scales[0] == scales[1]
 
 
 @pytest.mark.parametrize("kind", ["points", "lines"])

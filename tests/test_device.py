@@ -30,7 +30,7 @@ from switchrecon.optim import Lookahead
 from switchrecon.passes import Batch, Pass
 from switchrecon.recipe import parse_recipe
 from switchrecon.reconstruct import Reconstructor
-from switchrecon.recorded import EAGER_STEPS, Recorded, batch_of, tensors_of
+from switchrecon.recorded import EAGER_STEPS, CudaGraphs, Recorded, batch_of, tensors_of
 from switchrecon.state import State, build_state, parts
 from switchrecon.train import take_step, train
 from tests.conftest import blob_images, tiny_config
@@ -148,7 +148,8 @@ def test_a_reconstruction_on_another_device_takes_several_slices_and_fewer_where
     monkeypatch.setattr(Reconstructor, "_slices", limited)
     monkeypatch.setattr("switchrecon.reconstruct.set_up", lambda *arguments: None)
     monkeypatch.setattr(one, "device", type("Device", (), {"type": "cuda"})())
-    monkeypatch.setattr(Tensor, "to", lambda self, *arguments: self)
+    convert = Tensor.to
+    monkeypatch.setattr(Tensor, "to", lambda own, to: convert(own, to) if isinstance(to, torch.dtype) else own)
     torch.testing.assert_close(one(kspace, mask), expected, rtol=1e-4, atol=1e-4)
     assert sizes == [2, 2, 2, 1]
 
@@ -352,9 +353,41 @@ def test_a_batch_is_made_of_its_tensors_again() -> None:
     assert again.measured is batch.measured
 
 
+@pytest.mark.parametrize("waits", [True, False])
+def test_watching_tells_a_step_that_waits_from_torchs_remark_on_watching(
+    monkeypatch: pytest.MonkeyPatch, waits: bool
+) -> None:
+    remark = "Synchronization debug mode is a prototype feature and does not yet detect all synchronizing operations"
+    monkeypatch.setattr("torch.cuda.set_sync_debug_mode", lambda mode: warnings.warn(remark, stacklevel=2))
+
+    def step() -> dict[str, Tensor]:
+        if waits:
+            warnings.warn("called a synchronizing CUDA operation", stacklevel=2)
+        warnings.warn("something else", stacklevel=2)
+        return {}
+
+    graphs = CudaGraphs.__new__(CudaGraphs)  # without a GPU it cannot be made
+    with pytest.warns(UserWarning, match="something else") as said:
+        assert graphs.watch(step) == ({}, "it waits for a number" if waits else None)
+    assert len(said) == 1
+
+
+def test_free_memory_is_what_the_system_has_and_the_group_allows(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(engines, "GROUP", tmp_path)
+    whole = engines.available_memory()
+    assert whole > 1 << 20
+    (tmp_path / "memory.max").write_text("max\n")
+    (tmp_path / "memory.current").write_text("5000\n")
+    assert engines.available_memory() > whole / 2
+    (tmp_path / "memory.max").write_text("12000\n")
+    assert engines.available_memory() == 7000
+
+
 def test_no_more_cells_share_a_gpu_than_its_memory_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(64)))
-    monkeypatch.setattr("os.sysconf", lambda name: {"SC_PAGE_SIZE": 4096}.get(name, 1 << 30))  # 4 TiB
+    monkeypatch.setattr("switchrecon.engines.available_memory", lambda: 1 << 42)
     free = {"cuda:0": 80 << 30, "cuda:1": 7 << 30, "cuda:2": 1 << 30}
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free[device], 80 << 30))
     recipe = {"title": "t", "data": {"heads": 3}, "folds": 3, "run_folds": [0], "methods": {"switchable": {}}}

@@ -157,7 +157,11 @@ def test_fastmri_s_maximum_is_that_of_the_whole_volume_also_where_few_slices_are
 
 
 def test_lpips_can_be_added_from_the_stored_images(
-    tmp_path: Path, trained: Callable[..., Path], make_scan: Callable[..., Path]
+    tmp_path: Path,
+    trained: Callable[..., Path],
+    make_scan: Callable[..., Path],
+    run_cli: Callable[..., tuple[int, str, str]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     weights = shared_file("weights/lpips_alex_v0.1.safetensors")
     scans = [make_scan("test", 5), make_scan("test", 6)]
@@ -166,7 +170,9 @@ def test_lpips_can_be_added_from_the_stored_images(
         without = evaluate([trained()], scans, tmp_path / "without")
     given = evaluate([trained()], scans, tmp_path / "with", lpips_weights=weights)
     assert without["methods"]["switchable"]["lpips"]["mean"] is None
-    add_lpips(tmp_path / "without", Lpips(load_weights(weights)))
+    monkeypatch.setenv(ENVIRONMENT, str(weights))  # the command finds them there
+    code, _, err = run_cli("report", tmp_path / "without")
+    assert code == 0, err
     found = json.loads((tmp_path / "without" / "metrics.json").read_text())
     for convention in CONVENTIONS:
         for name in ("zero-filled", "switchable"):

@@ -1,7 +1,9 @@
 """Methods are data: names, phases, only the active group moves, each network called as often as needed."""
 
 import dataclasses
+import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -27,7 +29,7 @@ from switchrecon.operators import Encoding
 from switchrecon.passes import Batch, Pass
 from switchrecon.players import DISCRIMINATOR, EXTRACTOR, GENERATOR
 from switchrecon.state import build_state
-from switchrecon.train import update
+from switchrecon.train import train, update
 from tests.conftest import tiny_config
 
 
@@ -214,6 +216,25 @@ def test_a_method_of_the_users_own(tmp_path: Path) -> None:
         find_method(tiny_config(f"method={tmp_path / 'broken.py'}:MINE"))
     with pytest.raises(ConfigError, match="no such file"):
         find_method(tiny_config("method=absent.py:MINE"))
+
+
+def test_samples_can_be_held_out_in_a_paired_method_and_not_of_simulated_scans(
+    tmp_path: Path, make_scan: Callable[..., Path]
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "from switchrecon.methods import GENERATOR, SIMULATED, SUPERVISED\n"
+        "from switchrecon.objectives import held_out_samples\n"
+        "PAIRED = SUPERVISED.adding(GENERATOR, {held_out_samples: 0.1})\n"
+        "MADE = SIMULATED.adding(GENERATOR, {held_out_samples: 0.1})\n"
+    )
+    scans = [make_scan("full", 1), make_scan("full", 2)]
+    config = tiny_config(f"method={file}:PAIRED", "network=unrolled", "unet_width=2", "steps=2")
+    folder = train(config, scans, [], tmp_path / "run")
+    lines = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert all(line["losses"]["held_out_samples"] > 0 for line in lines if "losses" in line)
+    with pytest.raises(ConfigError, match="whose references are known"):
+        train(tiny_config(f"method={file}:MADE", "steps=2"), scans, [], tmp_path / "other")
 
 
 def test_an_objective_that_needs_an_absent_player_says_so() -> None:

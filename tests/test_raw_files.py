@@ -24,6 +24,8 @@ from switchrecon.data.files import find_files, read_scan, recognise, write_image
 from switchrecon.data.mrd import scan_of_readouts
 from switchrecon.errors import DataError
 from switchrecon.fourier import fourier, inverse_fourier
+from switchrecon.metrics import seen
+from switchrecon.recipe import load_recipe
 from tests.conftest import blob_images, shared_file
 from tests.mrd_files import header, lines_of, random_kspace, readout, write_mrd
 
@@ -99,6 +101,22 @@ def test_oversampling_of_fastmri_is_removed_where_the_header_knows_both_fields_o
     unknown = header((64, 64, 1), (32, 32, 1))
     scan = read_scan(write_fastmri(tmp_path / "d.h5", kspace, unknown), Config())
     np.testing.assert_array_equal(scan.kspace, kspace)
+
+
+def test_the_fastmri_recipe_keeps_the_proportions_of_a_knee(tmp_path: Path) -> None:
+    """A disc of 100 mm, in 640x368 samples of a field of 280x161 mm, as that data set's knees are encoded."""
+    rows, columns = (np.arange(n) * size / n - size / 2 for n, size in ((640, 280), (368, 161)))
+    disc = (np.hypot(rows[:, None], columns[None, :]) < 50).astype(np.float32)[None]
+    xml = header((640, 368, 1), (320, 320, 1), encoded_field=(280, 161, 4.5), recon_field=(140, 140, 4.5))
+    path = write_fastmri(tmp_path / "knee.h5", fourier(torch.from_numpy(disc)).numpy(), xml)
+    config = load_recipe("fastmri-x4").config("center-0.08", "switchable", 0)
+    scan = read_scan(path, config).resized(config.matrix)
+    assert scan.matrix == (320, 368)
+    assert (np.abs(scan.kspace[0]).max(1) > 0).all()  # no row is padding
+    image = np.abs(inverse_fourier(torch.from_numpy(scan.kspace[0])).numpy()) > 0.5
+    sides = image.any(1).sum(), image.any(0).sum()
+    assert abs(int(sides[0]) - int(sides[1])) <= 2, sides
+    assert seen(image[None].astype(np.float32), "fastmri").shape == (1, 320, 320)
 
 
 def test_a_header_that_would_expand_is_refused(tmp_path: Path) -> None:

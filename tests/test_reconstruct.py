@@ -106,6 +106,7 @@ def test_bad_calls_are_explained(trained: Trained, tmp_path: Path) -> None:
         (bad, MASK, "NaN or infinity"),
         (KSPACE, MASK[:, :40], r"mask of shape \(64, 40\) does not fit images"),
         (KSPACE, np.zeros_like(MASK), "mask is all zero"),
+        (KSPACE[:0], MASK[:1], r"shape \(0, 64, 64\), no sample"),
         (np.ones((64, 80), np.complex64), np.ones(80), "matrix of 64x80, but the run was trained at 64x64"),
     ]
     for kspace, mask, message in cases:

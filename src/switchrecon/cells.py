@@ -347,11 +347,11 @@ def run_cell(cell: Cell) -> None:
     except Timeout:
         raise CellBusy(f"{cell.folder}: another process works on this cell") from None
     with lock, (cell.folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
-        claim(cell)
-        if not is_wanting(cell):
-            return
-        torch.set_num_threads(cell.threads)
         try:
+            claim(cell)
+            if not is_wanting(cell):
+                return
+            torch.set_num_threads(cell.threads)
             train(cell.config, cell.full, cell.sub, cell.folder / "run", resume=True)
             shutil.rmtree(cell.folder / "evaluation", ignore_errors=True)
             evaluate(

@@ -18,6 +18,7 @@ from switchrecon.metrics import CONVENTIONS
 from switchrecon.statistics import LEVEL, RESAMPLES
 from switchrecon.tables import DECIMALS, settings_of, spread
 
+EVERY_SLICE = "all slices that are not near empty"
 YOURS = "**To be filled in by you.**"
 FILE = "claim.md"
 PILES = {"full": "fully sampled", "sub": "undersampled"}
@@ -25,18 +26,14 @@ PILES = {"full": "fully sampled", "sub": "undersampled"}
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known: cards of the runs, the metrics by method, and how the subjects were divided."""
+    """What is known: cards of the runs, metrics by method, how subjects were divided, and which slices were tested."""
 
     cards: Sequence[Mapping[str, Any]]
     metrics: Mapping[str, Mapping[str, Any]]
     convention: str
     partition: str
+    tested: str
     statistics: str | None
-
-    @property
-    def config(self) -> Config:
-        """Settings of the first run."""
-        return parse_config(self.cards[0]["config"])
 
 
 def _data(facts: Facts) -> str:
@@ -70,16 +67,18 @@ def _preprocessing(facts: Facts) -> str:
 
 
 def _subsets(facts: Facts) -> str:
-    config = facts.config
-    limits = [
-        f"{count} {what}, evenly spread"
-        for count, what in (
-            (config.slices_per_scan, "slices of each scan"),
-            (config.pile_slices, "slices of each pile"),
-        )
-        if count is not None
-    ]
-    return "; ".join(limits) + "." if limits else "All slices that are not near empty."
+    def describe(card: Mapping[str, Any], config: Config) -> str:
+        limits = [
+            f"{count} {what}, evenly spread"
+            for count, what in (
+                (config.slices_per_scan, "slices of each scan"),
+                (config.pile_slices, "slices of each pile"),
+            )
+            if count is not None
+        ]
+        return " and ".join(limits) or EVERY_SLICE
+
+    return f"For training: {_grouped(facts, describe)}. For testing: {facts.tested}."
 
 
 def _grouped(facts: Facts, describe: Callable[[Mapping[str, Any], Config], str]) -> str:
@@ -114,8 +113,8 @@ def _model(facts: Facts) -> str:
 
 
 def _software(facts: Facts) -> str:
-    versions = ", ".join(f"{name} {number}" for name, number in facts.cards[0]["versions"].items())
-    return f"{versions}; {'; '.join(dict.fromkeys(card['machine'] for card in facts.cards))}."
+    versions = [", ".join(f"{name} {number}" for name, number in card["versions"].items()) for card in facts.cards]
+    return f"{'; '.join(dict.fromkeys([*versions, *(card['machine'] for card in facts.cards)]))}."
 
 
 def _initial(facts: Facts) -> str:
@@ -137,19 +136,23 @@ def _training(facts: Facts) -> str:
             f"linearly to {config.final_learning_rate:g}, augmentation {config.augment}"
         )
 
-    config = facts.config
+    def adversarial(card: Mapping[str, Any], config: Config) -> str:
+        return (
+            f"Lookahead ({config.lookahead_steps}, {config.lookahead_rate:g}) for discriminator and extractor, at most "
+            f"{config.warm_up} steps towards the identity first"
+        )
+
     return (
-        f"{len(facts.cards)} trainings; {_grouped(facts, describe)}. RAdam; Lookahead ({config.lookahead_steps}, "
-        f"{config.lookahead_rate:g}) for discriminator and extractor; adversarial methods begin with at most "
-        f"{config.warm_up} steps towards the identity. All settings are in config.yaml of each run."
+        f"{len(facts.cards)} trainings; {_grouped(facts, describe)}. RAdam; adversarial methods: "
+        f"{_grouped(facts, adversarial)}. All settings are in config.yaml of each run."
     )
 
 
 def _final(facts: Facts) -> str:
-    return (
-        f"The average of the generator's weights over the steps from {facts.config.average_from:.0%} of the run on; no "
-        "selection by results."
-    )
+    def describe(card: Mapping[str, Any], config: Config) -> str:
+        return f"the average of the generator's weights over the steps from {config.average_from:.0%} of the run on"
+
+    return f"No selection by results: {_grouped(facts, describe)}."
 
 
 def _ensemble(facts: Facts) -> str:
@@ -272,7 +275,7 @@ def _facts(folder: Path) -> Facts:
     if (folder / "model.safetensors").is_file():
         card = load_model(folder / "model.safetensors")[1]
         trained = f"{len(card['subjects'])} subjects for training; none for testing yet."
-        return Facts([card], {}, card["config"]["convention"], trained, None)
+        return Facts([card], {}, card["config"]["convention"], trained, "nothing yet", None)
     raise RunError(f"{folder}: nothing to report on; expected a run, an evaluation or a cross-validation")
 
 
@@ -294,9 +297,11 @@ def _of_crossval(folder: Path) -> Facts:
         convention = table["convention"]
     except (OSError, ValueError, LookupError) as error:
         raise RunError(f"{file}: missing or damaged ({error})") from error
+    run, cut = len(grid.recipe.used_folds), grid.recipe.folds
+    folds = f"{cut} folds" + (f", {run} of which are run," if run < cut else "")
     partition = (
-        f"{grid.subjects} subjects in {grid.recipe.folds} folds, in the order of their names; of the subjects that a "
-        "fold does not test, the first half is fully sampled and the second undersampled."
+        f"{grid.subjects} subjects in {folds} in the order of their names; of the subjects that a fold does not test, "
+        "the first half is fully sampled and the second undersampled."
     )
     if grid.recipe.data.full_files:
         partition += (
@@ -307,7 +312,9 @@ def _of_crossval(folder: Path) -> Facts:
         f"Mean and sample standard deviation over folds; {LEVEL:.0%} percentile bootstrap intervals of paired "
         f"differences, {RESAMPLES:,} resamples, clustered by subject; {len(grid.recipe.seeds)} seed(s)."
     )
-    return Facts(cards, metrics, convention, partition, statistics)
+    count = grid.recipe.test_slices_per_scan
+    tested = EVERY_SLICE if count is None else f"{count} slices of each scan, evenly spread"
+    return Facts(cards, metrics, convention, partition, tested, statistics)
 
 
 def _of_evaluation(folder: Path) -> Facts:
@@ -315,14 +322,13 @@ def _of_evaluation(folder: Path) -> Facts:
         facts = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
         cards = facts["cards"]
-        tested = (
-            f"{metrics['subjects']} test subjects, {metrics['slices']} slices; training subjects are refused as tests."
-        )
+        partition = f"{metrics['subjects']} test subjects; training subjects are refused as tests."
         return Facts(
             cards,
             metrics["methods"],
             metrics["convention"],
-            tested,
+            partition,
+            f"{metrics['slices']} slices",
             f"{CONVENTIONS[metrics['convention']].rsplit('; ', 1)[1].capitalize()}.",
         )
     except (OSError, ValueError, LookupError) as error:

@@ -251,19 +251,23 @@ def report(
 ) -> None:
     """Write report.html from what an evaluation, a run or a cross-validation has stored.
 
-    With --lpips-weights, an evaluation that was made without LPIPS gets it, for zero filling and every run's own
-    estimate. (A cross-validation gets it when crossval is run again.)
+    An evaluation that was made without LPIPS gets it where its weights are found now, for zero filling and every run's
+    own estimate. A cross-validation gets it when crossval is run again.
     """
     from switchrecon.cells import PLAN
     from switchrecon.claim import write_claim
     from switchrecon.crossval import open_grid, write_results
-    from switchrecon.lpips import Lpips, load_weights
+    from switchrecon.lpips import Lpips, find_weights, load_weights
     from switchrecon.report import write_report
-    from switchrecon.rescore import add_lpips
+    from switchrecon.rescore import add_lpips, lacks_lpips
 
-    if lpips_weights is not None:
-        add_lpips(folder, Lpips(load_weights(lpips_weights)))
-    if (folder / PLAN).is_file():
+    grid = (folder / PLAN).is_file()
+    if grid and lpips_weights is not None:
+        raise SwitchreconError(f"{folder}: a cross-validation gets LPIPS when crossval is run again with the weights")
+    weights = find_weights(lpips_weights)
+    if lpips_weights is not None or (weights.exists() and lacks_lpips(folder)):
+        add_lpips(folder, Lpips(load_weights(weights)))
+    if grid:
         write_results(open_grid(None, None, folder))
         typer.echo(f"report: {folder / 'report.html'}")
     else:

@@ -23,6 +23,7 @@ def crossval(
     methods: Annotated[list[str], typer.Option("--method", help="Run only this row now. May be repeated.")] = [],  # noqa: B006
     folds: Annotated[list[int], typer.Option("--fold", help="Run only this fold now. May be repeated.")] = [],  # noqa: B006
     parts: Annotated[list[str], typer.Option("--setting", help="Run only this setting now. May be repeated.")] = [],  # noqa: B006
+    seeds: Annotated[list[int], typer.Option("--seed", help="Run only this seed now. May be repeated.")] = [],  # noqa: B006
     engine: Annotated[str, typer.Option(help="local: processes here. ray: Ray tasks.")] = "local",
     workers: Annotated[int | None, typer.Option(min=1, help="Cells at once. Default: as many as fit.")] = None,
     address: Annotated[
@@ -45,14 +46,14 @@ def crossval(
     """Train and evaluate a grid: methods, settings, folds of subjects and seeds, with tables and figures.
 
     Continues where it stopped; without --config it goes on with the grid in DIR. Writes table.json, .csv, .md and .tex,
-    figures as PNG and PDF, and report.html. Exit code 3: some cells failed, the others are done.
+    figures as PNG and PDF, and report.html. Exit code 3: some cells are not done, the others are.
 
     Example: switchrecon crossval --config quick --out runs/quick
     """
     import os
 
     from switchrecon.cells import CellBusy, read_plan
-    from switchrecon.crossval import Only, failures, open_grid, run_grid, run_one, write_slurm
+    from switchrecon.crossval import Only, elsewhere, failures, open_grid, run_grid, run_one, write_slurm
     from switchrecon.data.cache import ENVIRONMENT as CACHE
     from switchrecon.engines import BUSY
     from switchrecon.lpips import ENVIRONMENT, load_weights
@@ -77,10 +78,11 @@ def crossval(
     elif slurm is not None:
         typer.echo(f"{slurm}: an array of {write_slurm(grid, slurm)} cells; submit it with sbatch")
     else:
-        table = run_grid(grid, Only(methods, folds, parts), engine, workers, address, gpus)
+        only = Only(methods, folds, parts, seeds)
+        table = run_grid(grid, only, engine, workers, address, gpus)
         typer.echo(markdown(table))
         typer.echo(f"report: {out / 'report.html'}")
-        failed = failures(grid)
+        failed = failures(grid) + elsewhere(grid, only)
         for sentence in failed:
             typer.echo(sentence, err=True)
         if failed:

@@ -29,10 +29,16 @@ class Only:
     methods: Sequence[str] = field(default=())
     folds: Sequence[int] = field(default=())
     settings: Sequence[str] = field(default=())
+    seeds: Sequence[int] = field(default=())
 
     def holds(self, cell: Cell) -> bool:
         """Whether a cell belongs to this part."""
-        asked = ((self.methods, cell.row), (self.folds, cell.fold), (self.settings, cell.setting))
+        asked = (
+            (self.methods, cell.row),
+            (self.folds, cell.fold),
+            (self.settings, cell.setting),
+            (self.seeds, cell.seed),
+        )
         return all(not wanted or value in wanted for wanted, value in asked)
 
 
@@ -78,6 +84,7 @@ def select(grid: Grid, only: Only) -> list[Cell]:
         (only.methods, list(grid.recipe.methods)),
         (only.settings, list(grid.recipe.settings)),
         ([str(fold) for fold in only.folds], [str(fold) for fold in grid.recipe.used_folds]),
+        ([str(seed) for seed in only.seeds], [str(seed) for seed in grid.recipe.seeds]),
     ):
         for name in wanted:
             if name not in valid:
@@ -180,6 +187,14 @@ def failures(grid: Grid) -> list[str]:
         if file.is_file():
             told.append(f"{cell.name} failed: {json.loads(file.read_text(encoding='utf-8'))['error']}")
     return told
+
+
+def elsewhere(grid: Grid, only: Only) -> list[str]:
+    """A sentence where cells of a part are neither done nor failed: other processes work, or worked, on them."""
+    count = sum(not (cell.folder / "failed.json").is_file() for cell in select(grid, only))
+    if not count:
+        return []
+    return [f"{count} cells are not done: another process works on them; run this again once it has ended"]
 
 
 def write_slurm(grid: Grid, target: Path) -> int:

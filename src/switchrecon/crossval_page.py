@@ -9,7 +9,6 @@ import yaml
 
 from switchrecon.page import data_uri, write_page
 from switchrecon.paper_figures import Drawn
-from switchrecon.runs import versions
 from switchrecon.tables import layouts, missing_sentence, settings_of
 
 
@@ -31,12 +30,9 @@ def write_crossval_page(
     """
     first = tables[0]
     missing = first["missing"]
-    machines = {
-        machine
-        for part in settings_of(first).values()
-        for values in part["methods"].values()
-        for machine in values.get("machines", [])
-    }
+    known = [values for part in settings_of(first).values() for values in part["methods"].values()]
+    machines = {machine for values in known for machine in values.get("machines", [])}
+    trained = sorted({text for values in known for text in values.get("versions", [])})
     cut, run = first["recipe"]["folds"], len(first["folds"])
     folds = f"{cut} folds" + (f", {run} of which are run" if run < cut else "")
     summary = [f"{first['subjects']} subjects in {folds}; {len(first['seeds'])} seed(s)."]
@@ -61,7 +57,7 @@ def write_crossval_page(
             for d in figures
         ],
         "recipe": yaml.safe_dump(first["recipe"], sort_keys=False, allow_unicode=True, width=100),
-        "versions": list(versions().items()),
+        "versions": trained,
         "machines": sorted(machines),
     }
     return write_page(out / "report.html", "crossval.html.j2", content)

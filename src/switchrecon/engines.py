@@ -23,6 +23,7 @@ from switchrecon.errors import ConfigError
 from switchrecon.grid_progress import GridProgress
 from switchrecon.lpips import ENVIRONMENT, find_weights
 
+GROUP = Path("/sys/fs/cgroup")  # of this process, as a container or a batch system sees it
 BUSY = 75  # exit code of a cell that another process works on (EX_TEMPFAIL)
 CELLS_A_GPU = 4  # at once, at most: one alone does not fill it
 STEP_MEMORY = 2 << 30  # bytes that a training step keeps at 256x256 with width 32: 1,782 MiB on a processor
@@ -62,9 +63,23 @@ def places() -> list[str]:
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
 
 
+def available_memory() -> int:
+    """Bytes that new processes may use: what the system can give, at most what is left of this process's group's."""
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        found = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        limit, used = (int((GROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+    except (OSError, ValueError):  # no such group, or one without a limit
+        return found
+    return max(0, min(found, limit - used))
+
+
 def fitting_workers(cells: Sequence[Cell], devices: Sequence[str]) -> int:
     """As many cells at once as processors, free memory and GPUs allow, at least one."""
-    free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    free = available_memory()
     cores = len(os.sched_getaffinity(0)) // max(cell.threads for cell in cells)
     need = max(map(memory_of, cells))
     shared = cores
@@ -249,8 +264,9 @@ def slurm_script(grid: Grid, cells: Sequence[Cell]) -> str:
 #SBATCH --job-name=switchrecon
 #SBATCH --array=0-{len(cells) - 1}
 #SBATCH --cpus-per-task={grid.recipe.threads}
-#SBATCH --output=/dev/null
-# Each task runs one cell, which continues where it stopped; its output is log.txt in the cell's folder.
+#SBATCH --output={out}/slurm-%a.txt
+# Each task runs one cell, which continues where it stopped; its output is log.txt in the cell's folder, and what comes
+# before it, or ends it from outside, is in slurm-%a.txt.
 # Add what your cluster asks for (partition, time, memory, GPUs). At any time this makes the table of what is done:
 #   switchrecon report {out}
 cells=({keys})

@@ -61,12 +61,16 @@ def slice_by_slice(transform: Callable[[Tensor], Tensor], volume: Tensor) -> Ten
     return found
 
 
+WIDE = torch.complex128  # or the last bits of matrix products would depend on threads, and TF32 would round them
+KINDS = {torch.float64: torch.complex128, torch.complex128: torch.complex128}
+
+
 @lru_cache(64)
-def _rows(size: int, first: int, last: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor]:
+def _rows(size: int, first: int, last: int, device: torch.device) -> tuple[Tensor, Tensor]:
     """Rows ``first`` to ``last`` − 1 of the matrix of the transform along one dimension, and their conjugates."""
     frequency, place = torch.arange(first, last) - size // 2, torch.arange(size) - size // 2
     angle = -2 * math.pi / size * torch.outer(frequency, place).double()
-    rows = torch.polar(torch.full_like(angle, size**-0.5), angle).to(device, dtype)
+    rows = torch.polar(torch.full_like(angle, size**-0.5), angle).to(device)
     return rows, rows.conj().resolve_conj()  # neither is ever written to
 
 
@@ -76,7 +80,7 @@ def fourier_centre(image: Tensor, centre: tuple[slice, slice]) -> Tensor:
     Parameters
     ----------
     image
-        Complex images, shape (..., H, W).
+        Real or complex images, shape (..., H, W).
     centre
         Rows and columns, each from a start to a stop.
 
@@ -86,19 +90,17 @@ def fourier_centre(image: Tensor, centre: tuple[slice, slice]) -> Tensor:
         Complex, shape (..., rows, columns).
     """
     (rows, _), (columns, _) = (
-        _rows(size, part.start, part.stop, image.dtype, image.device)
-        for size, part in zip(image.shape[-2:], centre, strict=True)
+        _rows(size, part.start, part.stop, image.device) for size, part in zip(image.shape[-2:], centre, strict=True)
     )
-    return rows @ image @ columns.mT
+    return (rows @ image.to(WIDE) @ columns.mT).to(KINDS.get(image.dtype, torch.complex64))
 
 
 def inverse_fourier_centre(samples: Tensor, centre: tuple[slice, slice], matrix: tuple[int, int]) -> Tensor:
     """Images (..., H, W) of k-space that is zero outside a small rectangle; the adjoint of :func:`fourier_centre`."""
-    wide = samples.to(torch.complex128) if samples.is_cuda else samples  # or TF32, where allowed, would round it
     (_, rows), (_, columns) = (
-        _rows(size, part.start, part.stop, wide.dtype, wide.device) for size, part in zip(matrix, centre, strict=True)
+        _rows(size, part.start, part.stop, samples.device) for size, part in zip(matrix, centre, strict=True)
     )
-    return (rows.mT @ wide @ columns).to(samples.dtype)
+    return (rows.mT @ samples.to(WIDE) @ columns).to(KINDS.get(samples.dtype, torch.complex64))
 
 
 def crop_or_pad(array: Tensor, matrix: tuple[int, int]) -> Tensor:

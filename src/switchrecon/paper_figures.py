@@ -143,7 +143,7 @@ def _fig_3(out: Path, suffix: str, said: str, cells: Sequence[Cell], results: Re
     cell = cells[0]
     rows = results.settings[cell.setting]
     if not {UPPER_BOUND, PROPOSED} <= {own.row for own in cells}:
-        return Drawn(name, f"Not drawn: it compares {PROPOSED} with {UPPER_BOUND}, and not both are there.{said}", None)
+        return _not_drawn(out, name, f"it compares {PROPOSED} with {UPPER_BOUND}, and not both are there.{said}")
 
     def of(method: str, metric: str, unit: Unit) -> float:
         return rows[method].values["slice-max", metric][cell.seed][unit]
@@ -155,12 +155,12 @@ def _fig_3(out: Path, suffix: str, said: str, cells: Sequence[Cell], results: Re
             lower = of(PROPOSED, "psnr", unit) < of(UPPER_BOUND, "psnr", unit)
             gain = of(UPPER_BOUND, "lpips", unit) - of(PROPOSED, "lpips", unit)
             if not finite(gain):
-                return Drawn(name, f"Not drawn: LPIPS is n/a.{said}", None)
+                return _not_drawn(out, name, f"LPIPS is n/a.{said}")
             if lower and gain > 0:
                 found.append((gain, unit))
     if not found:
-        words = f"Not drawn: of {total} slices of fold {cell.fold}, {PROPOSED} has none with lower PSNR and better"
-        return Drawn(name, f"{words} LPIPS than {UPPER_BOUND}.{said}", None)
+        words = f"of {total} slices of fold {cell.fold}, {PROPOSED} has none with lower PSNR and better"
+        return _not_drawn(out, name, f"{words} LPIPS than {UPPER_BOUND}.{said}")
     best = sorted(found, key=lambda pair: (-pair[0], pair[1]))[:FIG_3_ROWS]
     columns = (ZERO_FILLED, UPPER_BOUND, PROPOSED)
     stored = _load([own for own in cells if own.row in columns], [(unit.scan, unit.slice) for _, unit in best])
@@ -189,7 +189,7 @@ def _psnr_lpips(out: Path, suffix: str, said: str, methods: Mapping[str, Any]) -
     points = {m: (v["psnr"]["mean"], v["lpips"]["mean"]) for m, v in methods.items()}
     points = {m: (x, y) for m, (x, y) in points.items() if finite(x) and finite(y)}
     if not points:
-        return Drawn(name, f"Not drawn: LPIPS is n/a.{said}", None)
+        return _not_drawn(out, name, f"LPIPS is n/a.{said}")
     figure = _figure(7.5, 4.4)
     axes = figure.subplots()
     colours = _colours(methods)
@@ -271,6 +271,12 @@ def _figure(width: float, height: float) -> "Figure":
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
+
+
+def _not_drawn(out: Path, name: str, reason: str) -> Drawn:
+    for kind in ("png", "pdf"):  # of an earlier state of the grid
+        (out / f"{name}.{kind}").unlink(missing_ok=True)
+    return Drawn(name, f"Not drawn: {reason}", None)
 
 
 def _save(figure: "Figure", out: Path, name: str, caption: str) -> Drawn:

@@ -210,6 +210,8 @@ class Reconstructor:
             raise DataError(
                 f"k-space has type {kspace.dtype} and shape {tuple(kspace.shape)}; expected complex {expected}"
             )
+        if kspace.numel() == 0:
+            raise DataError(f"k-space has shape {tuple(kspace.shape)}, no sample; expected at least one slice")
         if not torch.isfinite(torch.view_as_real(kspace)).all():
             raise DataError("k-space holds NaN or infinity; expected finite numbers")
         if not mask.any():

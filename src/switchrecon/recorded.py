@@ -25,6 +25,8 @@ Values = dict[str, Tensor]
 
 EAGER_STEPS = 3  # of each kind before it is recorded: they make the optimisers' state and choose algorithms
 TOLERANCE = 0.01  # of a first replay's change of the weights, relative to the same step's without a recording
+WAITED = "called a synchronizing"  # torch's words for an operation that waits for the GPU
+PROTOTYPE = "Synchronization debug mode is a prototype"  # and, once a process, for watching out for them
 MOST_RECORDINGS = 8  # kinds of steps; others are taken one operation at a time
 
 
@@ -66,9 +68,9 @@ class CudaGraphs:
                 results = function()
             finally:
                 torch.cuda.set_sync_debug_mode("default")
-        waits = any("synchroniz" in str(one.message) for one in said)
+        waits = any(WAITED in str(one.message) for one in said)
         for one in said:
-            if "synchroniz" not in str(one.message):
+            if WAITED not in str(one.message) and PROTOTYPE not in str(one.message):
                 warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
         return results, "it waits for a number" if waits else None
 

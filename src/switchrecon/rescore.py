@@ -16,6 +16,15 @@ from switchrecon.scores import NO_LPIPS, csv_text, lpips_of
 Key = tuple[str, str, str, str]  # convention, method, scan, slice
 
 
+def lacks_lpips(folder: Path) -> bool:
+    """Whether a folder holds an evaluation that was made without LPIPS."""
+    try:
+        description = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+        return NO_LPIPS in description["data"]
+    except (OSError, ValueError, LookupError, TypeError):
+        return False  # what is damaged is refused where it is read
+
+
 def add_lpips(folder: Path, perceptual: Lpips) -> None:
     """Fill in LPIPS of zero filling and of every run's own estimate; the other estimates were not stored.
 

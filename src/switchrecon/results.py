@@ -173,6 +173,9 @@ def _setting(grid: Grid, rows: dict[str, Row], convention: str) -> dict[str, Any
             summary["steps"] = row.cards[0]["steps"]
             summary["training_seconds"] = float(np.mean(seconds))
             summary["machines"] = sorted({str(card["machine"]) for card in row.cards})
+            summary["versions"] = sorted(
+                {", ".join(f"{name} {number}" for name, number in card["versions"].items()) for card in row.cards}
+            )
             summary["images"] = {pile: facts["slices"] for pile, facts in row.cards[0]["data"].items()}
         methods[name] = summary
     main = [ZERO_FILLED, *(row for row in grid.recipe.methods if row in rows)]

@@ -307,6 +307,11 @@ def check_goes_together(method: Method, config: Config, data: TrainingData) -> N
         raise ConfigError(
             f"method '{config.method}' needs representation 'complex': magnitudes are not what was measured"
         )
+    if held_out_samples in objectives and method.pairing == "simulated":
+        raise ConfigError(
+            f"method '{config.method}' holds out samples of simulated scans, whose references are known; take an "
+            "unpaired, paired or undersampled method for held_out_samples"
+        )
     config.check_consistency(data.coils)
     several = [pile.slices[0].maps is not None for pile in data.piles.values()]
     if simulated_pairs in objectives and several == [False, True]:

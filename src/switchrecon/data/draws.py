@@ -118,6 +118,9 @@ class DrawSource:
         self.config = config
         self.symmetries = symmetries
         self.slices = data.sub.slices if data.sub is not None else ()
+        measured = data.sub or data.full  # paired methods sample their references by masks of their own
+        assert measured is not None
+        self.sampled = measured.slices
 
     def mask(self, purpose: str, position: int) -> Tensor:
         """One of X's masks, moved by a symmetry; one drawn by the settings where there is no X."""
@@ -140,7 +143,7 @@ class DrawSource:
     @cached_property
     def directions(self) -> set[Literal["rows", "columns"] | None]:
         """Of X's lines, which no symmetry in use turns; None for points."""
-        return {line_direction(own.mask) for own in self.slices}
+        return {line_direction(own.mask) for own in self.sampled}
 
     @cached_property
     def centre(self) -> Tensor:
@@ -151,11 +154,11 @@ class DrawSource:
         height, width = self.data.matrix
         fraction = self.data.centre_fraction(self.config)
         parts = (fraction, fraction)
-        if self.slices[0].maps is not None:
-            region = maps_region([own.mask.numpy() for own in self.slices])
+        if self.sampled[0].maps is not None:
+            region = maps_region([own.mask.numpy() for own in self.sampled])
             parts = max(fraction, region[0] / height), max(fraction, region[1] / width)
         rows, columns = centre_slice(height, parts[0]), centre_slice(width, parts[1])
-        direction = line_direction(self.slices[0].mask)
+        direction = line_direction(self.sampled[0].mask)
         centre = torch.zeros(height, width, dtype=torch.bool)
         centre[rows if direction != "columns" else slice(None), columns if direction != "rows" else slice(None)] = True
         return centre.to(self.device)
@@ -164,9 +167,9 @@ class DrawSource:
     def density(self) -> Tensor:
         """P(a sample is measured), the mean of X's masks and their symmetric copies; (H, W) in (0, 1]."""
         total = torch.zeros(self.data.matrix)
-        for own in self.slices:
+        for own in self.sampled:
             total += own.mask
-        copies = torch.stack([move(total / len(self.slices), symmetry) for symmetry in self.symmetries])
+        copies = torch.stack([move(total / len(self.sampled), symmetry) for symmetry in self.symmetries])
         return copies.mean(0).clamp_min(LEAST_DENSITY).to(self.device)
 
     def split(self, mask: Tensor, position: int) -> tuple[Tensor, Tensor]:

@@ -71,11 +71,12 @@ class Slice:
         return fourier(self.image if self.measured_images is None else self.measured_images)
 
     def intensity_scale(self, center_fraction: float, headroom: float) -> float:
-        """See :func:`switchrecon.scaling.intensity_scale`; only k-space's centre is computed where it was measured."""
+        """See :func:`switchrecon.scaling.intensity_scale`; only k-space's centre is computed where it suffices."""
         images = self.image if self.measured_images is None else self.measured_images
         rows, columns = centre = centre_of((images.shape[-2], images.shape[-1]), center_fraction)
         samples = fourier_centre(images, centre)
-        if (samples * self.mask[rows, columns]).any():
+        height, width = self.mask.shape
+        if self.mask[height // 2, width // 2] and samples.any():  # or the whole image would give the scale
             kspace = torch.zeros_like(images)
             kspace[..., rows, columns] = samples
         else:
