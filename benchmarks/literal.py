@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from switchrecon.config import Config
-from switchrecon.fourier import fourier
+from switchrecon.fourier import fourier, inverse_fourier
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.layers import (
     EPSILON,
@@ -30,6 +30,10 @@ from switchrecon.state import State
 
 HAS_EXTRACTOR = ("iscl", "iscl-sampling", "iscl-sampling-adain", "iscl-sampling-affine", "switchable")
 HAS_SAMPLING = HAS_EXTRACTOR[1:]
+WITH_PHYSICS = ("self-supervised", "joint", "joint-adversarial")
+
+
+Map = Callable[[Tensor], Tensor]
 
 
 def with_torchs_layers(state: State) -> State:
@@ -68,7 +72,7 @@ def norm(difference: Tensor) -> Tensor:
 
 
 def literal_step(state: State, batch: Batch, config: Config) -> dict[str, float]:
-    """One step of a method of the paper, in place; returns the losses before each update."""
+    """One step of a learned method, in place; returns the losses before each update."""
     players, x, y, z = state.players, batch.x, batch.y, batch.z
     values: dict[str, float] = {}
 
@@ -92,15 +96,17 @@ def literal_step(state: State, batch: Batch, config: Config) -> dict[str, float]
     if config.method in ("supervised", "simulated"):
         minimise("generator", lambda: {"supervised": (1, norm(G(x) - y))})
         return values
+    if config.method in WITH_PHYSICS:
+        if config.method == "joint-adversarial":
+            minimise("discriminator", lambda: {"lsgan_full_discriminator": (1, _judged(players, x, y, G))})
+        minimise("generator", lambda: _with_physics(players, batch, config.method))
+        return values
     with_extractor = config.method in HAS_EXTRACTOR
     minimise("discriminator", lambda: _discriminator(players, x, y, G, F_sub, with_extractor))
     minimise("generator", lambda: _generator(players, batch, G, F_sub, config.method))
     if with_extractor:
         minimise("extractor", lambda: _extractor(players, x, y, G, F_sub))
     return values
-
-
-Map = Callable[[Tensor], Tensor]
 
 
 def _discriminator(
@@ -134,6 +140,35 @@ def _generator(players: Players, batch: Batch, G: Map, F_sub: Map, method: str) 
         mask_x, mask_y = batch.encoding_x.mask, batch.encoding_y.mask
         first = norm(RF(x, mask_x) - RF(G_x, mask_x))
         terms["sampling_consistency"] = (1.0, first + norm(RF(y, mask_y) - RF(F_y, mask_y)))
+    return terms
+
+
+def _judged(players: Players, x: Tensor, y: Tensor, G: Map) -> Tensor:
+    real, made = players.score_full(y), players.score_full(G(x).detach())
+    return (real - 1).square().mean() + made.square().mean()
+
+
+def _with_physics(players: Players, batch: Batch, method: str) -> dict[str, tuple[float, Tensor]]:
+    assert batch.draws is not None
+    x, mask = batch.x, batch.encoding_x.mask
+    terms = {}
+    if method != "self-supervised":
+        image, encoding, reference = batch.draws.pair()
+        terms["simulated_pairs"] = (1.0, norm(players.to_full(image, encoding) - reference))
+    image, encoding, weight = batch.draws.split()
+    error = mask * fourier(channels_to_complex(players.to_full(image, encoding))) - mask * fourier(
+        channels_to_complex(x)
+    )
+    held_out = (weight * (error.real.abs() + error.imag.abs())).sum() / weight.sum()
+    terms["held_out_samples"] = (1.0 if method == "self-supervised" else 0.3, held_out)
+    if method == "self-supervised":
+        turned, encoding = batch.draws.turned(players.to_full(x, batch.encoding_x))
+        aliased = inverse_fourier(encoding.mask * fourier(channels_to_complex(turned)))
+        again = players.to_full(torch.stack([aliased.real, aliased.imag], 1), encoding)
+        terms["equivariance"] = (0.3, norm(again - turned))
+    if method == "joint-adversarial":
+        score = players.score_full(players.to_full(x, batch.encoding_x))
+        terms["lsgan_full_generator"] = (0.01, (score - 1).square().mean())
     return terms
 
 

@@ -12,6 +12,7 @@ import torch
 from switchrecon import cli
 from switchrecon.config import Config, load_config
 from switchrecon.fourier import fourier
+from switchrecon.operators import Encoding
 from switchrecon.train import train
 
 SHARED = Path(os.environ.get("SWITCHRECON_TEST_DATA", Path(__file__).parents[2] / "shared"))
@@ -101,3 +102,21 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, str], Pa
         return made[method, representation]
 
     return get
+
+
+class FixedDraws:
+    """Draws that only depend on x, y and one mask."""
+
+    def __init__(self, x: torch.Tensor, y: torch.Tensor, mask: torch.Tensor) -> None:
+        self.x, self.y, self.mask = x, y, mask
+
+    def pair(self) -> tuple[torch.Tensor, Encoding, torch.Tensor]:
+        return 0.5 * self.y, Encoding(self.mask), self.y
+
+    def split(self) -> tuple[torch.Tensor, Encoding, torch.Tensor]:
+        kept = self.mask.clone()
+        kept[:, ::2] = False
+        return 0.5 * self.x, Encoding(kept), (self.mask & ~kept) * (1 + self.x[:, 0].abs())
+
+    def turned(self, image: torch.Tensor) -> tuple[torch.Tensor, Encoding]:
+        return image.flip(-1), Encoding(self.mask)

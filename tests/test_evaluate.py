@@ -156,6 +156,25 @@ def test_fastmri_s_maximum_is_that_of_the_whole_volume_also_where_few_slices_are
     assert found["methods"]["zero-filled"]["psnr"]["mean"] == pytest.approx(expected, abs=0.02)
 
 
+def test_soft_data_consistency_is_measured_on_request_and_the_noise_is_told(
+    tmp_path: Path,
+    trained: Callable[..., Path],
+    make_scan: Callable[..., Path],
+    run_cli: Callable[..., tuple[int, str, str]],
+) -> None:
+    command = ("evaluate", trained(), "--reference", make_scan("test", 5), "--out", tmp_path / "out")
+    code, _, err = run_cli(*command, "--data-consistency", "soft")
+    assert code == 0, err
+    methods = json.loads((tmp_path / "out" / "metrics.json").read_text())["methods"]
+    assert {"switchable/soft", "switchable/ensemble-soft", "switchable/hard"} <= methods.keys()
+    values = [methods[f"switchable{kind}"]["nmse"]["mean"] for kind in ("", "/soft", "/hard")]
+    assert len(set(values)) == 3
+    assert "of the brightest pixel" in (tmp_path / "out" / "report.html").read_text()
+    code, _, err = run_cli(*command, "--data-consistency", "sotf")
+    assert code == 2
+    assert "did you mean 'soft'" in err
+
+
 def test_lpips_can_be_added_from_the_stored_images(
     tmp_path: Path,
     trained: Callable[..., Path],

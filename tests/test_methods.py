@@ -30,25 +30,7 @@ from switchrecon.passes import Batch, Pass
 from switchrecon.players import DISCRIMINATOR, EXTRACTOR, GENERATOR
 from switchrecon.state import build_state
 from switchrecon.train import train, update
-from tests.conftest import tiny_config
-
-
-class FixedDraws:
-    """Draws that only depend on x, y and one mask."""
-
-    def __init__(self, x: torch.Tensor, y: torch.Tensor, mask: torch.Tensor) -> None:
-        self.x, self.y, self.mask = x, y, mask
-
-    def pair(self) -> tuple[torch.Tensor, Encoding, torch.Tensor]:
-        return 0.5 * self.y, Encoding(self.mask), self.y
-
-    def split(self) -> tuple[torch.Tensor, Encoding, torch.Tensor]:
-        kept = self.mask.clone()
-        kept[:, ::2] = False
-        return 0.5 * self.x, Encoding(kept), (self.mask & ~kept).float()
-
-    def turned(self, image: torch.Tensor) -> tuple[torch.Tensor, Encoding]:
-        return image.flip(-1), Encoding(self.mask)
+from tests.conftest import FixedDraws, tiny_config
 
 
 def small_batch() -> Batch:

@@ -195,6 +195,10 @@ def evaluate(
             "the report shows the first. Default: the run's."
         ),
     ] = [],  # noqa: B006
+    data_consistency: Annotated[
+        list[str],
+        typer.Option(help="soft: measure it, too; without and with hard data consistency are shown always."),
+    ] = [],  # noqa: B006
     lpips_weights: LpipsOption = None,
     device: DeviceOption = None,
 ) -> None:
@@ -210,7 +214,7 @@ def evaluate(
             raise SwitchreconError(
                 f"{run}: is a file, expected a run folder; if you gave --reference a pattern, quote it"
             )
-    metrics = run_evaluation(runs, reference, out, convention, lpips_weights)
+    metrics = run_evaluation(runs, reference, out, convention, lpips_weights, consistencies=data_consistency)
     for name in convention or [metrics["convention"]]:
         _print_table(metrics, name)
     typer.echo(f"report: {write_report(out)}")

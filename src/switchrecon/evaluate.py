@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from switchrecon.errors import ConfigError, DataError, RunError, nearest
 from switchrecon.fourier import inverse_fourier
 from switchrecon.masks import measured_acceleration
 from switchrecon.metrics import CONVENTIONS, seen
+from switchrecon.noise import relative_noise
 from switchrecon.reconstruct import ESTIMATES, Reconstructor
 from switchrecon.runs import machine, versions
 from switchrecon.scaling import combined
@@ -40,16 +42,16 @@ from switchrecon.scores import (
 EXAMPLES = 3
 
 
-def variants(own: Reconstructor, name: str) -> dict[str, Reconstructor]:
-    """Every estimate of a run, without and with hard data consistency: under ``name`` its own setting, others under
-    ``name/…``.
+def variants(own: Reconstructor, name: str, consistencies: Sequence[str] = ()) -> dict[str, Reconstructor]:
+    """Every estimate of a run, without and with hard data consistency, and with others that are asked for: under
+    ``name`` its own setting, others under ``name/…``.
 
     Where the network itself ends with hard data consistency, putting measured samples back changes nothing; but with
     several coils its last step is not the whole way.
     """
     found = {name: own}
     exact = own.config.ends_consistent(own.card["coils"])
-    for consistency in ("none", "hard"):
+    for consistency in dict.fromkeys(("none", "hard", *consistencies)):
         for estimate in ESTIMATES if own.extractor is not None else ESTIMATES[:1]:
             changed = [estimate] if estimate != own.config.estimate else []
             changed += [consistency] if consistency != own.config.data_consistency else []
@@ -101,6 +103,7 @@ def evaluate(
     summary: Sequence[str] = (),
     reduced: Sequence[str] = (),
     pictures: Sequence[tuple[str, str]] = (),
+    consistencies: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Evaluate runs on fully sampled references, undersampled with the runs' own mask settings.
 
@@ -122,6 +125,8 @@ def evaluate(
         So many of each reference's usable slices, evenly spread; None: all.
     title, summary, reduced, pictures
         For the report: sentences, and (file, caption) of pictures in ``out``.
+    consistencies
+        Data consistency afterwards to be measured besides ``none`` and ``hard``.
 
     Returns
     -------
@@ -139,7 +144,7 @@ def evaluate(
     if (out / "model.safetensors").exists() or out.is_file():
         raise RunError(f"{out}: is a run or a file; choose another --out for the evaluation")
     runs = load_runs(folders)
-    methods = {n: r for name, run in runs.items() for n, r in variants(run.reconstructor, name).items()}
+    methods = {n: r for name, run in runs.items() for n, r in variants(run.reconstructor, name, consistencies).items()}
     first = next(iter(methods.values()))
     config = first.config
     convention = conventions[0] if conventions else config.convention
@@ -159,7 +164,10 @@ def evaluate(
         volumes.append(evaluate_scan(scan, numbers, config, methods, name, subject))
         measure(volumes[-1], perceptual)
         kind = "k-space computed from magnitude images (synthetic)" if scan.synthetic else "k-space from the file"
-        data.append(f"{name}: {len(numbers)} of {len(scan.kspace)} slices, {kind}.")
+        found = volumes[-1]
+        noise = relative_noise(corrupted(scan, config.corruption).kspace[numbers], found.masks, found.reference)
+        told = f", noise at most {noise:.2%} of the brightest pixel" if math.isfinite(noise) else ""
+        data.append(f"{name}: {len(numbers)} of {len(scan.kspace)} slices, {kind}{told}.")
     scores = {own: score(volumes, own) for own in CONVENTIONS}
     metrics = {
         "convention": convention,
