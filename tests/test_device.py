@@ -247,7 +247,7 @@ def looking_ahead(state: State) -> list[Lookahead]:
     return [own for own in state.optimizers.values() if isinstance(own, Lookahead)]
 
 
-@pytest.mark.parametrize("name", ["switchable", "iscl", "simulated"])
+@pytest.mark.parametrize("name", ["switchable", "iscl", "simulated", "joint"])
 def test_replayed_steps_give_the_weights_of_plain_ones(name: str, piles: tuple[list[Path], list[Path]]) -> None:
     finals, losses = [], []
     for recorded in (False, True):
@@ -291,7 +291,7 @@ def test_steps_that_cannot_be_recorded_are_taken_plainly_and_said_once(piles: tu
 
     own = (Phase("generator", {own_objective: 1}),)
     for name, given, waits, reason in (
-        ("joint", None, None, "it draws masks"),
+        ("self-supervised", None, None, "what it draws depends on its images"),
         ("simulated", own, None, "an objective is not the package's own"),
         ("simulated", None, "it waits for a number", "it waits for a number"),
     ):

@@ -117,21 +117,22 @@ def read_domain(
     DataError
         For files that cannot be used, or X without a fully measured centre.
     """
-    scans = [read_scan(path, config) for path in find_files(paths)]
-    if not scans:
+    files = find_files(paths)
+    if not files:
         raise DataError("no scans to compare: give --full and --sub")
-    if measured:
-        scans = [corrupted(scan, config.corruption) for scan in scans]
-    found = [_fraction(scan, config) for scan in scans]
-    used = min(found) if fraction is None else fraction
-    if measured and any(round(used * side) < LEAST_CENTRE for scan in scans for side in scan.matrix):
+    # Read twice and not kept, so that memory does not grow with their number.
+    found = [(_fraction(scan, config), scan.matrix) for scan in (read_scan(path, config) for path in files)]
+    used = min(own for own, _ in found) if fraction is None else fraction
+    if measured and any(round(used * side) < LEAST_CENTRE for _, matrix in found for side in matrix):
         raise DataError(
             f"--sub: the fully measured centre of k-space is {used:.3f} of a side, less than {LEAST_CENTRE} "
             "samples: there is no image without aliases to compare"
         )
     domain = Domain(np.empty((0, len(FEATURES))), [], [], {}, [], False)
     rows = []
-    for scan in scans:
+    for path in files:
+        scan = read_scan(path, config)
+        scan = corrupted(scan, config.corruption) if measured else scan
         domain.paths.setdefault(scan.subject, scan.path)
         kspace = one_coil(scan)
         for index in evenly(usable_slices(scan, config), config.slices_per_scan):

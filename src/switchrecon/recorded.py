@@ -5,7 +5,7 @@ them. A graph starts them all at once. What it reads lies always in the same pla
 """
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -90,19 +90,51 @@ class CudaGraphs:
 
 
 class _Noticed:
-    """A batch's draws, and whether they have been asked for."""
+    """A batch's draws, and which of them have been asked for."""
 
     def __init__(self, draws: Any) -> None:
         self._draws = draws
-        self.used = False
+        self.used: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
-        self.used = True
+        self.used.add(name)
         return getattr(self._draws, name)
 
 
+Drawn = tuple[Tensor, Encoding, Tensor]
+
+
+class _Placed:
+    """Draws that have been made already, before the step."""
+
+    def __init__(self, made: dict[str, Drawn]) -> None:
+        self.made = made
+
+    def pair(self) -> Drawn:
+        """See :class:`switchrecon.passes.Draws`."""
+        return self.made["pair"]
+
+    def split(self) -> Drawn:
+        """See :class:`switchrecon.passes.Draws`."""
+        return self.made["split"]
+
+    def turned(self, image: Tensor) -> tuple[Tensor, Encoding]:
+        """Never asked for: it cannot be made before its image is there."""
+        raise NotImplementedError
+
+
+DRAWABLE = frozenset({"pair", "split"})  # before the step, and copied to where a recording reads
+
+
+def drawn(batch: Batch, names: Collection[str]) -> Batch:
+    """The batch with these of its draws made already."""
+    if not names:
+        return batch
+    return replace(batch, draws=_Placed({name: getattr(batch.draws, name)() for name in sorted(names)}))
+
+
 def tensors_of(batch: Batch) -> dict[str, Tensor]:
-    """All tensors of a batch, by name; what is drawn later is not among them."""
+    """All tensors of a batch, by name; what is yet to be drawn is not among them."""
     found = {
         "x": batch.x,
         "y": batch.y,
@@ -113,14 +145,27 @@ def tensors_of(batch: Batch) -> dict[str, Tensor]:
         "maps_y": batch.encoding_y.maps,
         "measured": batch.measured,
     }
+    for name, (image, encoding, other) in batch.draws.made.items() if isinstance(batch.draws, _Placed) else ():
+        found |= {f"{name} image": image, f"{name} mask": encoding.mask, f"{name} maps": encoding.maps}
+        found[f"{name} other"] = other
     return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
 def batch_of(tensors: dict[str, Tensor]) -> Batch:
-    """The inverse of :func:`tensors_of`; it has no draws."""
+    """The inverse of :func:`tensors_of`; it has the draws that were made already, and no others."""
     get = tensors.get
     encoding_x, encoding_y = (Encoding(tensors[f"mask_{d}"], get(f"maps_{d}")) for d in "xy")
-    return Batch(tensors["x"], tensors["y"], tensors["z"], encoding_x, encoding_y, get("measured"))
+    made = {
+        name: (
+            tensors[f"{name} image"],
+            Encoding(tensors[f"{name} mask"], get(f"{name} maps")),
+            tensors[f"{name} other"],
+        )
+        for name in sorted(DRAWABLE)
+        if f"{name} image" in tensors
+    }
+    draws = _Placed(made) if made else None
+    return Batch(tensors["x"], tensors["y"], tensors["z"], encoding_x, encoding_y, get("measured"), draws)
 
 
 @dataclass
@@ -136,9 +181,9 @@ class Recorded:
     """Takes steps as the function given does, from recordings once it has seen some of their kind.
 
     A recording is made for each kind of step: its phases, which optimisers end it with a slow step, and the shapes
-    of its batch. Its first replay is compared with the same step taken without it. If they differ, or a step cannot be
-    recorded (an objective of the user's own, draws inside a step, waiting for the GPU), all steps are taken one
-    operation at a time, and a warning says so.
+    of its batch. What the step draws is drawn before it, and lies beside the batch. The first replay is compared with
+    the same step taken without it. If they differ, or a step cannot be recorded (an objective of the user's own, draws
+    that depend on its images, waiting for the GPU), all steps are taken one operation at a time, and a warning says so.
 
     Parameters
     ----------
@@ -153,6 +198,7 @@ class Recorded:
         self.recorder: Recorder = recorder or CudaGraphs()
         self.recordings: dict[Any, _Recording] = {}
         self.seen: dict[Any, int] = {}
+        self.draws: dict[Any, set[str]] = {}  # that each kind of step asks for
         self.given_up = False
         self.setbacks = 0
 
@@ -169,14 +215,21 @@ class Recorded:
         if state.course.setbacks != self.setbacks:  # the optimisers have other tensors than those recorded
             self.forget()
             self.setbacks = state.course.setbacks
-        tensors = tensors_of(batch)
         kind = (
             tuple((phase.group, tuple(phase.objectives)) for phase in phases),
-            tuple((name, tuple(tensor.shape)) for name, tensor in tensors.items()),
+            tuple((name, tuple(tensor.shape)) for name, tensor in tensors_of(batch).items()),
         )
         self.seen[kind] = self.seen.get(kind, 0) + 1
         if self.seen[kind] < EAGER_STEPS:
+            noticed = _Noticed(batch.draws)
+            seen = batch if batch.draws is None else replace(batch, draws=noticed)
+            values = self.step(state, phases, seen, sharing)
+            self.draws[kind] = noticed.used
+            return values
+        if not self.draws[kind] <= DRAWABLE:
+            self._give_up("what it draws depends on its images")
             return self.step(state, phases, batch, sharing)
+        batch = drawn(batch, self.draws[kind])
         if self.seen[kind] == EAGER_STEPS:
             return self._watched(state, phases, batch, sharing)
         lookaheads = [o for p in phases if isinstance(o := state.optimizers[p.group], Lookahead)]
@@ -188,17 +241,13 @@ class Recorded:
             if problem is not None:
                 self._give_up(problem)
                 return self.step(state, phases, batch, sharing)
-        return self._replayed(self.recordings[key], tensors, lookaheads)
+        return self._replayed(self.recordings[key], tensors_of(batch), lookaheads)
 
     def _watched(self, state: State, phases: Sequence[Phase], batch: Batch, sharing: Sharing) -> Values:
         """The last step of its kind before it is recorded; finds what would make a recording fail, or wrong."""
-        draws = _Noticed(batch.draws)
-        seen = replace(batch, draws=draws)
-        values, problem = self.recorder.watch(lambda: self.step(state, phases, seen, sharing))
+        values, problem = self.recorder.watch(lambda: self.step(state, phases, batch, sharing))
         objectives = [objective for phase in phases for objective in phase.objectives]
-        if draws.used:
-            problem = "it draws masks"
-        elif any(objective.__module__ != own_objectives.__name__ for objective in objectives):
+        if any(objective.__module__ != own_objectives.__name__ for objective in objectives):
             problem = "an objective is not the package's own"
         if problem is not None:
             self._give_up(problem)
