@@ -1,9 +1,12 @@
 """Mean and standard deviation over folds, from the metrics of every cell, as a Markdown table.
 
 Usage: python benchmarks/over_folds.py docs/results/cells-t2w.csv [--setting x4] [--convention slice-max]
+    [--minus METHOD METHOD]
 
 Folds may have been run at different times, as long as their cells stand in one file. A value is the mean of a fold's
-test slices, averaged over seeds; the deviation is over folds, with n − 1. A row that lacks a fold says so.
+test slices, averaged over seeds; the deviation is over folds, with n − 1. A row that lacks a fold says so; PSNR of a
+fold is given for each of its seeds. ``--minus`` prints the differences of two methods in every fold and seed that
+both have, and their mean.
 """
 
 import argparse
@@ -43,9 +46,26 @@ def table(cells: dict[str, dict[str, list[dict[str, str]]]]) -> str:
         row = [method if len(own) == len(folds) else f"{method} ({len(own)} fold{'s' * (len(own) > 1)})"]
         for metric, (_, digits) in METRICS.items():
             row.append(spread([mean(float(cell[metric]) for cell in own[fold]) for fold in own], digits))
-        row += [spread([float(cell["psnr"]) for cell in own[fold]], 2) if fold in own else "" for fold in folds]
+        row += [", ".join(dict.fromkeys(f"{float(cell['psnr']):.2f}" for cell in own.get(fold, []))) for fold in folds]
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
+
+
+def differences(cells: dict[str, dict[str, list[dict[str, str]]]], first: str, second: str) -> str:
+    """Markdown: the first method minus the second, in every fold and seed, and the mean of these."""
+    mine, theirs = (
+        {(fold, cell["seed"]): cell for fold, own in cells[name].items() for cell in own} for name in (first, second)
+    )
+    shown = ("psnr", "ssim", "lpips")
+    lines = ["| fold | seed | " + " | ".join(METRICS[m][0] for m in shown) + " |", "|---:|---:|" + "---:|" * len(shown)]
+    found: dict[str, list[float]] = {metric: [] for metric in shown}
+    for fold, seed in sorted(mine.keys() & theirs.keys()):
+        for metric, values in found.items():
+            values.append(float(mine[fold, seed][metric]) - float(theirs[fold, seed][metric]))
+        row = [f"{values[-1]:+.{METRICS[metric][1]}f}" for metric, values in found.items()]
+        lines.append(f"| {fold} | {seed} | " + " | ".join(row) + " |")
+    row = [f"{mean(values):+.{METRICS[metric][1]}f}" for metric, values in found.items()]
+    return "\n".join([*lines, "| mean | | " + " | ".join(row) + " |"])
 
 
 def main() -> None:
@@ -54,8 +74,10 @@ def main() -> None:
     parser.add_argument("cells", type=Path)
     parser.add_argument("--setting", default="x4")
     parser.add_argument("--convention", default="slice-max")
+    parser.add_argument("--minus", nargs=2, metavar="METHOD")
     asked = parser.parse_args()
-    print(table(read(asked.cells, asked.setting, asked.convention)))
+    cells = read(asked.cells, asked.setting, asked.convention)
+    print(differences(cells, *asked.minus) if asked.minus else table(cells))
 
 
 if __name__ == "__main__":

@@ -22,6 +22,12 @@ def test_seeds_are_averaged_within_folds_and_rows_that_lack_a_fold_say_so(tmp_pa
     assert done.stdout.splitlines() == [
         "| method | PSNR / dB ↑ | SSIM ↑ | NMSE ↓ | LPIPS ↓ | PSNR fold 2 | PSNR fold 1 |",
         "|---|---:|---:|---:|---:|---:|---:|",
-        "| joint | 22.50 ± 3.54 | 0.600 ± 0.141 | 0.1000 ± 0.0000 | 0.300 ± 0.141 | 20.00 | 25.00 ± 1.41 |",
+        "| joint | 22.50 ± 3.54 | 0.600 ± 0.141 | 0.1000 ± 0.0000 | 0.300 ± 0.141 | 20.00 | 24.00, 26.00 |",
         "| iscl (1 fold) | 10.00 | 0.500 | 0.1000 | nan |  | 10.00 |",
+    ]
+    minus = [sys.executable, SCRIPT, cells, "--minus", "joint", "iscl"]
+    done = subprocess.run(minus, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[2:] == [
+        "| 1 | 0 | +14.00 | +0.200 | +nan |",
+        "| mean | | +14.00 | +0.200 | +nan |",
     ]
