@@ -361,6 +361,8 @@ def test_a_row_that_lacks_seeds_says_so(finished: Grid) -> None:
     assert (table["methods"]["switchable"]["seeds"], table["methods"]["supervised"]["seeds"]) == (2, 1)
     text = markdown(table)
     assert "| supervised (1 of 2 seeds) |" in text
+    assert "Standard deviation over seeds of PSNR and LPIPS: switchable 0.71 dB" in text
+    assert "supervised 0" not in text
     assert "| switchable |" in text
     assert "| zero-filled |" in text
     # The difference is that of the seed which both have.

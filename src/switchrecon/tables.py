@@ -69,8 +69,19 @@ def _results(table: Mapping[str, Any], part: Mapping[str, Any], suffix: str) -> 
         f"{spread_of} ({folds} {_plural('fold', folds)}, {seeds} {_plural('seed', seeds)}, {subjects}); "
         f"{table['convention_text'].rsplit(';', 1)[0]}. A name alone is the "
         "recipe's own estimate, NAME/… another estimate of the same checkpoint."
+        + _over_seeds(part)
         + (f" Gap recovered: (metric − {gap['lower']}) / ({gap['upper']} − {gap['lower']})." if gap else ""),
     )
+
+
+def _over_seeds(part: Mapping[str, Any]) -> str:
+    """How far the seeds of each row lie apart; empty where there is one."""
+    said = []
+    for method, values in part["methods"].items():
+        psnr, lpips = (values[metric]["seed_std"] for metric in ("psnr", "lpips"))
+        if psnr is not None and "/" not in method and method != ZERO_FILLED:
+            said.append(f"{method} {psnr:.2f} dB" + ("" if lpips is None else f", {lpips:.3f}"))
+    return f" Standard deviation over seeds of PSNR and LPIPS: {'; '.join(said)}." if said else ""
 
 
 def _part_of(method: str, values: Mapping[str, Any], table: Mapping[str, Any]) -> str:
