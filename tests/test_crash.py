@@ -164,7 +164,7 @@ def test_a_finished_run_is_not_resumed_with_other_scans(
 ) -> None:
     config = tiny_config("method=simulated")
     run = train(config, *piles, tmp_path / "run")
-    with pytest.raises(RunError, match="the scans differ from those of the run"):
+    with pytest.raises(RunError, match="the scans, as this version prepares them, differ from those of the run"):
         train(config, [make_scan("other", 7)], [], run, resume=True)
 
 

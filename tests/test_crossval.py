@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,7 +20,17 @@ from filelock import FileLock
 
 from switchrecon.cells import Cell, CellBusy, Grid, claim, is_done, is_wanting, read_plan, run_cell
 from switchrecon.checkpoint import load_model
-from switchrecon.crossval import Only, failures, open_grid, run_grid, run_one, select, write_results, write_slurm
+from switchrecon.crossval import (
+    Only,
+    elsewhere,
+    failures,
+    open_grid,
+    run_grid,
+    run_one,
+    select,
+    write_results,
+    write_slurm,
+)
 from switchrecon.errors import ConfigError, RunError
 from switchrecon.grid_progress import GridProgress
 from switchrecon.look import write_heads
@@ -297,12 +308,28 @@ def test_two_processes_never_work_on_one_cell(finished: Grid) -> None:
         run_cell(cell)
 
 
+def test_a_cell_that_another_process_holds_is_told_and_a_done_one_is_not(
+    finished: Grid, tmp_path: Path, run_cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    assert elsewhere(finished, Only()) == []
+    out = tmp_path / "out"
+    shutil.copytree(finished.out, out)
+    [held, *_] = read_plan(out).cells
+    (held.folder / "DONE").unlink()
+    with FileLock(held.folder / "lock"):
+        code, printed, err = run_cli("crossval", "--out", out, "--workers", 1)
+    assert code == 3
+    assert f"not done: {held.name}: another process" in err
+    assert "Missing: 1 cell (" in printed
+
+
 def test_slurm_runs_one_cell_a_task(tmp_path: Path) -> None:
-    grid = open_grid(recipe(), None, tmp_path / "out here")
+    grid = open_grid(recipe(), None, tmp_path / "out here, 50%")
     run_cell(grid.cells[1])
     script = tmp_path / "array.sh"
     assert write_slurm(grid, script) == 3
     assert "#SBATCH --array=0-2\n" in script.read_text()
+    assert "out here, 50%%'/slurm-%a.txt\n" in script.read_text()  # a bare % would begin one of Slurm's own names
     subprocess.run(["bash", script], check=True, env={**os.environ, "SLURM_ARRAY_TASK_ID": "2"})
     assert [is_done(cell) for cell in grid.cells] == [False, True, False, True]
     table = write_results(grid)  # of what there is

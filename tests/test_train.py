@@ -117,7 +117,7 @@ def test_resume_refuses_other_scans_and_keeps_the_salt(
     for file in (run / "checkpoints").glob("step-00000006.*"):
         file.unlink()
     (run / "model.safetensors").unlink()
-    with pytest.raises(RunError, match="the scans differ from those of the run"):
+    with pytest.raises(RunError, match="the scans, as this version prepares them, differ from those of the run"):
         train(config, [make_scan("other", 7)], piles[1], run, resume=True)
     train(config, *piles, run, resume=True)
     assert load_model(run / "model.safetensors")[1]["salt"] == card["salt"]

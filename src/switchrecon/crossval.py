@@ -6,7 +6,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from switchrecon.cells import PLAN, Cell, Grid, check_claim, find_cell, make_grid, read_plan, run_cell, write_plan
+from switchrecon.cells import (
+    PLAN,
+    Cell,
+    Grid,
+    check_claim,
+    find_cell,
+    is_done,
+    make_grid,
+    read_plan,
+    run_cell,
+    write_plan,
+)
 from switchrecon.crossval_page import write_crossval_page
 from switchrecon.data.write import write_text
 from switchrecon.engines import fitting_workers, places, run_local, run_ray, slurm_script, unfinished
@@ -191,10 +202,11 @@ def failures(grid: Grid) -> list[str]:
 
 def elsewhere(grid: Grid, only: Only) -> list[str]:
     """A sentence where cells of a part are neither done nor failed: other processes work, or worked, on them."""
-    count = sum(not (cell.folder / "failed.json").is_file() for cell in select(grid, only))
-    if not count:
+    open_cells = [cell for cell in select(grid, only) if not is_done(cell)]
+    names = [cell.name for cell in open_cells if not (cell.folder / "failed.json").is_file()]
+    if not names:
         return []
-    return [f"{count} cells are not done: another process works on them; run this again once it has ended"]
+    return [f"not done: {'; '.join(names)}: another process works on this; run the command again once it has ended"]
 
 
 def write_slurm(grid: Grid, target: Path) -> int:

@@ -23,7 +23,7 @@ from switchrecon.errors import ConfigError
 from switchrecon.grid_progress import GridProgress
 from switchrecon.lpips import ENVIRONMENT, find_weights
 
-GROUP = Path("/sys/fs/cgroup")  # of this process, as a container or a batch system sees it
+GROUP = Path("/sys/fs/cgroup")
 BUSY = 75  # exit code of a cell that another process works on (EX_TEMPFAIL)
 CELLS_A_GPU = 4  # at once, at most: one alone does not fill it
 STEP_MEMORY = 2 << 30  # bytes that a training step keeps at 256x256 with width 32: 1,782 MiB on a processor
@@ -64,17 +64,27 @@ def places() -> list[str]:
 
 
 def available_memory() -> int:
-    """Bytes that new processes may use: what the system can give, at most what is left of this process's group's."""
+    """Bytes that new processes may use: what the system can give, at most what this process's group has left.
+
+    A group is a Linux control group, version 2; files that the group keeps in memory do not count as used.
+    """
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         found = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         found = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
-        limit, used = (int((GROUP / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
-    except (OSError, ValueError):  # no such group, or one without a limit
-        return found
-    return max(0, min(found, limit - used))
+        own = Path("/proc/self/cgroup").read_text(encoding="ascii").partition("0::/")[2].split("\n")[0]
+    except OSError:
+        own = ""
+    for group in {GROUP, GROUP / own}:  # a container sees its own group at the top, a batch system's job its own path
+        try:
+            limit, used = (int((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+            counts = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+            found = max(0, min(found, limit - used + int(counts["inactive_file"])))
+        except (OSError, ValueError, LookupError):  # no such group, or one without a limit
+            continue
+    return found
 
 
 def fitting_workers(cells: Sequence[Cell], devices: Sequence[str]) -> int:
@@ -264,7 +274,7 @@ def slurm_script(grid: Grid, cells: Sequence[Cell]) -> str:
 #SBATCH --job-name=switchrecon
 #SBATCH --array=0-{len(cells) - 1}
 #SBATCH --cpus-per-task={grid.recipe.threads}
-#SBATCH --output={out}/slurm-%a.txt
+#SBATCH --output={out.replace("%", "%%")}/slurm-%a.txt
 # Each task runs one cell, which continues where it stopped; its output is log.txt in the cell's folder, and what comes
 # before it, or ends it from outside, is in slurm-%a.txt.
 # Add what your cluster asks for (partition, time, memory, GPUs). At any time this makes the table of what is done:

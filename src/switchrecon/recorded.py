@@ -233,7 +233,8 @@ class Recorded:
         if self.seen[kind] == EAGER_STEPS:
             return self._watched(state, phases, batch, sharing)
         lookaheads = [o for p in phases if isinstance(o := state.optimizers[p.group], Lookahead)]
-        key = (kind, tuple(own.due for own in lookaheads))
+        shapes = tuple((name, tuple(tensor.shape)) for name, tensor in tensors_of(batch).items())  # draws' as well
+        key = (kind, shapes, tuple(own.due for own in lookaheads))
         if key not in self.recordings:
             if len(self.recordings) == MOST_RECORDINGS:
                 return self.step(state, phases, batch, sharing)

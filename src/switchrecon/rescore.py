@@ -17,10 +17,10 @@ Key = tuple[str, str, str, str]  # convention, method, scan, slice
 
 
 def lacks_lpips(folder: Path) -> bool:
-    """Whether a folder holds an evaluation that was made without LPIPS."""
+    """Whether a folder holds an evaluation that was made without LPIPS, and the images for it."""
     try:
         description = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-        return NO_LPIPS in description["data"]
+        return NO_LPIPS in description["data"] and (folder / "images.npz").is_file()
     except (OSError, ValueError, LookupError, TypeError):
         return False  # what is damaged is refused where it is read
 

@@ -97,7 +97,8 @@ def check_same_data(folder: Path, stored: dict[str, Any], mine: dict[str, Any]) 
     RunError
         Saying which.
     """
-    for name, what in (("fingerprint", "the scans"), ("method_sha256", "the method's file")):
+    known = {"fingerprint": "the scans, as this version prepares them,", "method_sha256": "the method's file"}
+    for name, what in known.items():
         if stored[name] != mine[name]:
             raise RunError(f"{folder}: {what} differ from those of the run in this folder; choose another --out")
 
