@@ -120,7 +120,7 @@ class _Placed:
 
     def turned(self, image: Tensor) -> tuple[Tensor, Encoding]:
         """Never asked for: it cannot be made before its image is there."""
-        raise NotImplementedError
+        raise TypeError("what depends on a step's own images cannot be drawn before it")
 
 
 DRAWABLE = frozenset({"pair", "split"})  # before the step, and copied to where a recording reads
