@@ -15,6 +15,7 @@ from switchrecon.config import Config, parse_config
 from switchrecon.data.write import write_text
 from switchrecon.errors import RunError
 from switchrecon.metrics import CONVENTIONS
+from switchrecon.runs import versions_text
 from switchrecon.statistics import LEVEL, RESAMPLES
 from switchrecon.tables import DECIMALS, settings_of, spread
 
@@ -113,7 +114,7 @@ def _model(facts: Facts) -> str:
 
 
 def _software(facts: Facts) -> str:
-    versions = [", ".join(f"{name} {number}" for name, number in card["versions"].items()) for card in facts.cards]
+    versions = [versions_text(card) for card in facts.cards]
     return f"{'; '.join(dict.fromkeys([*versions, *(card['machine'] for card in facts.cards)]))}."
 
 

@@ -84,8 +84,10 @@ def evaluate_scan(
     maps = all_maps[numbers] if all_maps is not None else None
     masks = torch.stack([own_mask(scan, i, config) for i in numbers])
     maximum = float(seen(references, "fastmri").max())
-    volume = Volume(name, subject, numbers, references[numbers], maximum, masks.numpy())
-    measured = torch.from_numpy(corrupted(scan, config.corruption).kspace[numbers])
+    kspace = corrupted(scan, config.corruption).kspace[numbers]
+    noise = relative_noise(kspace, masks.numpy(), references[numbers])
+    volume = Volume(name, subject, numbers, references[numbers], maximum, masks.numpy(), noise)
+    measured = torch.from_numpy(kspace)
     volume.images[ZERO_FILLED] = zero_filled(measured, masks, maps).abs().numpy()
     for method, reconstructor in methods.items():
         volume.images[method] = reconstructor(measured, masks, maps).abs().numpy()
@@ -164,8 +166,7 @@ def evaluate(
         volumes.append(evaluate_scan(scan, numbers, config, methods, name, subject))
         measure(volumes[-1], perceptual)
         kind = "k-space computed from magnitude images (synthetic)" if scan.synthetic else "k-space from the file"
-        found = volumes[-1]
-        noise = relative_noise(corrupted(scan, config.corruption).kspace[numbers], found.masks, found.reference)
+        noise = volumes[-1].noise
         told = f", noise at most {noise:.2%} of the brightest pixel" if math.isfinite(noise) else ""
         data.append(f"{name}: {len(numbers)} of {len(scan.kspace)} slices, {kind}{told}.")
     scores = {own: score(volumes, own) for own in CONVENTIONS}

@@ -168,6 +168,10 @@ def batch_of(tensors: dict[str, Tensor]) -> Batch:
     return Batch(tensors["x"], tensors["y"], tensors["z"], encoding_x, encoding_y, get("measured"), draws)
 
 
+def _shapes(tensors: dict[str, Tensor]) -> tuple[tuple[str, tuple[int, ...]], ...]:
+    return tuple((name, tuple(tensor.shape)) for name, tensor in tensors.items())
+
+
 @dataclass
 class _Recording:
     """A recorded step: where its batch lies, what replays it, and where its results lie."""
@@ -215,10 +219,7 @@ class Recorded:
         if state.course.setbacks != self.setbacks:  # the optimisers have other tensors than those recorded
             self.forget()
             self.setbacks = state.course.setbacks
-        kind = (
-            tuple((phase.group, tuple(phase.objectives)) for phase in phases),
-            tuple((name, tuple(tensor.shape)) for name, tensor in tensors_of(batch).items()),
-        )
+        kind = (tuple((phase.group, tuple(phase.objectives)) for phase in phases), _shapes(tensors_of(batch)))
         self.seen[kind] = self.seen.get(kind, 0) + 1
         if self.seen[kind] < EAGER_STEPS:
             noticed = _Noticed(batch.draws)
@@ -233,8 +234,8 @@ class Recorded:
         if self.seen[kind] == EAGER_STEPS:
             return self._watched(state, phases, batch, sharing)
         lookaheads = [o for p in phases if isinstance(o := state.optimizers[p.group], Lookahead)]
-        shapes = tuple((name, tuple(tensor.shape)) for name, tensor in tensors_of(batch).items())  # draws' as well
-        key = (kind, shapes, tuple(own.due for own in lookaheads))
+        tensors = tensors_of(batch)  # draws' as well
+        key = (kind, _shapes(tensors), tuple(own.due for own in lookaheads))
         if key not in self.recordings:
             if len(self.recordings) == MOST_RECORDINGS:
                 return self.step(state, phases, batch, sharing)
@@ -242,7 +243,7 @@ class Recorded:
             if problem is not None:
                 self._give_up(problem)
                 return self.step(state, phases, batch, sharing)
-        return self._replayed(self.recordings[key], tensors_of(batch), lookaheads)
+        return self._replayed(self.recordings[key], tensors, lookaheads)
 
     def _watched(self, state: State, phases: Sequence[Phase], batch: Batch, sharing: Sharing) -> Values:
         """The last step of its kind before it is recorded; finds what would make a recording fail, or wrong."""

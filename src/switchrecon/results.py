@@ -16,6 +16,7 @@ from switchrecon.checkpoint import load_model
 from switchrecon.errors import RunError
 from switchrecon.metrics import CONVENTIONS
 from switchrecon.paper import FOOTNOTES, TABLE_1
+from switchrecon.runs import versions_text
 from switchrecon.scores import ZERO_FILLED
 from switchrecon.statistics import Unit, difference, over_folds, recovered, seed_average, seed_spread
 
@@ -173,9 +174,7 @@ def _setting(grid: Grid, rows: dict[str, Row], convention: str) -> dict[str, Any
             summary["steps"] = row.cards[0]["steps"]
             summary["training_seconds"] = float(np.mean(seconds))
             summary["machines"] = sorted({str(card["machine"]) for card in row.cards})
-            summary["versions"] = sorted(
-                {", ".join(f"{name} {number}" for name, number in card["versions"].items()) for card in row.cards}
-            )
+            summary["versions"] = sorted({versions_text(card) for card in row.cards})
             summary["images"] = {pile: facts["slices"] for pile, facts in row.cards[0]["data"].items()}
         methods[name] = summary
     main = [ZERO_FILLED, *(row for row in grid.recipe.methods if row in rows)]

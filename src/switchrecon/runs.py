@@ -3,7 +3,7 @@
 import hashlib
 import os
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
@@ -101,6 +101,11 @@ def check_same_data(folder: Path, stored: dict[str, Any], mine: dict[str, Any]) 
     for name, what in known.items():
         if stored[name] != mine[name]:
             raise RunError(f"{folder}: {what} differ from those of the run in this folder; choose another --out")
+
+
+def versions_text(card: Mapping[str, Any]) -> str:
+    """What a run was trained with, in one line."""
+    return ", ".join(f"{name} {number}" for name, number in card["versions"].items())
 
 
 def subject_hash(salt: str, subject: str) -> str:

@@ -21,7 +21,10 @@ NO_LPIPS = "LPIPS is n/a: its weights were not found; see 'switchrecon weights l
 
 @dataclass
 class Volume:
-    """The evaluated slices of one scan, all (slices, H, W); ``maximum`` of all its slices in their central square."""
+    """The evaluated slices of one scan, all (slices, H, W); ``maximum`` of all its slices in their central square.
+
+    ``noise``: see :func:`switchrecon.noise.relative_noise`.
+    """
 
     scan: str
     subject: str
@@ -29,6 +32,7 @@ class Volume:
     reference: np.ndarray
     maximum: float
     masks: np.ndarray
+    noise: float = math.nan
     images: dict[str, np.ndarray] = field(default_factory=dict)
     slices: dict[str, dict[str, list[dict[str, float]]]] = field(default_factory=dict)  # by convention and method
 
