@@ -1,6 +1,6 @@
 """Speed and memory, as ratios of things measured in turn: prints a table and writes JSON.
 
-Usage: python benchmarks/bench.py [--parts imports layers growth inference simulated threads steps gpu]
+Usage: python benchmarks/bench.py [--parts imports layers growth inference simulated threads together steps gpu]
     [--sides 128 256] [--methods NAME ...] [--repeats N] [--slices 10 1000] [--out runs/bench/bench.json]
 
 Parts that are not run keep what the JSON says of them.
@@ -19,11 +19,11 @@ from gpu import measure_gpu
 from growth import measure_growth, measure_imports
 from inference import measure_inference
 from layers import measure_layers
-from steps import PAPER, measure_simulated, measure_steps, measure_threads
+from steps import PAPER, measure_simulated, measure_steps, measure_threads, measure_together
 
 from switchrecon.data.write import write_text
 
-PARTS = ("imports", "layers", "growth", "inference", "simulated", "threads", "steps", "gpu")
+PARTS = ("imports", "layers", "growth", "inference", "simulated", "threads", "together", "steps", "gpu")
 
 
 def processor() -> str:
@@ -78,6 +78,7 @@ def main() -> None:
         "inference": lambda: measure_inference(320, asked.repeats),
         "simulated": lambda: measure_simulated(asked.sides, asked.repeats),
         "threads": lambda: measure_threads(asked.sides, asked.repeats),
+        "together": lambda: measure_together(asked.sides, asked.repeats),
         "steps": lambda: measure_steps(asked.sides, asked.methods, asked.repeats),
         "gpu": measure_gpu,
     }

@@ -3,6 +3,7 @@
 import tempfile
 import time
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from literal import literal_step, with_torchs_layers
 from steps import make_batch, prepared
 
-from switchrecon.config import load_config
+from switchrecon.config import Calls, load_config
 from switchrecon.device import describe, find_device, set_up
 from switchrecon.look import write_heads
 from switchrecon.passes import Batch
@@ -20,6 +21,7 @@ from switchrecon.recorded import batch_of, tensors_of
 from switchrecon.train import step_on, train
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
+CALLS: tuple[Calls, ...] = ("together", "one-by-one")
 FOLD_SLICES, FOLD_STEPS = 75, 3750  # of the paper's IXI experiment: slices a pile, and steps of 50 epochs
 
 
@@ -47,18 +49,18 @@ def on(device: torch.device, batch: Batch) -> Batch:
 
 
 def measure_step(device: torch.device, side: int, repeats: int) -> dict[str, Any]:
-    """``gpu_step_milliseconds`` and ``gpu_literal_over_step`` of ``switchable``, by precision."""
+    """``gpu_step_milliseconds`` and ``gpu_literal_over_step`` of ``switchable``, by precision and calls of networks."""
     batch = on(device, make_batch(side))
     theirs, _, plain = prepared("switchable", side, device=device)
     with_torchs_layers(theirs)
     set_up(device, "float32")
     literal = milliseconds(lambda: literal_step(theirs, batch, plain), device, 5, repeats)
     times = {}
-    for precision in PRECISIONS:
+    for precision, calls in product(PRECISIONS, CALLS):
         state, method, config = prepared("switchable", side, precision, device)
         set_up(device, config.precision)
-        call = partial(step_on(device), state, method.phases, batch, "exact")
-        times[precision] = milliseconds(call, device, 20, repeats)
+        call = partial(step_on(device, calls), state, method.phases, batch, "exact")
+        times[f"{precision} {calls}"] = milliseconds(call, device, 20, repeats)
     return {
         "gpu_step_milliseconds": {"literal float32": literal, **times},
         "gpu_literal_over_step": {name: literal / value for name, value in times.items()},

@@ -162,7 +162,9 @@ def _with_physics(players: Players, batch: Batch, method: str) -> dict[str, tupl
     held_out = (weight * (error.real.abs() + error.imag.abs())).sum() / weight.sum()
     terms["held_out_samples"] = (1.0 if method == "self-supervised" else 0.3, held_out)
     if method == "self-supervised":
-        turned, encoding = batch.draws.turned(players.to_full(x, batch.encoding_x))
+        places, encoding = batch.draws.turn()
+        turned = players.to_full(x, batch.encoding_x).flatten(2)
+        turned = torch.stack([turned[own][:, places[own]] for own in range(len(x))]).view_as(x)
         aliased = inverse_fourier(encoding.mask * fourier(channels_to_complex(turned)))
         again = players.to_full(torch.stack([aliased.real, aliased.imag], 1), encoding)
         terms["equivariance"] = (0.3, norm(again - turned))

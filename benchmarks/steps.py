@@ -21,6 +21,7 @@ from switchrecon.methods import METHODS, Method
 from switchrecon.operators import Encoding
 from switchrecon.passes import Batch
 from switchrecon.state import State, build_state
+from switchrecon.together import Plans
 from switchrecon.train import take_step
 
 PAPER = [name for name, method in METHODS.items() if not method.settings]
@@ -121,6 +122,22 @@ def measure_simulated(sides: Sequence[int], repeats: int) -> dict[str, Any]:
         [found[str(side)]] = ratios(step, [literal], repeats)
         print(f"simulated over the literal switchable step, {side}: {found[str(side)]:.3f}", flush=True)
     return {"simulated_over_literal_switchable": found}
+
+
+def measure_together(sides: Sequence[int], repeats: int) -> dict[str, Any]:
+    """``together_over_one_by_one``: method → size → precision → ratio of a step that makes calls together."""
+    found: dict[str, dict[str, dict[str, float]]] = {}
+    for name in ("switchable", "iscl", "cyclegan"):
+        for side in sides:
+            batch = make_batch(side)
+            for precision in precisions():
+                (first, method, _), (second, *_) = prepared(name, side, precision), prepared(name, side, precision)
+                together = partial(take_step, first, method.phases, batch, "exact", Plans())
+                one_by_one = partial(take_step, second, method.phases, batch, "exact")
+                [ratio] = ratios(together, [one_by_one], repeats)
+                found.setdefault(name, {}).setdefault(str(side), {})[precision] = ratio
+                print(f"{name}, calls together over one by one, {side} {precision}: {ratio:.2f}", flush=True)
+    return {"together_over_one_by_one": found}
 
 
 def measure_threads(sides: Sequence[int], repeats: int) -> dict[str, Any]:

@@ -118,5 +118,7 @@ class FixedDraws:
         kept[:, ::2] = False
         return 0.5 * self.x, Encoding(kept), (self.mask & ~kept) * (1 + self.x[:, 0].abs())
 
-    def turned(self, image: torch.Tensor) -> tuple[torch.Tensor, Encoding]:
-        return image.flip(-1), Encoding(self.mask)
+    def turn(self) -> tuple[torch.Tensor, Encoding]:
+        height, width = self.mask.shape[-2:]
+        places = torch.arange(height * width).view(height, width).flip(-1).flatten()
+        return places.expand(len(self.x), -1), Encoding(self.mask)

@@ -26,12 +26,22 @@ def test_inference_and_growth() -> None:
     assert growth["compressed"]["prepare_over_read"] > 0
 
 
+def test_calls_made_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    import steps
+
+    monkeypatch.setattr(steps, "precisions", lambda: ["float32"])
+    found = steps.measure_together([64], 1)["together_over_one_by_one"]
+    assert all(found[name]["64"]["float32"] > 0 for name in ("switchable", "iscl", "cyclegan"))
+
+
 def test_what_is_measured_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     import gpu
 
     monkeypatch.setattr(gpu, "PRECISIONS", ("float32",))
     processor = torch.device("cpu")
-    assert gpu.measure_step(processor, 64, 1)["gpu_literal_over_step"]["float32"] > 0
+    over_step = gpu.measure_step(processor, 64, 1)["gpu_literal_over_step"]
+    assert set(over_step) == {"float32 together", "float32 one-by-one"}
+    assert all(ratio > 0 for ratio in over_step.values())
     assert gpu.measure_slices(processor, 64, 2)["gpu_slices_a_second"]["float32"] > 0
     assert gpu.measure_fold(processor, 64, 2)["gpu_fold_seconds"] > 0
 

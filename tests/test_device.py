@@ -6,6 +6,7 @@ the processor is refused, and so is whatever needs to know a number.
 
 import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ from switchrecon.recipe import parse_recipe
 from switchrecon.reconstruct import Reconstructor
 from switchrecon.recorded import EAGER_STEPS, CudaGraphs, Recorded, batch_of, tensors_of
 from switchrecon.state import State, build_state, parts
+from switchrecon.together import Plans
 from switchrecon.train import take_step, train
 from tests.conftest import blob_images, tiny_config
 
@@ -247,13 +249,17 @@ def looking_ahead(state: State) -> list[Lookahead]:
     return [own for own in state.optimizers.values() if isinstance(own, Lookahead)]
 
 
-@pytest.mark.parametrize("name", ["switchable", "iscl", "simulated", "joint"])
-def test_replayed_steps_give_the_weights_of_plain_ones(name: str, piles: tuple[list[Path], list[Path]]) -> None:
+@pytest.mark.parametrize("together", [False, True], ids=["one by one", "together"])
+@pytest.mark.parametrize("name", ["switchable", "iscl", "simulated", "joint", "self-supervised", "joint-adversarial"])
+def test_replayed_steps_give_the_weights_of_plain_ones(
+    name: str, together: bool, piles: tuple[list[Path], list[Path]]
+) -> None:
     finals, losses = [], []
+    plain_step = partial(take_step, plans=Plans()) if together else take_step
     for recorded in (False, True):
         state, batches, phases = made(name, piles)
         replayer = Replayer(looking_ahead(state))
-        take = Recorded(take_step, replayer) if recorded else take_step
+        take = Recorded(plain_step, replayer) if recorded else plain_step
         found = [take(state, phases, batches.batch(step), "exact") for step in range(14)]
         losses.append([{key: float(value) for key, value in own.items()} for own in found])
         finals.append({key: tensor.clone() for key, tensor in parts(state)[0].items()})
@@ -291,7 +297,6 @@ def test_steps_that_cannot_be_recorded_are_taken_plainly_and_said_once(piles: tu
 
     own = (Phase("generator", {own_objective: 1}),)
     for name, given, waits, reason in (
-        ("self-supervised", None, None, "what it draws depends on its images"),
         ("simulated", own, None, "an objective is not the package's own"),
         ("simulated", None, "it waits for a number", "it waits for a number"),
     ):

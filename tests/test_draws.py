@@ -111,8 +111,7 @@ def test_weights_make_the_held_out_loss_an_estimate_over_all_samples(make_scan: 
 def test_turning_moves_the_image_and_draws_another_mask(make_scan: MakeScan) -> None:
     made = batches(make_scan)
     step = drawn(made, 2)
-    moved, encoding = step.drawn.turned(step.x)
-    mask = encoding.mask
+    moved, mask = step.turned, step.turn[1].mask
     torch.testing.assert_close(moved.square().sum((1, 2, 3)), step.x.square().sum((1, 2, 3)))
     assert mask.shape == step.encoding_x.mask.shape
     assert not torch.equal(mask, step.encoding_x.mask)

@@ -14,9 +14,10 @@ from switchrecon.nets.discriminator import Discriminator
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import Generator
 from switchrecon.operators import Encoding
-from switchrecon.passes import Batch, Pass
+from switchrecon.passes import Batch
 from switchrecon.state import State, build_state
-from switchrecon.train import update
+from switchrecon.together import Plans
+from switchrecon.train import take_step
 from tests.conftest import FixedDraws, tiny_config
 
 LEARNED = [name for name in METHODS if name not in ("total-variation", "wavelet", "sense")]
@@ -45,9 +46,15 @@ def flat(state: State) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in state.players.parameters()])
 
 
-@pytest.mark.parametrize("tolerance", [1e-5, 3e-5], ids=["the package's layers", "torch's layers"])
+@pytest.mark.parametrize(
+    ("tolerance", "plans"),
+    [(1e-5, None), (3e-5, None), (3e-5, Plans())],
+    ids=["the package's layers", "torch's layers", "calls made together"],
+)
 @pytest.mark.parametrize("name", LEARNED)
-def test_same_losses_and_weights_as_the_literal_step(name: str, tolerance: float, literal: ModuleType) -> None:
+def test_same_losses_and_weights_as_the_literal_step(
+    name: str, tolerance: float, plans: Plans | None, literal: ModuleType
+) -> None:
     config = tiny_config(f"method={name}", "learning_rate=1e-4", "cascades=2", "unet_width=2")  # the paper's rate
     config = with_method_settings(config, METHODS[name])
     ours, theirs = (build_state(METHODS[name], config) for _ in range(2))
@@ -56,10 +63,7 @@ def test_same_losses_and_weights_as_the_literal_step(name: str, tolerance: float
         literal.with_torchs_layers(theirs)
     for step in range(8):  # Lookahead acts in the sixth
         batch = random_batch(step, samples=1 + step % 2)
-        images = Pass(ours.players, batch, [phase.group for phase in METHODS[name].phases])
-        losses = {}
-        for phase in METHODS[name].phases:
-            losses |= update(images, phase, ours.optimizers[phase.group])
+        losses = take_step(ours, METHODS[name].phases, batch, "exact", plans)
         expected = literal.literal_step(theirs, batch, config)
         found = {n: v.item() for n, v in losses.items() if not n.startswith(GRADIENT)}
         assert found == pytest.approx(expected, rel=tolerance, abs=1e-6)

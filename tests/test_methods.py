@@ -16,6 +16,7 @@ from switchrecon.methods import (
     ISCL,
     ISCL_SAMPLING,
     METHODS,
+    SUPERVISED,
     SWITCHABLE_ISCL,
     Phase,
     find_method,
@@ -24,12 +25,14 @@ from switchrecon.methods import (
 from switchrecon.nets.discriminator import Discriminator
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import Generator
+from switchrecon.nets.unrolled import Unrolled
 from switchrecon.objectives import bypass, cycle, hinge_discriminator, sampling_consistency
 from switchrecon.operators import Encoding
 from switchrecon.passes import Batch, Pass
 from switchrecon.players import DISCRIMINATOR, EXTRACTOR, GENERATOR
 from switchrecon.state import build_state
-from switchrecon.train import train, update
+from switchrecon.together import Plans
+from switchrecon.train import take_step, train, update
 from tests.conftest import FixedDraws, tiny_config
 
 
@@ -97,6 +100,46 @@ def test_nothing_is_computed_twice(name: str, sharing: Sharing, expected: dict[s
     for phase in method.phases:
         update(images, phase, state.optimizers[phase.group])
     assert calls == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "sharing", "expected"),
+    [
+        ("switchable", "exact", {"Generator": 3, "Extractor": 2, "Discriminator": 2}),
+        ("switchable", "stale", {"Generator": 2, "Extractor": 2, "Discriminator": 2}),
+        ("iscl-sampling", "exact", {"Generator": 6, "Extractor": 2, "Discriminator": 4}),
+        ("iscl-sampling-adain", "exact", {"Generator": 3, "Extractor": 2, "Discriminator": 4}),
+        ("cyclegan", "exact", {"Generator": 4, "Discriminator": 4}),
+        ("supervised", "exact", {"Generator": 1}),
+        ("joint", "exact", {"Unrolled": 1}),
+        ("joint-adversarial", "exact", {"Unrolled": 2, "Discriminator": 2}),
+        ("self-supervised", "exact", {"Unrolled": 2}),
+    ],
+)
+def test_calls_that_can_be_made_together_are_one(name: str, sharing: Sharing, expected: dict[str, int]) -> None:
+    config = with_method_settings(tiny_config(f"method={name}"), METHODS[name])
+    method = find_method(config)
+    state = build_state(method, config)
+    calls: Counter[str] = Counter()
+    for module in state.players.modules():
+        if isinstance(module, Generator | Discriminator | Extractor | Unrolled):
+            module.register_forward_hook(lambda m, i, o: calls.update([type(m).__name__]))
+    take_step(state, method.phases, small_batch(), sharing, Plans())
+    assert calls == expected
+
+
+def test_an_objective_that_looks_into_the_networks_is_served_one_by_one() -> None:
+    def own_objective(images: Pass) -> torch.Tensor:
+        return images.players.generator.full.enter.weight.square().mean() + images.full_of_x.abs().mean()
+
+    config = tiny_config("method=supervised")
+    phases = (Phase(GENERATOR, {own_objective: 1}),)
+    finals = []
+    for plans in (None, Plans()):
+        state = build_state(SUPERVISED, config)
+        take_step(state, phases, small_batch(), "exact", plans)
+        finals.append(torch.cat([p.detach().flatten() for p in state.players.parameters()]))
+    assert torch.equal(*finals)
 
 
 def test_stale_sharing_changes_what_the_extractor_learns_from_and_nothing_else() -> None:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from switchrecon.errors import DataError
-from switchrecon.operators import Fourier, Operator, Sampling, Sensitivity, data_consistency
+from switchrecon.operators import Encoding, Fourier, Operator, Sampling, Sensitivity, data_consistency
 
 MASK = torch.rand(6, 8, generator=torch.Generator().manual_seed(0)) < 0.4
 MAPS = torch.randn(3, 6, 8, dtype=torch.complex128, generator=torch.Generator().manual_seed(1))
@@ -85,3 +85,24 @@ def test_data_consistency_of_several_coils_lowers_the_residual() -> None:
         image = data_consistency(operator, image, operator(truth))
         residuals.append((operator(image) - operator(truth)).abs().square().sum().item())
     assert residuals[0] > residuals[1] > residuals[2]
+
+
+def test_joined_encodings_act_on_each_batch_as_their_own() -> None:
+    """Also where one scan has one coil and others several: coils that are not there give zeros."""
+    random = torch.Generator().manual_seed(0)
+    masks = torch.rand(3, 2, 6, 8, generator=random) < 0.5
+    maps = [None, *(torch.randn(2, coils, 6, 8, dtype=torch.complex64, generator=random) for coils in (2, 3))]
+    encodings = [Encoding(mask, own) for mask, own in zip(masks, maps, strict=True)]
+    images = torch.randn(3, 2, 6, 8, dtype=torch.complex64, generator=random)
+    joined = Encoding.joined(encodings)
+    measured = joined(images.flatten(0, 1))
+    assert measured.shape == (6, 3, 6, 8)
+    for own, image, found in zip(encodings, images, measured.split(2), strict=True):
+        expected = own(image)
+        expected = expected[:, None] if own.maps is None else expected
+        torch.testing.assert_close(found[:, : expected.shape[1]], expected)
+        assert not found[:, expected.shape[1] :].any()
+    back = joined.H(measured)
+    for own, image, found in zip(encodings, images, back.split(2), strict=True):
+        torch.testing.assert_close(found, own.H(own(image)))
+    assert Encoding.joined(encodings[:1] * 2).maps is None

@@ -2,8 +2,8 @@
 
 ‖·‖₁ is the mean of absolute values. Complex images are two channels here, so that theirs is the mean over real and
 imaginary parts; of k-space it is the mean over samples of |re| + |im|, which counts twice as much. X holds undersampled
-images x, Y fully sampled images y. G is ``to_full`` (without a code) and ``to_sub`` (with A(z)), H is ``noise``, D is
-``score_full`` and ``score_sub``.
+images x, Y fully sampled images y. What the networks make of them is asked for by name: ``full_of_x`` is G(x),
+``sub_of_y`` G(y, A(z)), ``noise_of_x`` H(x), ``score_of_y`` D_Y(y); see :class:`switchrecon.passes.Pass`.
 """
 
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from switchrecon.operators import Encoding
 from switchrecon.passes import Pass
-from switchrecon.scaling import channels_to_complex, complex_to_channels
+from switchrecon.scaling import channels_to_complex
 
 Objective = Callable[[Pass], Tensor]
 
@@ -52,9 +52,7 @@ def bypass(step: Pass) -> Tensor:
 
 def boosting(step: Pass) -> Tensor:
     """Eq. (4): D_Y(x − H(x))² + D_X(y + H(x))², which teaches D that pseudo-labels are not real."""
-    players = step.players
-    full, sub = step.pseudo_full.detach(), step.pseudo_sub.detach()
-    return players.score_full(full).square().mean() + players.score_sub(sub).square().mean()
+    return step.score_of_pseudo_full.square().mean() + step.score_of_pseudo_sub.square().mean()
 
 
 def pseudo_noise(step: Pass) -> Tensor:
@@ -69,60 +67,49 @@ def noise_consistency(step: Pass) -> Tensor:
 
 def lsgan_generator(step: Pass) -> Tensor:
     """LSGAN for G: (D_Y(G(x)) − 1)² + (D_X(G(y, A(z))) − 1)²."""
-    full, sub = step.players.score_full(step.full_of_x), step.players.score_sub(step.sub_of_y)
-    return (full - 1).square().mean() + (sub - 1).square().mean()
+    return (step.score_of_full_of_x - 1).square().mean() + (step.score_of_sub_of_y - 1).square().mean()
 
 
 def lsgan_discriminator(step: Pass) -> Tensor:
     """LSGAN for D: (D_Y(y) − 1)² + D_Y(G(x))² + (D_X(x) − 1)² + D_X(G(y, A(z)))²."""
-    players = step.players
-    full = (players.score_full(step.y) - 1).square().mean()
-    full = full + players.score_full(step.full_of_x.detach()).square().mean()
-    sub = (players.score_sub(step.x) - 1).square().mean()
-    return full + sub + players.score_sub(step.sub_of_y.detach()).square().mean()
+    full = (step.score_of_y - 1).square().mean() + step.score_of_full_of_x.square().mean()
+    return full + (step.score_of_x - 1).square().mean() + step.score_of_sub_of_y.square().mean()
 
 
 def lsgan_full_discriminator(step: Pass) -> Tensor:
     """LSGAN for D_Y alone: (D_Y(y) − 1)² + D_Y(G(x))²."""
-    real, made = step.players.score_full(step.y), step.players.score_full(step.full_of_x.detach())
-    return (real - 1).square().mean() + made.square().mean()
+    return (step.score_of_y - 1).square().mean() + step.score_of_full_of_x.square().mean()
 
 
 def lsgan_full_generator(step: Pass) -> Tensor:
     """LSGAN for G against D_Y alone: (D_Y(G(x)) − 1)²."""
-    return (step.players.score_full(step.full_of_x) - 1).square().mean()
+    return (step.score_of_full_of_x - 1).square().mean()
 
 
 def hinge_full_discriminator(step: Pass) -> Tensor:
     """Hinge for D_Y alone: [1 − D_Y(y)]₊ + [D_Y(G(x))]₊."""
-    real, made = step.players.score_full(step.y), step.players.score_full(step.full_of_x.detach())
-    return F.relu(1 - real).mean() + F.relu(made).mean()
+    return F.relu(1 - step.score_of_y).mean() + F.relu(step.score_of_full_of_x).mean()
 
 
 def hinge_full_generator(step: Pass) -> Tensor:
     """Hinge for G against D_Y alone: −D_Y(G(x))."""
-    return -step.players.score_full(step.full_of_x).mean()
+    return -step.score_of_full_of_x.mean()
 
 
 def hinge_generator(step: Pass) -> Tensor:
     """Hinge for G: −D_Y(G(x)) − D_X(G(y, A(z)))."""
-    return -step.players.score_full(step.full_of_x).mean() - step.players.score_sub(step.sub_of_y).mean()
+    return -step.score_of_full_of_x.mean() - step.score_of_sub_of_y.mean()
 
 
 def hinge_discriminator(step: Pass) -> Tensor:
     """The ISCL code's loss for D: [1 − D_Y(y)]₊ + [D_Y(G(x))]₊ + [1 − D_X(x)]₊ + [D_X(G(y, A(z)))]₊."""
-    players = step.players
-    full = F.relu(1 - players.score_full(step.y)).mean()
-    full = full + F.relu(players.score_full(step.full_of_x.detach())).mean()
-    sub = F.relu(1 - players.score_sub(step.x)).mean()
-    return full + sub + F.relu(players.score_sub(step.sub_of_y.detach())).mean()
+    full = F.relu(1 - step.score_of_y).mean() + F.relu(step.score_of_full_of_x).mean()
+    return full + F.relu(1 - step.score_of_x).mean() + F.relu(step.score_of_sub_of_y).mean()
 
 
 def hinge_boosting(step: Pass) -> Tensor:
     """Boosting in the ISCL code's form: [D_Y(x − H(x))]₊ + [D_X(y + H(x))]₊."""
-    players = step.players
-    full, sub = step.pseudo_full.detach(), step.pseudo_sub.detach()
-    return F.relu(players.score_full(full)).mean() + F.relu(players.score_sub(sub)).mean()
+    return F.relu(step.score_of_pseudo_full).mean() + F.relu(step.score_of_pseudo_sub).mean()
 
 
 def identity(step: Pass) -> Tensor:
@@ -132,8 +119,8 @@ def identity(step: Pass) -> Tensor:
 
 def simulated_pairs(step: Pass) -> Tensor:
     """L1 on pairs (x', y') simulated from y with X's own masks: ‖G(x') − y'‖₁; y' is y unless it is calibrated."""
-    image, encoding, reference = step.drawn.pair()
-    return l1(step.players.to_full(image, encoding) - reference)
+    *_, reference = step.pair
+    return l1(step.full_of_pair - reference)
 
 
 def held_out_samples(step: Pass) -> Tensor:
@@ -143,16 +130,14 @@ def held_out_samples(step: Pass) -> Tensor:
     weight w = 1 / P(j ∈ Λ | j ∉ Θ) makes it an estimate of the error at all samples outside Θ (Yaman et al. 2020;
     Millard and Chiew 2023).
     """
-    image, kept, weight = step.drawn.split()
-    difference = step.encoding_x(channels_to_complex(step.players.to_full(image, kept))) - step.measured
+    *_, weight = step.split
+    difference = step.encoding_x(channels_to_complex(step.full_of_split)) - step.measured
     return (weight * over_coils(difference, step.encoding_x)).sum() / weight.sum().clamp_min(1e-12)
 
 
 def equivariance(step: Pass) -> Tensor:
     """Multi-operator equivariance (Chen et al. 2021): ‖G(A' T G(x)) − T G(x)‖₁, T a symmetry, A' another mask."""
-    turned, encoding = step.drawn.turned(step.full_of_x)
-    sampled = encoding.H(encoding(channels_to_complex(turned)))
-    return l1(step.players.to_full(complex_to_channels(sampled), encoding) - turned)
+    return l1(step.full_of_turned - step.turned)
 
 
 def supervised(step: Pass) -> Tensor:

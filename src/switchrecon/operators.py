@@ -8,6 +8,7 @@ out. The Fourier transform is centred and orthonormal.
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from switchrecon.errors import DataError
@@ -187,6 +188,18 @@ class Encoding(Composition):
     def sampled_by(self, mask: Tensor) -> "Encoding":
         """The same coils with another mask (..., H, W)."""
         return Encoding(mask, self.maps)
+
+    @staticmethod
+    def joined(encodings: "Sequence[Encoding]") -> "Encoding":
+        """Of several batches (B, H, W) as one; where the numbers of coils differ, coils of zeros are added."""
+        mask = torch.cat([own.mask for own in encodings])
+        known = [own.maps for own in encodings if own.maps is not None]
+        if not known:
+            return Encoding(mask)
+        # The only coil of a scan sees all places alike.
+        maps = [known[0].new_ones(own.mask[:, None].shape) if own.maps is None else own.maps for own in encodings]
+        most = max(own.shape[1] for own in maps)
+        return Encoding(mask, torch.cat([F.pad(own, (0, 0, 0, 0, 0, most - own.shape[1])) for own in maps]))
 
 
 def data_consistency(operator: Operator, image: Tensor, measured: Tensor, weight: float | Tensor = 1.0) -> Tensor:

@@ -12,6 +12,7 @@ D and G have just learnt from, one update of G old, and a step costs 5 forward c
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Protocol
 
 import torch
@@ -19,23 +20,29 @@ from torch import Tensor
 
 from switchrecon.config import Sharing
 from switchrecon.operators import Encoding
-from switchrecon.players import EXTRACTOR, GENERATOR, GROUPS, Players
-from switchrecon.scaling import channels_to_complex
+from switchrecon.players import DISCRIMINATOR, EXTRACTOR, GENERATOR, GROUPS, Call, Players
+from switchrecon.scaling import channels_to_complex, complex_to_channels
+
+Drawn = tuple[Tensor, Encoding, Tensor]
+Turn = tuple[Tensor, Encoding]
 
 
 class Draws(Protocol):
     """Draws for objectives that need more than x and y: seeded by the step, so that asking twice gives the same."""
 
-    def pair(self) -> tuple[Tensor, Encoding, Tensor]:
+    def pair(self) -> Drawn:
         """y as X would show it: the undersampled image (B, channels, H, W), what encoded it, and its reference."""
         ...
 
-    def split(self) -> tuple[Tensor, Encoding, Tensor]:
+    def split(self) -> Drawn:
         """x's samples in two: the image of the kept ones, their encoding, weights (B, H, W) of the held-out ones."""
         ...
 
-    def turned(self, image: Tensor) -> tuple[Tensor, Encoding]:
-        """An image (B, channels, H, W) moved by a symmetry, and x's coils, moved, with another mask."""
+    def turn(self) -> Turn:
+        """A symmetry T for each of x's images, and x's coils turned by it, with another mask.
+
+        T is int64 (B, H W), where each pixel comes from: pixel n of T u is pixel T[n] of u.
+        """
         ...
 
 
@@ -70,12 +77,19 @@ class Batch:
     draws: "Draws | None" = None
 
 
+class _NotYet(Exception):
+    """An image that a batch of calls waits for has not been made."""
+
+
 class _Image:
     """A named image of a pass, kept until a group that it depends on has moved."""
 
-    def __init__(self, compute: Callable[["Pass"], Tensor], groups: frozenset[str]) -> None:
+    def __init__(
+        self, compute: Callable[["Pass"], Tensor | Call], groups: tuple[str, ...], maker: str | None = None
+    ) -> None:
         self.compute = compute
-        self.groups = groups
+        self.groups = frozenset(groups)
+        self.maker = maker
         self.__doc__ = compute.__doc__
 
     def __set_name__(self, owner: type, name: str) -> None:
@@ -84,16 +98,24 @@ class _Image:
     def __get__(self, step: "Pass | None", owner: type | None = None) -> Tensor:
         if step is None:
             return self  # type: ignore[return-value]
+        step.asked[self.name] = None
         if self.name not in step.kept:
-            # If no update to come moves a group behind an image, nothing in this step needs its gradient.
-            with torch.set_grad_enabled(torch.is_grad_enabled() and not self.groups.isdisjoint(step.to_come)):
-                step.kept[self.name] = (self.compute(step), self.groups)
+            if step.waiting and self.maker is not None:
+                raise _NotYet
+            with torch.set_grad_enabled(step.differentiates(self.groups)):
+                made = self.compute(step)
+                step.kept[self.name] = (made if isinstance(made, Tensor) else made.on(step.players), self.groups)
         return step.kept[self.name][0]
 
 
 def depends_on(*groups: str) -> Callable[[Callable[["Pass"], Tensor]], _Image]:
     """Mark a method of :class:`Pass` as an image that depends on these groups' parameters."""
-    return lambda compute: _Image(compute, frozenset(groups))
+    return lambda compute: _Image(compute, groups)
+
+
+def made_by(maker: str, *groups: str) -> Callable[[Callable[["Pass"], Call]], _Image]:
+    """Mark a method of :class:`Pass` as the call of this group that makes an image; what goes in depends on others."""
+    return lambda compute: _Image(compute, (maker, *groups), maker)
 
 
 class Pass:
@@ -122,6 +144,50 @@ class Pass:
         self.kept: dict[str, tuple[Tensor, frozenset[str]]] = {}
         self.to_come = list(to_come)
         self.sharing = sharing
+        self.asked: dict[str, None] = {}  # the images that have been asked for, in order
+        self.waiting = False  # whether an image that a network has not made yet is one to wait for
+
+    def differentiates(self, groups: frozenset[str]) -> bool:
+        """Whether an update to come moves one of these groups; or nothing needs the gradient of what they make."""
+        return torch.is_grad_enabled() and not groups.isdisjoint(self.to_come)
+
+    def make_together(self, names: Sequence[str]) -> None:
+        """Make these images now; what goes through the same network at the same time goes through it as one batch.
+
+        A group's calls wait for each other as long as another group has something to do.
+        """
+        missing = [name for name in names if name not in self.kept]
+        while missing:
+            ready: dict[str, Call] = {}
+            for name in missing:
+                made = self._call(name)
+                if isinstance(made, Tensor):
+                    self.kept[name] = (made, _image(name).groups)
+                elif made is not None:
+                    ready[name] = made
+            missing = [name for name in missing if name not in self.kept]
+            behind = {_image(name).maker for name in missing if name not in ready}
+            first = {name: call for name, call in ready.items() if _image(name).maker not in behind}
+            self._run(first or ready)
+            missing = [name for name in missing if name not in self.kept]
+
+    def _call(self, name: str) -> Tensor | Call | None:
+        """What makes an image; None while another one is missing."""
+        self.waiting = True
+        try:
+            with torch.set_grad_enabled(self.differentiates(_image(name).groups)):
+                return _image(name).compute(self)
+        except _NotYet:
+            return None
+        finally:
+            self.waiting = False
+
+    def _run(self, calls: dict[str, Call]) -> None:
+        for learning in (True, False):
+            own = {n: call for n, call in calls.items() if self.differentiates(_image(n).groups) == learning}
+            with torch.set_grad_enabled(learning):
+                made = self.players.together(list(own.values()))
+            self.kept |= {name: (image, _image(name).groups) for name, image in zip(own, made, strict=True)}
 
     def moved(self, group: str) -> None:
         """Forget the images that depend on a group whose parameters have just been updated."""
@@ -135,30 +201,30 @@ class Pass:
                 kept[name] = image.detach(), groups
         self.kept = kept
 
-    @depends_on(GENERATOR)
-    def full_of_x(self) -> Tensor:
+    @made_by(GENERATOR)
+    def full_of_x(self) -> Call:
         """G(x)."""
-        return self.players.to_full(self.x, self.encoding_x)
+        return Call("to_full", self.x, self.encoding_x)
 
-    @depends_on(GENERATOR)
-    def sub_of_y(self) -> Tensor:
+    @made_by(GENERATOR)
+    def sub_of_y(self) -> Call:
         """G(y, A(z))."""
-        return self.players.to_sub(self.y, self.z)
+        return Call("to_sub", self.y, self.z)
 
-    @depends_on(GENERATOR)
-    def cycle_of_x(self) -> Tensor:
+    @made_by(GENERATOR)
+    def cycle_of_x(self) -> Call:
         """G(G(x), A(z))."""
-        return self.players.to_sub(self.full_of_x, self.z)
+        return Call("to_sub", self.full_of_x, self.z)
 
-    @depends_on(GENERATOR)
-    def cycle_of_y(self) -> Tensor:
+    @made_by(GENERATOR)
+    def cycle_of_y(self) -> Call:
         """G(G(y, A(z)))."""
-        return self.players.to_full(self.sub_of_y, self.encoding_y)
+        return Call("to_full", self.sub_of_y, self.encoding_y)
 
-    @depends_on(EXTRACTOR)
-    def noise_of_x(self) -> Tensor:
+    @made_by(EXTRACTOR)
+    def noise_of_x(self) -> Call:
         """H(x)."""
-        return self.players.noise(self.x)
+        return Call("noise", self.x)
 
     @depends_on(EXTRACTOR)
     def pseudo_full(self) -> Tensor:
@@ -170,15 +236,85 @@ class Pass:
         """y + H(x)."""
         return self.y + self.noise_of_x
 
-    @depends_on(GENERATOR, EXTRACTOR)
-    def full_of_pseudo_sub(self) -> Tensor:
+    @made_by(GENERATOR, EXTRACTOR)
+    def full_of_pseudo_sub(self) -> Call:
         """G(y + H(x))."""
-        return self.players.to_full(self.pseudo_sub, self.encoding_x)
+        return Call("to_full", self.pseudo_sub, self.encoding_x)
 
-    @depends_on(GENERATOR, EXTRACTOR)
-    def noise_of_sub_of_y(self) -> Tensor:
+    @made_by(EXTRACTOR, GENERATOR)
+    def noise_of_sub_of_y(self) -> Call:
         """H(G(y, A(z)))."""
-        return self.players.noise(self.sub_of_y)
+        return Call("noise", self.sub_of_y)
+
+    @made_by(DISCRIMINATOR)
+    def score_of_x(self) -> Call:
+        """D_X(x)."""
+        return Call("score_sub", self.x)
+
+    @made_by(DISCRIMINATOR)
+    def score_of_y(self) -> Call:
+        """D_Y(y)."""
+        return Call("score_full", self.y)
+
+    @made_by(DISCRIMINATOR, GENERATOR)
+    def score_of_full_of_x(self) -> Call:
+        """D_Y(G(x))."""
+        return Call("score_full", self.full_of_x)
+
+    @made_by(DISCRIMINATOR, GENERATOR)
+    def score_of_sub_of_y(self) -> Call:
+        """D_X(G(y, A(z)))."""
+        return Call("score_sub", self.sub_of_y)
+
+    @made_by(DISCRIMINATOR, EXTRACTOR)
+    def score_of_pseudo_full(self) -> Call:
+        """D_Y(x − H(x))."""
+        return Call("score_full", self.pseudo_full)
+
+    @made_by(DISCRIMINATOR, EXTRACTOR)
+    def score_of_pseudo_sub(self) -> Call:
+        """D_X(y + H(x))."""
+        return Call("score_sub", self.pseudo_sub)
+
+    @made_by(GENERATOR)
+    def full_of_pair(self) -> Call:
+        """G(x'), x' simulated from y."""
+        image, encoding, _ = self.pair
+        return Call("to_full", image, encoding)
+
+    @made_by(GENERATOR)
+    def full_of_split(self) -> Call:
+        """G(x_Θ), of x's kept samples."""
+        image, kept, _ = self.split
+        return Call("to_full", image, kept)
+
+    @depends_on(GENERATOR)
+    def turned(self) -> Tensor:
+        """T G(x)."""
+        places, _ = self.turn
+        return self.full_of_x.flatten(2).gather(2, places[:, None].expand(-1, self.x.shape[1], -1)).view_as(self.x)
+
+    @made_by(GENERATOR)
+    def full_of_turned(self) -> Call:
+        """G(A'ᴴ A' T G(x))."""
+        _, encoding = self.turn
+        sampled = encoding.H(encoding(channels_to_complex(self.turned)))
+        return Call("to_full", complex_to_channels(sampled), encoding)
+
+    @cached_property
+    def pair(self) -> Drawn:
+        """See :meth:`Draws.pair`."""
+        return self.drawn.pair()
+
+    @cached_property
+    def split(self) -> Drawn:
+        """See :meth:`Draws.split`."""
+        return self.drawn.split()
+
+    @cached_property
+    def turn(self) -> Turn:
+        """See :meth:`Draws.turn`."""
+        return self.drawn.turn()
 
     @property
     def drawn(self) -> Draws:
@@ -194,3 +330,8 @@ class Pass:
     def sampled_difference_y(self) -> Tensor:
         """A (y − G(y, A(z))), which is R F (y − G(y, A(z))) with one coil."""
         return self.encoding_y(channels_to_complex(self.y - self.sub_of_y))
+
+
+def _image(name: str) -> _Image:
+    image: _Image = vars(Pass)[name]
+    return image

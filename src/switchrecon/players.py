@@ -5,9 +5,11 @@
 networks a verb pair as in ISCL, or one switchable network as in the paper's proposal.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
+import torch
 from torch import Tensor, nn
 
 from switchrecon.config import Config
@@ -16,9 +18,37 @@ from switchrecon.nets.classical import Sense, TotalVariation, Wavelet
 from switchrecon.nets.discriminator import Discriminator
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import CodeGenerator, Generator
-from switchrecon.nets.layers import with_precision
+from switchrecon.nets.layers import Code, with_precision
 from switchrecon.nets.unrolled import UNet, Unrolled
 from switchrecon.operators import Encoding
+
+Verb = Literal["to_full", "to_sub", "noise", "score_full", "score_sub"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a network: the verb, the image (B, channels, H, W), and the encoding or z that goes with it."""
+
+    verb: Verb
+    image: Tensor
+    other: Encoding | Tensor | None = None
+
+    def on(self, players: "Players") -> Tensor:
+        """Its result."""
+        others = () if self.other is None else (self.other,)
+        made: Tensor = getattr(players, self.verb)(self.image, *others)
+        return made
+
+
+def _joined(calls: Sequence[Call]) -> Call:
+    """Calls with the same verb as one of all their images."""
+    others: list[Any] = [call.other for call in calls]
+    other: Any = None
+    if isinstance(others[0], Encoding):
+        other = Encoding.joined(others)
+    elif others[0] is not None:
+        other = torch.cat(others)
+    return Call(calls[0].verb, torch.cat([call.image for call in calls]), other)
 
 
 def plain_generator(config: Config, adaptive: bool) -> Generator:
@@ -121,6 +151,21 @@ class SwitchableGenerator(Generators):
         """Undersample y (B, channels, H, W) with the code A(z), z of shape (B, code_size)."""
         return self.plain(y, self.code(z))
 
+    def mixed(self, full: Call, sub: Call) -> Tensor | None:
+        """Both directions as one batch: the results of ``full``, then those of ``sub``; None where G is in cascades."""
+        if self.plain is not self.full:
+            return None
+        count = len(full.image)
+        codes = [
+            Code(
+                torch.cat([code.mean.new_zeros(count, code.mean.shape[1]), code.mean]),
+                torch.cat([code.variance.new_ones(count, code.variance.shape[1]), code.variance]),
+            )
+            for code in self.code(sub.other)
+        ]
+        made: Tensor = self.plain(torch.cat([full.image, sub.image]), codes)
+        return made
+
 
 class TwoDiscriminators(nn.Module):
     """D_X and D_Y of CycleGAN and ISCL."""
@@ -164,11 +209,15 @@ class SwitchableDiscriminator(nn.Module):
 
     def score_full(self, image: Tensor) -> Tensor:
         """Scores (B, 1, h, w) with γ and β."""
-        return self.both(image, full=True)
+        return self.both(image, full=len(image))
 
     def score_sub(self, image: Tensor) -> Tensor:
         """Scores (B, 1, h, w) without them."""
-        return self.both(image, full=False)
+        return self.both(image, full=0)
+
+    def mixed(self, full: Call, sub: Call) -> Tensor:
+        """Both as one batch: the scores of ``full``, then those of ``sub``."""
+        return self.both(torch.cat([full.image, sub.image]), full=len(full.image))
 
 
 GENERATOR, DISCRIMINATOR, EXTRACTOR = "generator", "discriminator", "extractor"
@@ -217,6 +266,26 @@ class Players(nn.Module):
     def score_sub(self, image: Tensor) -> Tensor:
         """D's score of an image as one of X."""
         return self._of(DISCRIMINATOR).score_sub(image)
+
+    def together(self, calls: Sequence[Call]) -> list[Tensor]:
+        """The results of calls; those that go through the same network go through it as one batch."""
+        places: dict[str, list[int]] = {}
+        for place, call in enumerate(calls):
+            places.setdefault(call.verb, []).append(place)
+        joined = {verb: _joined([calls[place] for place in own]) for verb, own in places.items()}
+        made: dict[str, Tensor] = {}
+        for group, full, sub in ((GENERATOR, "to_full", "to_sub"), (DISCRIMINATOR, "score_full", "score_sub")):
+            mixed = getattr(getattr(self, group), "mixed", None)
+            if mixed is not None and joined.keys() >= {full, sub}:
+                both = mixed(joined[full], joined[sub])
+                if both is not None:
+                    count = len(joined[full].image)
+                    made |= {full: both[:count], sub: both[count:]}
+        results: dict[int, Tensor] = {}
+        for verb, own in places.items():
+            batch = made[verb] if verb in made else joined[verb].on(self)
+            results |= zip(own, batch.split([len(calls[place].image) for place in own]), strict=True)
+        return [results[place] for place in range(len(calls))]
 
     def groups(self) -> dict[str, nn.Module]:
         """The groups that this method has, by name."""

@@ -17,7 +17,7 @@ from switchrecon.config import Sharing
 from switchrecon.methods import Phase
 from switchrecon.operators import Encoding
 from switchrecon.optim import Lookahead
-from switchrecon.passes import Batch
+from switchrecon.passes import Batch, Drawn, Turn
 from switchrecon.state import State, parts
 
 Step = Callable[[State, Sequence[Phase], Batch, Sharing], dict[str, Tensor]]
@@ -101,33 +101,33 @@ class _Noticed:
         return getattr(self._draws, name)
 
 
-Drawn = tuple[Tensor, Encoding, Tensor]
-
-
 class _Placed:
     """Draws that have been made already, before the step."""
 
-    def __init__(self, made: dict[str, Drawn]) -> None:
+    def __init__(self, made: dict[str, Any]) -> None:
         self.made = made
 
     def pair(self) -> Drawn:
         """See :class:`switchrecon.passes.Draws`."""
-        return self.made["pair"]
+        made: Drawn = self.made["pair"]
+        return made
 
     def split(self) -> Drawn:
         """See :class:`switchrecon.passes.Draws`."""
-        return self.made["split"]
+        made: Drawn = self.made["split"]
+        return made
 
-    def turned(self, image: Tensor) -> tuple[Tensor, Encoding]:
-        """Never asked for: it cannot be made before its image is there."""
-        raise TypeError("what depends on a step's own images cannot be drawn before it")
+    def turn(self) -> Turn:
+        """See :class:`switchrecon.passes.Draws`."""
+        made: Turn = self.made["turn"]
+        return made
 
 
-DRAWABLE = frozenset({"pair", "split"})  # before the step, and copied to where a recording reads
+DRAWS = ("pair", "split", "turn")
 
 
 def drawn(batch: Batch, names: Collection[str]) -> Batch:
-    """The batch with these of its draws made already."""
+    """The batch with these of its draws made already, to be copied to where a recording reads."""
     if not names:
         return batch
     return replace(batch, draws=_Placed({name: getattr(batch.draws, name)() for name in sorted(names)}))
@@ -145,9 +145,9 @@ def tensors_of(batch: Batch) -> dict[str, Tensor]:
         "maps_y": batch.encoding_y.maps,
         "measured": batch.measured,
     }
-    for name, (image, encoding, other) in batch.draws.made.items() if isinstance(batch.draws, _Placed) else ():
-        found |= {f"{name} image": image, f"{name} mask": encoding.mask, f"{name} maps": encoding.maps}
-        found[f"{name} other"] = other
+    for name, (first, encoding, *rest) in batch.draws.made.items() if isinstance(batch.draws, _Placed) else ():
+        found |= {f"{name} first": first, f"{name} mask": encoding.mask, f"{name} maps": encoding.maps}
+        found[f"{name} last"] = rest[0] if rest else None
     return {name: tensor for name, tensor in found.items() if tensor is not None}
 
 
@@ -157,12 +157,12 @@ def batch_of(tensors: dict[str, Tensor]) -> Batch:
     encoding_x, encoding_y = (Encoding(tensors[f"mask_{d}"], get(f"maps_{d}")) for d in "xy")
     made = {
         name: (
-            tensors[f"{name} image"],
+            tensors[f"{name} first"],
             Encoding(tensors[f"{name} mask"], get(f"{name} maps")),
-            tensors[f"{name} other"],
+            *([tensors[f"{name} last"]] if f"{name} last" in tensors else []),
         )
-        for name in sorted(DRAWABLE)
-        if f"{name} image" in tensors
+        for name in DRAWS
+        if f"{name} first" in tensors
     }
     draws = _Placed(made) if made else None
     return Batch(tensors["x"], tensors["y"], tensors["z"], encoding_x, encoding_y, get("measured"), draws)
@@ -186,8 +186,8 @@ class Recorded:
 
     A recording is made for each kind of step: its phases, which optimisers end it with a slow step, and the shapes
     of its batch. What the step draws is drawn before it, and lies beside the batch. The first replay is compared with
-    the same step taken without it. If they differ, or a step cannot be recorded (an objective of the user's own, draws
-    that depend on its images, waiting for the GPU), all steps are taken one operation at a time, and a warning says so.
+    the same step taken without it. If they differ, or a step cannot be recorded (an objective of the user's own, or
+    waiting for the GPU), all steps are taken one operation at a time, and a warning says so.
 
     Parameters
     ----------
@@ -227,9 +227,6 @@ class Recorded:
             values = self.step(state, phases, seen, sharing)
             self.draws[kind] = noticed.used
             return values
-        if not self.draws[kind] <= DRAWABLE:
-            self._give_up("what it draws depends on its images")
-            return self.step(state, phases, batch, sharing)
         batch = drawn(batch, self.draws[kind])
         if self.seen[kind] == EAGER_STEPS:
             return self._watched(state, phases, batch, sharing)

@@ -1,13 +1,14 @@
 """Training: one loop for every method."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from switchrecon.config import Config, Sharing
+from switchrecon.config import Calls, Config, Sharing
 from switchrecon.data.batches import Batches
 from switchrecon.data.cache import find_cache
 from switchrecon.data.piles import TrainingData, read_training_data
@@ -35,6 +36,7 @@ from switchrecon.recorded import Recorded, Step
 from switchrecon.runs import check_folder, is_finished, model_card, open_folder
 from switchrecon.scaling import from_network
 from switchrecon.state import State, build_state, restore_state, save_state
+from switchrecon.together import Plans
 
 LOG_EVERY = 25  # steps, at most, between writes of the log; losses of every step are kept
 LOG_SECONDS = 5.0  # and seconds, so that slow steps are seen too
@@ -69,18 +71,27 @@ def update(images: Pass, phase: Phase, optimizer: "torch.optim.RAdam | Lookahead
     return found
 
 
-def take_step(state: State, phases: Sequence[Phase], batch: Batch, sharing: Sharing) -> dict[str, Tensor]:
-    """One training step: every phase's update in turn, on one batch; returns what :func:`update` does."""
+def take_step(
+    state: State, phases: Sequence[Phase], batch: Batch, sharing: Sharing, plans: Plans | None = None
+) -> dict[str, Tensor]:
+    """One training step: every phase's update in turn, on one batch; returns what :func:`update` does.
+
+    With ``plans``, the images of an update that can be made at the same time go through a network as one batch.
+    """
     images = Pass(state.players, batch, [phase.group for phase in phases], sharing)
+    plan = plans(phases, batch, sharing) if plans is not None else [()] * len(phases)
     found: dict[str, Tensor] = {}
-    for phase in phases:
+    for phase, names in zip(phases, plan, strict=True):
+        images.make_together(names)
         found |= update(images, phase, state.optimizers[phase.group])
     return found
 
 
-def step_on(device: torch.device) -> Step:
+def step_on(device: torch.device, calls: Calls = "auto") -> Step:
     """What takes the steps of a run: :func:`take_step`, recorded once and replayed on a GPU."""
-    return Recorded(take_step) if device.type == "cuda" else take_step
+    gpu = device.type == "cuda"
+    step = partial(take_step, plans=Plans()) if calls == "together" or (calls == "auto" and gpu) else take_step
+    return Recorded(step) if gpu else step
 
 
 def run_steps(
@@ -105,7 +116,7 @@ def run_steps(
     pending: list[tuple[int, float, dict[str, Tensor]]] = []
     written = log.elapsed()
     guard = Guard(state)
-    take = step_on(state.device)
+    take = step_on(state.device, config.calls)
     with TrainingProgress(config.method, state.step, steps) as progress:
         while state.step < steps:
             step = state.step

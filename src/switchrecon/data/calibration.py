@@ -13,12 +13,14 @@ from torch import Tensor
 
 from switchrecon.config import Calibration
 from switchrecon.data.piles import Pile, Slice
+from switchrecon.data.slices import Slices
 from switchrecon.fourier import fourier
 from switchrecon.noise import noise_level
 from switchrecon.scaling import low_resolution
 
 FOREGROUND = 0.1  # of the brightest pixel of a slice's low-resolution image
 QUANTILES = np.linspace(0, 1, 33)
+MOST_SLICES = 500  # of a pile whose intensities are looked at: all their pixels are in memory together
 
 
 class Calibrator:
@@ -37,10 +39,9 @@ class Calibrator:
     def __init__(self, full: Pile, sub: Pile, fraction: float, parts: Sequence[Calibration]) -> None:
         self.fraction = fraction
         self.parts = frozenset(parts)
-        low = [_low(own, fraction) for own in sub.slices]
-        self.phases = [torch.sgn(image) for image in low] if "phase" in self.parts else []
+        self.slices = sub.slices
         if "intensity" in self.parts:
-            self.knots = _quantiles([_low(own, fraction) for own in full.slices]), _quantiles(low)
+            self.knots = self._quantiles(full.slices), self._quantiles(sub.slices)
         if "noise" in self.parts:
             levels = [noise_level(own.kspace.numpy(), own.mask.numpy()) for own in sub.slices]
             self.levels = [level for level in levels if np.isfinite(level)]
@@ -60,9 +61,10 @@ class Calibrator:
             beyond = magnitude.numpy() > from_y[-1]  # finer details are brighter than any low-resolution image
             mapped[beyond] = magnitude.numpy()[beyond] * (to_x[-1] / from_y[-1])
             own = torch.sgn(own) * torch.from_numpy(mapped.astype(np.float32))
-        if self.phases:
+        if "phase" in self.parts:
             own_phase = torch.sgn(low_resolution(fourier(own), self.fraction))
-            own = own * own_phase.conj() * self.phases[random.randint(len(self.phases))]
+            other = self._low(self.slices[random.randint(len(self.slices))])
+            own = own * own_phase.conj() * torch.sgn(other)
         return own
 
     def noise(self, own: Tensor, kspace: Tensor, random: RandomState) -> Tensor:
@@ -80,13 +82,11 @@ class Calibrator:
         real, imaginary = random.normal(scale=missing, size=(2, *kspace.shape))
         return torch.complex(torch.from_numpy(real).float(), torch.from_numpy(imaginary).float())
 
+    def _low(self, own: Slice) -> Tensor:
+        return low_resolution(own.kspace, self.fraction, maps=own.maps)
 
-def _low(own: Slice, fraction: float) -> Tensor:
-    return low_resolution(own.kspace, fraction, maps=own.maps)
-
-
-def _quantiles(images: Sequence[Tensor]) -> np.ndarray:
-    """Quantiles of the foreground's magnitudes, with 0 before them: increasing, float64."""
-    magnitudes = [image.abs() for image in images]
-    foreground = torch.cat([own[own > FOREGROUND * own.max()] for own in magnitudes])
-    return np.maximum.accumulate(np.concatenate([[0.0], np.quantile(foreground.double().numpy(), QUANTILES)]))
+    def _quantiles(self, slices: Sequence[Slice]) -> np.ndarray:
+        """Quantiles of the foreground's magnitudes, with 0 before them: increasing, float64."""
+        magnitudes = (self._low(own).abs() for own in Slices.of(slices).thinned(MOST_SLICES))
+        foreground = torch.cat([own[own > FOREGROUND * own.max()] for own in magnitudes])
+        return np.maximum.accumulate(np.concatenate([[0.0], np.quantile(foreground.double().numpy(), QUANTILES)]))

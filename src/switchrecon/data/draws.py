@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -16,11 +16,9 @@ from switchrecon.data.piles import TrainingData
 from switchrecon.device import send
 from switchrecon.masks import centre_slice, draw_mask, line_direction
 from switchrecon.operators import Encoding
+from switchrecon.passes import Drawn, Draws, Turn
 from switchrecon.scaling import to_network
 from switchrecon.seeds import numpy_random
-
-if TYPE_CHECKING:
-    from switchrecon.passes import Draws
 
 LEAST_DENSITY = 0.02  # of a sample that the pile's masks never have, so that no weight is infinite
 
@@ -55,7 +53,7 @@ class StepDraws:
         self.positions = positions
         self.y, self.encoding_x, self.encoding_y, self.measured = y, encoding_x, encoding_y, measured
 
-    def pair(self) -> tuple[Tensor, Encoding, Tensor]:
+    def pair(self) -> Drawn:
         """y as X would show it, with y's coils and a mask that is one of X's own, or drawn by the settings."""
         masks = [self.source.mask("pair mask", position) for position in self.positions]
         encoding = self.encoding_y.sampled_by(torch.stack(masks))
@@ -71,24 +69,24 @@ class StepDraws:
         representation = self.source.config.representation
         return to_network(encoding.H(kspace), representation), encoding, to_network(images, representation)
 
-    def split(self) -> tuple[Tensor, Encoding, Tensor]:
+    def split(self) -> Drawn:
         """x's samples in two: the image of the kept ones, their encoding, and weights of the held-out ones."""
         own = [self.source.split(mask, p) for mask, p in zip(self.encoding_x.mask, self.positions, strict=True)]
         kept, weights = (torch.stack(list(part)) for part in zip(*own, strict=True))
         encoding = self.encoding_x.sampled_by(kept)
         return to_network(encoding.H(self.measured), self.source.config.representation), encoding, weights
 
-    def turned(self, image: Tensor) -> tuple[Tensor, Encoding]:
-        """The image and x's coils moved by a symmetry, with another mask."""
-        moved, masks, coils = [], [], []
+    def turn(self) -> Turn:
+        """A symmetry for each image, as the place that each pixel comes from; x's coils turned, with another mask."""
+        places, masks, coils = [], [], []
         maps = self.encoding_x.maps
         for number, position in enumerate(self.positions):
             random = numpy_random("turn", self.source.config.seed, position)
             symmetry = self.source.symmetries[random.randint(len(self.source.symmetries))]
-            moved.append(move(image[number], symmetry))
+            places.append(self.source.places[symmetry])
             masks.append(self.source.mask("turned mask", position))
             coils += [move(maps[number], symmetry)] if maps is not None else []
-        return torch.stack(moved), Encoding(torch.stack(masks), torch.stack(coils) if coils else None)
+        return torch.stack(places), Encoding(torch.stack(masks), torch.stack(coils) if coils else None)
 
 
 class DrawSource:
@@ -146,6 +144,13 @@ class DrawSource:
         return {line_direction(own.mask) for own in self.sampled}
 
     @cached_property
+    def places(self) -> dict[int, Tensor]:
+        """Where each pixel comes from, int64 (H W), by the symmetry that moves it."""
+        height, width = self.data.matrix
+        own = torch.arange(height * width, device=self.device).view(height, width)
+        return {symmetry: move(own, symmetry).flatten() for symmetry in self.symmetries}
+
+    @cached_property
     def centre(self) -> Tensor:
         """The centre that is never held out: what every mask has measured, whole lines of line masks; (H, W).
 
@@ -190,5 +195,4 @@ class DrawSource:
         return kept, weight * held
 
 
-if TYPE_CHECKING:
-    _checked: type[Draws] = StepDraws
+_checked: type[Draws] = StepDraws

@@ -56,7 +56,7 @@ class Discriminator(ImageNetwork):
         self.shifts = nn.ParameterList(torch.zeros(n) for n in widths if switchable)
         initialise(self)
 
-    def forward(self, image: Tensor, full: bool = False) -> Tensor:
+    def forward(self, image: Tensor, full: int = 0) -> Tensor:
         """Score images.
 
         Parameters
@@ -64,7 +64,7 @@ class Discriminator(ImageNetwork):
         image
             Shape (B, channels, H, W), at least 64 pixels a side.
         full
-            Whether they are judged as fully sampled images (domain Y), with the affine transform on.
+            How many of them, the first ones, are judged as fully sampled images (domain Y), with the affine transform.
 
         Returns
         -------
@@ -83,6 +83,11 @@ class Discriminator(ImageNetwork):
             if index > 0:
                 h = self.norms[index - 1](h)
             if full and len(self.scales):
-                h = h * self.scales[index][:, None, None] + self.shifts[index][:, None, None]
+                scale, shift = self.scales[index], self.shifts[index]
+                if full < len(image):
+                    others = len(image) - full, len(scale)
+                    scale = torch.cat([scale.expand(full, -1), scale.new_ones(others)])
+                    shift = torch.cat([shift.expand(full, -1), shift.new_zeros(others)])
+                h = h * scale[..., None, None] + shift[..., None, None]
             h = F.leaky_relu(h, SLOPE, inplace=True)
         return self.last(h)
