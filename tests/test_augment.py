@@ -8,10 +8,19 @@ import pytest
 import torch
 
 from switchrecon.config import load_config
-from switchrecon.data.augment import distort, distortion_probability, draw_distortion, with_gamma
+from switchrecon.data.augment import (
+    KNOTS,
+    distort,
+    distortion_probability,
+    draw_contrast,
+    draw_distortion,
+    with_contrast,
+    with_gamma,
+)
 from switchrecon.data.batches import Batches
 from switchrecon.data.piles import read_training_data
 from switchrecon.errors import ConfigError
+from switchrecon.look import write_heads
 from tests.conftest import blob_images
 
 MakeScan = Callable[..., Path]
@@ -79,9 +88,51 @@ def test_only_y_is_distorted_and_more_so_later(make_scan: MakeScan) -> None:
     assert torch.equal(again.batch(39).y, distorted.batch(39).y)
 
 
-def test_distortions_would_undo_a_corruption_of_pairs(make_scan: MakeScan) -> None:
-    settings = ["width=2", "distortion=0.5", "corruption.kind=noise", "corruption.level=0.1"]
+@pytest.mark.parametrize("name", ["distortion", "contrast"])
+def test_what_would_undo_a_corruption_of_pairs_is_refused(name: str, make_scan: MakeScan) -> None:
+    settings = ["width=2", f"{name}=0.5", "corruption.kind=noise", "corruption.level=0.1"]
     config = load_config(None, settings)
     data = read_training_data([make_scan("full", 1)], [], config, "paired")
-    with pytest.raises(ConfigError, match="distortion would undo the corruption"):
+    with pytest.raises(ConfigError, match=f"{name} would undo the corruption"):
         Batches(data, config, "paired")
+
+
+def test_a_contrast_maps_magnitudes_between_knots_and_keeps_phases() -> None:
+    magnitude = torch.tensor([[0.0, 1.0, 2.0, 3.0, 4.0]])
+    phase = torch.tensor([[0.0, 0.5, -1.0, 2.0, 3.0]])
+    mapped = with_contrast(torch.polar(magnitude, phase), np.array([0.0, 1.0, 0.5]))  # of 0, 2 and 4
+    torch.testing.assert_close(mapped.abs(), torch.tensor([[0.0, 2.0, 4.0, 3.0, 2.0]]))
+    torch.testing.assert_close(torch.angle(mapped)[0, 1:], phase[0, 1:])
+    assert not with_contrast(torch.zeros(2, 2, dtype=torch.complex64), np.array([0.0, 1.0])).any()
+
+
+def test_drawn_contrasts_reach_from_zero_to_one_and_need_not_rise() -> None:
+    drawn = [draw_contrast(np.random.RandomState(n)) for n in range(50)]
+    assert all((len(v), v[0], v.max(), v.min()) == (KNOTS + 1, 0, 1, 0) for v in drawn)
+    assert all((np.diff(v) < 0).any() for v in drawn)
+
+
+def test_y_alone_is_shown_in_other_contrasts_and_so_are_its_coils(tmp_path: Path) -> None:
+    heads = write_heads(tmp_path, range(2), 2, 64, coils=3)
+
+    def made(*more: str) -> Batches:
+        config = load_config(
+            None, ["width=2", "steps=40", "augment=none", "mask.center_fraction=0.16", *more], method="joint"
+        )
+        data = read_training_data([heads[0]], [heads[1]], config, "unpaired")
+        return Batches(data, config, "unpaired")
+
+    plain, others, again, half = made(), made("contrast=1"), made("contrast=1"), made("contrast=0.5")
+    assert plain.data.full is not None
+    own, moved = others._draw(others.data.full, "full", 3)  # type: ignore[arg-type]
+    assert own.maps is not None
+    assert moved.measured_images is not None
+    torch.testing.assert_close(moved.measured_images, own.maps * moved.image)
+    assert not torch.equal(own.image, moved.image)
+    changed = [not torch.equal(plain.batch(step).y, half.batch(step).y) for step in range(40)]
+    assert 10 < sum(changed) < 30
+    for step in (0, 7):
+        assert torch.equal(plain.batch(step).x, others.batch(step).x)
+        assert torch.equal(again.batch(step).y, others.batch(step).y)
+    with pytest.raises(ConfigError, match="calibrate 'intensity' would undo contrast"):
+        made("contrast=1", "calibrate=[intensity]")

@@ -163,8 +163,9 @@ def test_another_file_or_setting_is_another_entry(tmp_path: Path, make_scan: Mak
 
 def test_every_setting_that_a_slice_may_depend_on_is_in_the_key() -> None:
     """A setting added later has to be put on one of the two sides."""
-    others = """method representation simulated_mask pile_slices headroom augment distortion width residual_blocks
-        output_deviation network cascades iterations refiner unet_width cascade_weights cascade_consistency
+    others = """method representation simulated_mask pile_slices headroom augment distortion contrast calls width
+        residual_blocks output_deviation network cascades iterations refiner unet_width cascade_weights
+        cascade_consistency
         extractor_depth code_size adversarial sampling_consistency_mask gate code_noise calibrate kept_part
         code_renewed sharing warm_up epochs steps batch_size learning_rate final_learning_rate average_from
         lookahead_steps lookahead_rate seed checkpoint_every picture_every estimate data_consistency convention

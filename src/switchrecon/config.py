@@ -90,6 +90,7 @@ class Config(Settings):
     headroom: float = Field(4.0, gt=0)  # a slice's scale over the maximum of its low-resolution image
     augment: Literal["none", "flips", "dihedral", "auto"] = "auto"  # auto: quarter turns for 2-D masks
     distortion: float = Field(0.0, ge=0, le=1)  # of Y before sampling: highest probability of each kind, at the end
+    contrast: float = Field(0.0, ge=0, le=1)  # of Y before sampling: probability of a random map of its magnitudes
     # Networks
     width: int = Field(32, ge=1)  # c, channels of the first convolution
     residual_blocks: int = Field(3, ge=0)  # of G

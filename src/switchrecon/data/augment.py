@@ -2,7 +2,9 @@
 
 A symmetry is a permutation of the pixels about the centre pixel (n // 2), so that it acts in k-space as it does in the
 image: the transform of a moved image is the moved transform. An undersampled slice can so be moved together with its
-mask, without new samples. Distortions are for images that are sampled afterwards, as in MRAugment (Fabian et al. 2021).
+mask, without new samples. Distortions are for images that are sampled afterwards, as in MRAugment (Fabian et al. 2021),
+and so are other contrasts, in the spirit of networks that learn from images of random contrast to serve any (Billot et
+al. 2023).
 """
 
 import math
@@ -97,3 +99,35 @@ def with_gamma(image: Tensor, gamma: float) -> Tensor:
     magnitude = image.abs()
     brightest = magnitude.amax().clamp_min(torch.finfo(magnitude.dtype).tiny)
     return torch.sgn(image) * brightest * (magnitude / brightest) ** gamma
+
+
+KNOTS = 8  # of a map of magnitudes, besides 0: enough to exchange any two tissues
+
+
+def draw_contrast(random: RandomState) -> np.ndarray:
+    """A random map of magnitudes: its values at 0, ⅛, … 1 of the brightest one, float64 (9,).
+
+    0 stays 0, the others are uniform in (0, 1), and the largest is 1: dark tissues may become bright and bright ones
+    dark.
+    """
+    values = np.concatenate([[0.0], random.uniform(size=KNOTS)])
+    return values / values.max()
+
+
+def with_contrast(image: Tensor, values: np.ndarray) -> Tensor:
+    """Magnitudes mapped by a function that is linear between knots, relative to the brightest one; the phase stays.
+
+    Parameters
+    ----------
+    image
+        Complex (..., H, W).
+    values
+        Of the function at equal distances from 0 to the brightest magnitude, which becomes their last one.
+    """
+    magnitude = image.abs()
+    brightest = magnitude.amax().clamp_min(torch.finfo(magnitude.dtype).tiny)
+    known = send(torch.from_numpy(values).to(magnitude.dtype), image.device)
+    place = magnitude / brightest * (len(values) - 1)
+    below = place.long().clamp_max(len(values) - 2)
+    part = place - below
+    return torch.sgn(image) * brightest * (known[below] * (1 - part) + known[below + 1] * part)

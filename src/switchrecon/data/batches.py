@@ -83,8 +83,11 @@ class Batches:
         self.device = device
         self.config = config
         self.pairing = pairing
-        if pairing == "paired" and config.distortion > 0 and config.corruption.kind != "none":
-            raise ConfigError("distortion would undo the corruption of paired scans; set one of them to none")
+        changed = next((name for name in ("distortion", "contrast") if getattr(config, name) > 0), None)
+        if pairing == "paired" and changed is not None and config.corruption.kind != "none":
+            raise ConfigError(f"{changed} would undo the corruption of paired scans; set one of them to none")
+        if config.contrast > 0 and "intensity" in config.calibrate:
+            raise ConfigError("calibrate 'intensity' would undo contrast; choose one of them")
         self.symmetries = symmetries(config, data)
         self.per_epoch = min(len(pile.slices) for pile in data.piles.values())
         self.source = DrawSource(data, config, self.symmetries, device)
@@ -113,6 +116,9 @@ class Batches:
             progress = position / (self.steps * self.config.batch_size)
             random = numpy_random("distortion", self.config.seed, position)
             moved = moved.distorted(random, distortion_probability(self.config.distortion, progress))
+        if domain == "full" and self.config.contrast > 0:
+            random = numpy_random("contrast", self.config.seed, position)
+            moved = moved.in_another_contrast(random) if random.uniform() < self.config.contrast else moved
         return own, moved
 
     @property

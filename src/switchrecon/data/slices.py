@@ -9,7 +9,7 @@ import torch
 from numpy.random import RandomState
 from torch import Tensor
 
-from switchrecon.data.augment import distort, draw_distortion, move, with_gamma
+from switchrecon.data.augment import distort, draw_contrast, draw_distortion, move, with_contrast, with_gamma
 from switchrecon.device import send
 from switchrecon.fourier import fourier, fourier_centre, inverse_fourier
 from switchrecon.scaling import centre_of, combined, intensity_scale
@@ -99,6 +99,12 @@ class Slice:
         maps = None if self.maps is None else distort(self.maps, matrix)
         measured = None if maps is None else maps * image
         return replace(self, image=image, maps=maps, measured_images=measured)
+
+    def in_another_contrast(self, random: RandomState) -> "Slice":
+        """A fully sampled slice with a random map of its magnitudes, and what its coils would have shown of it."""
+        image = with_contrast(self.image, draw_contrast(random))
+        measured = None if self.maps is None else self.maps * image
+        return replace(self, image=image, measured_images=measured)
 
     def moved(self, symmetry: int) -> "Slice":
         """The slice, its mask and its coils, moved by one of :mod:`switchrecon.data.augment`'s symmetries."""
