@@ -10,6 +10,7 @@ import torch
 from switchrecon.config import Config, load_config
 from switchrecon.domains import (
     FEATURES,
+    _sentence,
     auc,
     auc_interval,
     compare_domains,
@@ -94,6 +95,17 @@ def test_alike_piles_and_different_ones(tmp_path: Path) -> None:
     assert different["sentence"].startswith("The piles differ, in ")
     assert different["auc"]["low"] > 0.65
     assert different["auc"]["value"] > found["auc"]["high"]
+
+
+def test_the_sentence_names_the_settings_that_help(tmp_path: Path) -> None:
+    def alike_but(**changed: float) -> str:
+        effects = np.array([changed.get(about, 0.0) for about, _ in FEATURES])
+        return _sentence("differ", effects, few=False)
+
+    assert "use joint with contrast=1, not an" in alike_but(contrast=-2.0)
+    assert "use joint with calibrate=[noise], not an" in alike_but(noise=2.0)
+    assert "use joint with contrast=1 and calibrate=[noise], not an" in alike_but(noise=2.0, contrast=1.0)
+    assert "use joint, not an" in alike_but(noise=-2.0, anatomy=1.0)
 
 
 def test_undersampling_alone_is_no_difference(tmp_path: Path, make_scan: Callable[..., Path]) -> None:

@@ -289,8 +289,16 @@ def _sentence(verdict: str, effects: np.ndarray, few: bool) -> str:
     if verdict == "differ":
         return (
             f"The piles differ, in {', '.join(named) or 'a combination of small things'}: matching reconstructions of "
-            "X to Y would teach that difference; use joint, not an adversarial method."
+            f"X to Y would teach that difference; use joint{_advice(effects)}, not an adversarial method."
         )
     if verdict == "alike":
         return "No difference of the piles was found at low resolution: matching reconstructions of X to Y is allowed."
     return f"It cannot be told whether the piles differ: more subjects are needed. Prefer joint.{seen}"
+
+
+def _advice(effects: np.ndarray) -> str:
+    """Settings of ``joint`` that help against what differs (docs/results.md): another contrast, or more noise in X."""
+    large = [about for (about, _), effect in zip(FEATURES, effects, strict=True) if abs(effect) > LARGE]
+    noisier = any(about == "noise" and effect > LARGE for (about, _), effect in zip(FEATURES, effects, strict=True))
+    helpful = (["contrast=1"] if "contrast" in large else []) + (["calibrate=[noise]"] if noisier else [])
+    return f" with {' and '.join(helpful)}" if helpful else ""
