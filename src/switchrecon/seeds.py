@@ -5,9 +5,11 @@ resume a run, and a draw does not depend on how many draws came before it or in 
 """
 
 import hashlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.random import MT19937, RandomState
+from numpy.random.bit_generator import ISeedSequence
 
 if TYPE_CHECKING:
     import torch
@@ -30,9 +32,19 @@ def seed_for(*purpose: str | int | float) -> int:
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 
-def numpy_random(*purpose: str | int | float) -> np.random.RandomState:
+class _Ones(ISeedSequence):
+    """A state that is replaced at once. ``RandomState(seed)`` asks the system for one first: three times the time."""
+
+    def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
+        """As many ones."""
+        return np.ones(n_words, dtype)
+
+
+def numpy_random(*purpose: str | int | float) -> RandomState:
     """Return NumPy's legacy generator, whose stream is frozen across versions, seeded for this purpose."""
-    return np.random.RandomState(seed_for(*purpose) % 2**32)
+    random = RandomState(MT19937(_Ones()))  # type: ignore[arg-type]  # NumPy's own documentation allows it
+    random.seed(seed_for(*purpose) % 2**32)
+    return random
 
 
 def torch_random(*purpose: str | int | float) -> "torch.Generator":
