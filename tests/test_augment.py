@@ -21,7 +21,8 @@ from switchrecon.data.batches import Batches
 from switchrecon.data.piles import read_training_data
 from switchrecon.errors import ConfigError
 from switchrecon.look import write_heads
-from tests.conftest import blob_images
+from switchrecon.train import train
+from tests.conftest import blob_images, tiny_config
 
 MakeScan = Callable[..., Path]
 
@@ -128,11 +129,25 @@ def test_y_alone_is_shown_in_other_contrasts_and_so_are_its_coils(tmp_path: Path
     assert own.maps is not None
     assert moved.measured_images is not None
     torch.testing.assert_close(moved.measured_images, own.maps * moved.image)
+    before, after = (one.low_resolution(others.center_fraction).abs().max() for one in (own, moved))
+    torch.testing.assert_close(before, after)  # what a slice is scaled by
     assert not torch.equal(own.image, moved.image)
     changed = [not torch.equal(plain.batch(step).y, half.batch(step).y) for step in range(40)]
     assert 10 < sum(changed) < 30
     for step in (0, 7):
         assert torch.equal(plain.batch(step).x, others.batch(step).x)
         assert torch.equal(again.batch(step).y, others.batch(step).y)
-    with pytest.raises(ConfigError, match="calibrate 'intensity' would undo contrast"):
-        made("contrast=1", "calibrate=[intensity]")
+
+
+def test_contrasts_are_refused_where_they_would_do_harm(make_scan: MakeScan, tmp_path: Path) -> None:
+    piles = [make_scan("full", 1)], [make_scan("sub", 2)]
+    for settings, reason in (
+        (["calibrate=[intensity]"], "calibrate 'intensity' would undo contrast"),
+        (["method=switchable"], "'switchable' matches G.X. to Y"),
+        (["method=joint-adversarial", "gate=open"], "'joint-adversarial' matches G.X. to Y"),
+    ):
+        config = tiny_config("method=joint", "contrast=1", *settings)
+        with pytest.raises(ConfigError, match=reason):
+            train(config, *piles, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    train(tiny_config("method=joint-adversarial", "contrast=1", "gate=closed"), *piles, tmp_path / "run")

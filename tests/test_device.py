@@ -39,7 +39,7 @@ from tests.conftest import blob_images, tiny_config
 
 META = torch.device("meta")
 MakeScan = Callable[..., Path]
-LEARNED = [name for name in METHODS if name not in ("total-variation", "wavelet", "sense", "joint-adversarial")]
+LEARNED = [name for name in METHODS if name not in ("total-variation", "wavelet", "sense")]
 
 
 @pytest.fixture
@@ -98,8 +98,11 @@ class Transfers(TorchDispatchMode):
         return result
 
 
+@pytest.mark.parametrize("together", [False, True], ids=["one by one", "together"])
 @pytest.mark.parametrize("name", LEARNED)
-def test_a_step_stays_on_its_device_and_waits_for_no_number(name: str, piles: tuple[list[Path], list[Path]]) -> None:
+def test_a_step_stays_on_its_device_and_waits_for_no_number(
+    name: str, together: bool, piles: tuple[list[Path], list[Path]]
+) -> None:
     config, method = settings(name), METHODS[name]
     data = read_training_data(*piles, config, method.pairing)
     batches = Batches(data, config, method.pairing, META)
@@ -108,11 +111,14 @@ def test_a_step_stays_on_its_device_and_waits_for_no_number(name: str, piles: tu
     players = method.cast.build(config).to(META)
     slices = next(iter(data.piles.values())).slices
     image_bytes = slices[0].image.numel() * slices[0].image.element_size()
+    plans = Plans()
     with Transfers() as transfers:
         for step in range(3):
             batch = batches.batch(step)
             images = Pass(players, batch, [phase.group for phase in method.phases])
-            for phase in method.phases:
+            plan = plans(method.phases, batch, "exact") if together else [()] * len(method.phases)
+            for phase, names in zip(method.phases, plan, strict=True):
+                images.make_together(names)
                 losses = [weight * objective(images) for objective, weight in phase.objectives.items()]
                 parameters = list(getattr(players, phase.group).parameters())
                 torch.stack(losses).sum().backward(inputs=parameters, retain_graph=True)
@@ -295,9 +301,14 @@ def test_steps_that_cannot_be_recorded_are_taken_plainly_and_said_once(piles: tu
     def own_objective(images: Pass) -> Tensor:
         return images.full_of_x.abs().mean()
 
+    def looking_at_draws(images: Pass) -> Tensor:
+        return images.full_of_x.abs().mean() * len(images.drawn.positions)  # type: ignore[attr-defined]
+
     own = (Phase("generator", {own_objective: 1}),)
+    looking = (Phase("generator", {looking_at_draws: 1}),)
     for name, given, waits, reason in (
         ("simulated", own, None, "an objective is not the package's own"),
+        ("joint", looking, None, "an objective is not the package's own"),
         ("simulated", None, "it waits for a number", "it waits for a number"),
     ):
         state, batches, phases = made(name, piles)

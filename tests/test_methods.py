@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ from switchrecon.nets.discriminator import Discriminator
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import Generator
 from switchrecon.nets.unrolled import Unrolled
-from switchrecon.objectives import bypass, cycle, hinge_discriminator, sampling_consistency
+from switchrecon.objectives import Objective, bypass, cycle, hinge_discriminator, sampling_consistency
 from switchrecon.operators import Encoding
 from switchrecon.passes import Batch, Pass
 from switchrecon.players import DISCRIMINATOR, EXTRACTOR, GENERATOR
@@ -128,18 +129,38 @@ def test_calls_that_can_be_made_together_are_one(name: str, sharing: Sharing, ex
     assert calls == expected
 
 
-def test_an_objective_that_looks_into_the_networks_is_served_one_by_one() -> None:
-    def own_objective(images: Pass) -> torch.Tensor:
-        return images.players.generator.full.enter.weight.square().mean() + images.full_of_x.abs().mean()
+def weights_looked_at(images: Pass) -> torch.Tensor:
+    return images.players.generator.full.enter.weight.square().mean() + images.full_of_x.abs().mean()
 
+
+def differentiated(images: Pass) -> torch.Tensor:
+    x = images.x.detach().requires_grad_()
+    [gradient] = torch.autograd.grad(images.players.to_full(x, images.encoding_x).sum(), x, create_graph=True)
+    return gradient.square().mean()
+
+
+@pytest.mark.parametrize("objective", [weights_looked_at, differentiated])
+def test_an_objective_that_cannot_be_listened_to_is_served_one_by_one(objective: Objective) -> None:
     config = tiny_config("method=supervised")
-    phases = (Phase(GENERATOR, {own_objective: 1}),)
+    phases = (Phase(GENERATOR, {objective: 1}),)
     finals = []
     for plans in (None, Plans()):
         state = build_state(SUPERVISED, config)
-        take_step(state, phases, small_batch(), "exact", plans)
+        with warnings.catch_warnings(record=True) as said:
+            warnings.simplefilter("always")
+            for _ in range(2):
+                take_step(state, phases, small_batch(), "exact", plans)
+        assert [objective.__name__ in str(one.message) for one in said] == ([True] if plans else [])
         finals.append(torch.cat([p.detach().flatten() for p in state.players.parameters()]))
     assert torch.equal(*finals)
+
+
+def test_what_cannot_be_made_yet_is_left_until_it_is_asked_for() -> None:
+    state = build_state(SWITCHABLE_ISCL, tiny_config("method=switchable"))
+    images = Pass(state.players, small_batch())
+    images.make_together(["cycle_of_x", "noise_of_x"])
+    assert set(images.kept) == {"noise_of_x"}
+    assert images.cycle_of_x.shape == images.x.shape
 
 
 def test_stale_sharing_changes_what_the_extractor_learns_from_and_nothing_else() -> None:

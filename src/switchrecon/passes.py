@@ -2,7 +2,8 @@
 
 D, G and H are updated in turn. G(x), G(y, A(z)) and H(x) serve several updates; as long as the parameters that
 they depend on have not moved, they are computed once. Objectives ask for images by name and know nothing of
-this. In the paper's order of updates a step costs 7 forward calls of G, 2 of H and 8 of D.
+this. In the paper's order of updates a step takes 7 images through G, 2 through H and 8 through D; those that can be
+made together may go through as one batch, see :mod:`switchrecon.together`.
 
 With ``sharing`` "stale" some images outlive the parameters that made them. When a group moves, an image that depends
 on it is kept, as a constant, if no update still to come moves a group that the image depends on. An image that a later
@@ -148,16 +149,18 @@ class Pass:
         self.waiting = False  # whether an image that a network has not made yet is one to wait for
 
     def differentiates(self, groups: frozenset[str]) -> bool:
-        """Whether an update to come moves one of these groups; or nothing needs the gradient of what they make."""
+        """Whether an update to come moves one of these groups; otherwise nothing needs the gradient of their images."""
         return torch.is_grad_enabled() and not groups.isdisjoint(self.to_come)
 
     def make_together(self, names: Sequence[str]) -> None:
         """Make these images now; what goes through the same network at the same time goes through it as one batch.
 
-        A group's calls wait for each other as long as another group has something to do.
+        A group's calls wait for each other as long as another group has something to do. What needs an image that is
+        not among the names is left until it is asked for.
         """
-        missing = [name for name in names if name not in self.kept]
-        while missing:
+        missing, left = [name for name in names if name not in self.kept], len(names) + 1
+        while left > len(missing) > 0:
+            left = len(missing)
             ready: dict[str, Call] = {}
             for name in missing:
                 made = self._call(name)

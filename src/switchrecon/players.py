@@ -42,6 +42,8 @@ class Call:
 
 def _joined(calls: Sequence[Call]) -> Call:
     """Calls with the same verb as one of all their images."""
+    if len(calls) == 1:
+        return calls[0]
     others: list[Any] = [call.other for call in calls]
     other: Any = None
     if isinstance(others[0], Encoding):
@@ -274,10 +276,12 @@ class Players(nn.Module):
             places.setdefault(call.verb, []).append(place)
         joined = {verb: _joined([calls[place] for place in own]) for verb, own in places.items()}
         made: dict[str, Tensor] = {}
-        for group, full, sub in ((GENERATOR, "to_full", "to_sub"), (DISCRIMINATOR, "score_full", "score_sub")):
-            mixed = getattr(getattr(self, group), "mixed", None)
-            if mixed is not None and joined.keys() >= {full, sub}:
-                both = mixed(joined[full], joined[sub])
+        for group, full, sub in (
+            (self.generator, "to_full", "to_sub"),
+            (self.discriminator, "score_full", "score_sub"),
+        ):
+            if isinstance(group, SwitchableGenerator | SwitchableDiscriminator) and joined.keys() >= {full, sub}:
+                both = group.mixed(joined[full], joined[sub])
                 if both is not None:
                     count = len(joined[full].image)
                     made |= {full: both[:count], sub: both[count:]}

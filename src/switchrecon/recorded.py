@@ -89,15 +89,20 @@ class CudaGraphs:
         self.pool = None
 
 
+DRAWS = ("pair", "split", "turn")
+"""What can be drawn before a step: the methods of :class:`switchrecon.passes.Draws`."""
+
+
 class _Noticed:
-    """A batch's draws, and which of them have been asked for."""
+    """A batch's draws, and which of :data:`DRAWS` have been asked for."""
 
     def __init__(self, draws: Any) -> None:
         self._draws = draws
         self.used: set[str] = set()
 
     def __getattr__(self, name: str) -> Any:
-        self.used.add(name)
+        if name in DRAWS:
+            self.used.add(name)
         return getattr(self._draws, name)
 
 
@@ -121,9 +126,6 @@ class _Placed:
         """See :class:`switchrecon.passes.Draws`."""
         made: Turn = self.made["turn"]
         return made
-
-
-DRAWS = ("pair", "split", "turn")
 
 
 def drawn(batch: Batch, names: Collection[str]) -> Batch:
@@ -214,6 +216,10 @@ class Recorded:
 
     def __call__(self, state: State, phases: Sequence[Phase], batch: Batch, sharing: Sharing) -> Values:
         """Take a step; see :func:`switchrecon.train.take_step`."""
+        if not self.given_up and any(
+            objective.__module__ != own_objectives.__name__ for phase in phases for objective in phase.objectives
+        ):
+            self._give_up("an objective is not the package's own")  # it may look at what is not recorded
         if self.given_up:
             return self.step(state, phases, batch, sharing)
         if state.course.setbacks != self.setbacks:  # the optimisers have other tensors than those recorded
@@ -245,9 +251,6 @@ class Recorded:
     def _watched(self, state: State, phases: Sequence[Phase], batch: Batch, sharing: Sharing) -> Values:
         """The last step of its kind before it is recorded; finds what would make a recording fail, or wrong."""
         values, problem = self.recorder.watch(lambda: self.step(state, phases, batch, sharing))
-        objectives = [objective for phase in phases for objective in phase.objectives]
-        if any(objective.__module__ != own_objectives.__name__ for objective in objectives):
-            problem = "an objective is not the package's own"
         if problem is not None:
             self._give_up(problem)
         return values

@@ -323,6 +323,13 @@ def check_goes_together(method: Method, config: Config, data: TrainingData) -> N
             f"method '{config.method}' holds out samples of simulated scans, whose references are known; take an "
             "unpaired, paired or undersampled method for held_out_samples"
         )
+    if config.contrast > 0 and "intensity" in config.calibrate:
+        raise ConfigError("calibrate 'intensity' would undo contrast; choose one of them")
+    if config.contrast > 0 and method.cast.discriminator is not None:
+        raise ConfigError(
+            f"method '{config.method}' matches G(X) to Y, which must not be shown in random contrasts then; set "
+            "contrast to 0, or take a method without a discriminator"
+        )
     config.check_consistency(data.coils)
     several = [pile.slices[0].maps is not None for pile in data.piles.values()]
     if simulated_pairs in objectives and several == [False, True]:

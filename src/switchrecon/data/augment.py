@@ -107,7 +107,7 @@ KNOTS = 8  # of a map of magnitudes, besides 0: enough to exchange any two tissu
 def draw_contrast(random: RandomState) -> np.ndarray:
     """A random map of magnitudes: its values at 0, ⅛, … 1 of the brightest one, float64 (9,).
 
-    0 stays 0, the others are uniform in (0, 1), and the largest is 1: dark tissues may become bright and bright ones
+    0 stays 0, the others are uniform in (0, 1) over the largest of them: dark tissues may become bright and bright ones
     dark.
     """
     values = np.concatenate([[0.0], random.uniform(size=KNOTS)])
@@ -122,7 +122,7 @@ def with_contrast(image: Tensor, values: np.ndarray) -> Tensor:
     image
         Complex (..., H, W).
     values
-        Of the function at equal distances from 0 to the brightest magnitude, which becomes their last one.
+        Of the function at equal distances from 0 to the brightest magnitude, in parts of it.
     """
     magnitude = image.abs()
     brightest = magnitude.amax().clamp_min(torch.finfo(magnitude.dtype).tiny)

@@ -85,10 +85,9 @@ class Batches:
         self.pairing = pairing
         changed = next((name for name in ("distortion", "contrast") if getattr(config, name) > 0), None)
         if pairing == "paired" and changed is not None and config.corruption.kind != "none":
-            raise ConfigError(f"{changed} would undo the corruption of paired scans; set one of them to none")
-        if config.contrast > 0 and "intensity" in config.calibrate:
-            raise ConfigError("calibrate 'intensity' would undo contrast; choose one of them")
+            raise ConfigError(f"{changed} would undo the corruption of paired scans; do without one of them")
         self.symmetries = symmetries(config, data)
+        self.center_fraction = data.centre_fraction(config)
         self.per_epoch = min(len(pile.slices) for pile in data.piles.values())
         self.source = DrawSource(data, config, self.symmetries, device)
         size = (1, config.code_size)
@@ -118,7 +117,8 @@ class Batches:
             moved = moved.distorted(random, distortion_probability(self.config.distortion, progress))
         if domain == "full" and self.config.contrast > 0:
             random = numpy_random("contrast", self.config.seed, position)
-            moved = moved.in_another_contrast(random) if random.uniform() < self.config.contrast else moved
+            if random.uniform() < self.config.contrast:
+                moved = moved.in_another_contrast(random, self.center_fraction)
         return own, moved
 
     @property

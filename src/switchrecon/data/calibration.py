@@ -63,8 +63,8 @@ class Calibrator:
             own = torch.sgn(own) * torch.from_numpy(mapped.astype(np.float32))
         if "phase" in self.parts:
             own_phase = torch.sgn(low_resolution(fourier(own), self.fraction))
-            other = self._low(self.slices[random.randint(len(self.slices))])
-            own = own * own_phase.conj() * torch.sgn(other)
+            other = self.slices[random.randint(len(self.slices))]
+            own = own * own_phase.conj() * torch.sgn(other.low_resolution(self.fraction))
         return own
 
     def noise(self, own: Tensor, kspace: Tensor, random: RandomState) -> Tensor:
@@ -82,11 +82,8 @@ class Calibrator:
         real, imaginary = random.normal(scale=missing, size=(2, *kspace.shape))
         return torch.complex(torch.from_numpy(real).float(), torch.from_numpy(imaginary).float())
 
-    def _low(self, own: Slice) -> Tensor:
-        return low_resolution(own.kspace, self.fraction, maps=own.maps)
-
     def _quantiles(self, slices: Sequence[Slice]) -> np.ndarray:
-        """Quantiles of the foreground's magnitudes, with 0 before them: increasing, float64."""
-        magnitudes = (self._low(own).abs() for own in Slices.of(slices).thinned(MOST_SLICES))
+        """Quantiles of the foreground's magnitudes in evenly spread slices, after a 0: increasing, float64."""
+        magnitudes = (own.low_resolution(self.fraction).abs() for own in Slices.of(slices).thinned(MOST_SLICES))
         foreground = torch.cat([own[own > FOREGROUND * own.max()] for own in magnitudes])
         return np.maximum.accumulate(np.concatenate([[0.0], np.quantile(foreground.double().numpy(), QUANTILES)]))

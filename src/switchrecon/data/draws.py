@@ -195,4 +195,4 @@ class DrawSource:
         return kept, weight * held
 
 
-_checked: type[Draws] = StepDraws
+_checked: type[Draws] = StepDraws  # for the type checker

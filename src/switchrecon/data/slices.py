@@ -12,7 +12,7 @@ from torch import Tensor
 from switchrecon.data.augment import distort, draw_contrast, draw_distortion, move, with_contrast, with_gamma
 from switchrecon.device import send
 from switchrecon.fourier import fourier, fourier_centre, inverse_fourier
-from switchrecon.scaling import centre_of, combined, intensity_scale
+from switchrecon.scaling import centre_of, combined, intensity_scale, low_resolution
 
 Item = TypeVar("Item")
 
@@ -72,16 +72,23 @@ class Slice:
 
     def intensity_scale(self, center_fraction: float, headroom: float) -> float:
         """See :func:`switchrecon.scaling.intensity_scale`; only k-space's centre is computed where it suffices."""
-        images = self.image if self.measured_images is None else self.measured_images
-        rows, columns = centre = centre_of((images.shape[-2], images.shape[-1]), center_fraction)
-        samples = fourier_centre(images, centre)
+        kspace = self._centre(center_fraction)
         height, width = self.mask.shape
-        if self.mask[height // 2, width // 2] and samples.any():  # or the whole image would give the scale
-            kspace = torch.zeros_like(images)
-            kspace[..., rows, columns] = samples
-        else:
+        if not (self.mask[height // 2, width // 2] and kspace.any()):  # the whole image will give the scale
             kspace = self.kspace
         return intensity_scale(kspace, center_fraction, headroom, self.mask, self.maps).item()
+
+    def low_resolution(self, center_fraction: float) -> Tensor:
+        """See :func:`switchrecon.scaling.low_resolution`; complex (H, W)."""
+        return low_resolution(self._centre(center_fraction), center_fraction, maps=self.maps)
+
+    def _centre(self, center_fraction: float) -> Tensor:
+        """The k-space of :attr:`kspace`, zero but for its centre."""
+        images = self.image if self.measured_images is None else self.measured_images
+        rows, columns = centre = centre_of((images.shape[-2], images.shape[-1]), center_fraction)
+        kspace = torch.zeros_like(images)
+        kspace[..., rows, columns] = fourier_centre(images, centre)
+        return kspace
 
     def sampled_by(self, mask: Tensor) -> "Slice":
         """An undersampled slice with only those of its samples that a mask (H, W) keeps."""
@@ -100,11 +107,18 @@ class Slice:
         measured = None if maps is None else maps * image
         return replace(self, image=image, maps=maps, measured_images=measured)
 
-    def in_another_contrast(self, random: RandomState) -> "Slice":
-        """A fully sampled slice with a random map of its magnitudes, and what its coils would have shown of it."""
-        image = with_contrast(self.image, draw_contrast(random))
-        measured = None if self.maps is None else self.maps * image
-        return replace(self, image=image, measured_images=measured)
+    def in_another_contrast(self, random: RandomState, center_fraction: float) -> "Slice":
+        """A fully sampled slice with a random map of its magnitudes, and what its coils would have shown of it.
+
+        Its low-resolution image stays as bright as it was: it is what a slice is scaled by.
+        """
+        mapped = self._showing(with_contrast(self.image, draw_contrast(random)))
+        before, after = (own.low_resolution(center_fraction).abs().amax() for own in (self, mapped))
+        return mapped._showing(mapped.image * (before / after.clamp_min(torch.finfo(after.dtype).tiny)))
+
+    def _showing(self, image: Tensor) -> "Slice":
+        """The slice with another image, and what its coils would have shown of it."""
+        return replace(self, image=image, measured_images=None if self.maps is None else self.maps * image)
 
     def moved(self, symmetry: int) -> "Slice":
         """The slice, its mask and its coils, moved by one of :mod:`switchrecon.data.augment`'s symmetries."""
