@@ -19,7 +19,7 @@ from gpu import measure_gpu
 from growth import measure_growth, measure_imports
 from inference import measure_inference
 from layers import measure_layers
-from steps import PAPER, measure_simulated, measure_steps, measure_threads, measure_together
+from steps import LEARNED, measure_simulated, measure_steps, measure_threads, measure_together
 
 from switchrecon.data.write import write_text
 
@@ -64,7 +64,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Speed and memory.")
     parser.add_argument("--parts", nargs="*", default=PARTS, choices=PARTS)
     parser.add_argument("--sides", type=int, nargs="*", default=[128, 256])
-    parser.add_argument("--methods", nargs="*", default=PAPER)
+    parser.add_argument("--methods", nargs="*", default=LEARNED)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--slices", type=int, nargs=2, default=[10, 1000])
     parser.add_argument("--out", type=Path, default=Path("runs/bench/bench.json"))

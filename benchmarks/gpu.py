@@ -59,7 +59,7 @@ def measure_step(device: torch.device, side: int, repeats: int) -> dict[str, Any
     for precision, calls in product(PRECISIONS, CALLS):
         state, method, config = prepared("switchable", side, precision, device)
         set_up(device, config.precision)
-        call = partial(step_on(device, calls), state, method.phases, batch, "exact")
+        call = partial(step_on(device, calls, side * side), state, method.phases, batch, "exact")
         times[f"{precision} {calls}"] = milliseconds(call, device, 20, repeats)
     return {
         "gpu_step_milliseconds": {"literal float32": literal, **times},

@@ -13,18 +13,43 @@ from typing import Any
 
 import torch
 from literal import literal_step, with_torchs_layers
+from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
 from switchrecon.config import Config, load_config
 from switchrecon.device import PROCESSOR, emulates_bfloat16
-from switchrecon.methods import METHODS, Method
+from switchrecon.methods import METHODS, Method, with_method_settings
 from switchrecon.operators import Encoding
-from switchrecon.passes import Batch
+from switchrecon.passes import Batch, Drawn, Turn
 from switchrecon.state import State, build_state
 from switchrecon.together import Plans
 from switchrecon.train import take_step
 
-PAPER = [name for name, method in METHODS.items() if not method.settings]
+LEARNED = [name for name in METHODS if name not in ("total-variation", "wavelet", "sense")]
+
+
+class MadeDraws:
+    """The draws of a batch, made already: what is measured is the step."""
+
+    def __init__(self, x: Tensor, y: Tensor, mask: Tensor) -> None:
+        encoding = Encoding(mask)
+        kept = mask.clone()
+        kept[:, ::2, ::2] = False
+        held_out = (mask & ~kept).float()
+        places = torch.arange(mask[0].numel()).view(mask.shape).flip(-1).flatten(1)
+        self.made = ((0.5 * y, encoding, y), (0.5 * x, Encoding(kept), held_out), (places, encoding))
+
+    def pair(self) -> Drawn:
+        """See :class:`switchrecon.passes.Draws`."""
+        return self.made[0]
+
+    def split(self) -> Drawn:
+        """See :class:`switchrecon.passes.Draws`."""
+        return self.made[1]
+
+    def turn(self) -> Turn:
+        """See :class:`switchrecon.passes.Draws`."""
+        return self.made[2]
 
 
 def make_batch(side: int) -> Batch:
@@ -32,7 +57,9 @@ def make_batch(side: int) -> Batch:
     random = torch.Generator().manual_seed(0)
     x, y = torch.rand(2, 1, 2, side, side, generator=random) - 0.5
     masks = torch.rand(2, 1, side, side, generator=random) < 0.25
-    return Batch(x, y, torch.randn(1, 64, generator=random), *map(Encoding, masks))
+    z = torch.randn(1, 64, generator=random)
+    encoding_x, encoding_y = map(Encoding, masks)
+    return Batch(x, y, z, encoding_x, encoding_y, draws=MadeDraws(x, y, masks[0]))
 
 
 def seconds(step: Callable[[], object]) -> float:
@@ -76,6 +103,7 @@ def prepared(
 ) -> tuple[State, Method, Config]:
     """A method at the start of its training."""
     config = load_config(None, [f"matrix={side}", f"method={name}", f"precision={precision}"])
+    config = with_method_settings(config, METHODS[name])
     return build_state(METHODS[name], config, device), METHODS[name], config
 
 
@@ -127,7 +155,7 @@ def measure_simulated(sides: Sequence[int], repeats: int) -> dict[str, Any]:
 def measure_together(sides: Sequence[int], repeats: int) -> dict[str, Any]:
     """``together_over_one_by_one``: method → size → precision → ratio of a step that makes calls together."""
     found: dict[str, dict[str, dict[str, float]]] = {}
-    for name in ("switchable", "iscl", "cyclegan"):
+    for name in ("switchable", "joint"):
         for side in sides:
             batch = make_batch(side)
             for precision in precisions():

@@ -31,7 +31,16 @@ def test_calls_made_together(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(steps, "precisions", lambda: ["float32"])
     found = steps.measure_together([64], 1)["together_over_one_by_one"]
-    assert all(found[name]["64"]["float32"] > 0 for name in ("switchable", "iscl", "cyclegan"))
+    assert all(found[name]["64"]["float32"] > 0 for name in ("switchable", "joint"))
+
+
+def test_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    import steps
+
+    monkeypatch.setattr(steps, "precisions", lambda: ["float32"])
+    found = steps.measure_steps([64], ["joint", "self-supervised"], 1)
+    assert all(found["step_over_literal"][name]["64"]["float32"] > 0 for name in ("joint", "self-supervised"))
+    assert steps.measure_simulated([64], 1)["simulated_over_literal_switchable"]["64"] > 0
 
 
 def test_what_is_measured_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
