@@ -111,6 +111,9 @@ def test_drawn_contrasts_reach_from_zero_to_one_and_need_not_rise() -> None:
     drawn = [draw_contrast(np.random.RandomState(n)) for n in range(50)]
     assert all((len(v), v[0], v.max(), v.min()) == (KNOTS + 1, 0, 1, 0) for v in drawn)
     assert all((np.diff(v) < 0).any() for v in drawn)
+    slopes = [v[1] * KNOTS for v in drawn]
+    assert max(slopes) < 4  # of the background, which holds nothing but noise
+    assert np.median(slopes) == pytest.approx(1, abs=0.4)
 
 
 def test_y_alone_is_shown_in_other_contrasts_and_so_are_its_coils(tmp_path: Path) -> None:

@@ -102,15 +102,17 @@ def with_gamma(image: Tensor, gamma: float) -> Tensor:
 
 
 KNOTS = 8  # of a map of magnitudes, besides 0: enough to exchange any two tissues
+FAINT = 0.25  # the most that the first of them becomes, so that noise in the background is at most about doubled
 
 
 def draw_contrast(random: RandomState) -> np.ndarray:
     """A random map of magnitudes: its values at 0, ⅛, … 1 of the brightest one, float64 (9,).
 
-    0 stays 0, the others are uniform in (0, 1) over the largest of them: dark tissues may become bright and bright ones
-    dark.
+    0 stays 0, the first one after it is uniform in (0, ¼), the others in (0, 1), all over the largest of them: dark
+    tissues may become bright and bright ones dark, but the background stays dark.
     """
     values = np.concatenate([[0.0], random.uniform(size=KNOTS)])
+    values[1] *= FAINT
     return values / values.max()
 
 
