@@ -1,12 +1,13 @@
 """Mean and standard deviation over folds, from the metrics of every cell, as a Markdown table.
 
 Usage: python benchmarks/over_folds.py docs/results/cells-t2w.csv [--setting x4] [--convention slice-max]
-    [--minus METHOD METHOD]
+    [--minus METHOD METHOD] [--recovered LOWER UPPER]
 
 Folds may have been run at different times, as long as their cells stand in one file. A value is the mean of a fold's
 test slices, averaged over seeds; the deviation is over folds, with n − 1. A row that lacks a fold says so; PSNR of a
 fold is given for each of its seeds. ``--minus`` prints the differences of two methods in every fold and seed that
-both have, and their mean.
+both have, and their mean. ``--recovered`` prints, by fold, each method's mean over seeds and which part of the way from
+the lower to the upper method it has gone: (method − lower) / (upper − lower).
 """
 
 import argparse
@@ -68,6 +69,26 @@ def differences(cells: dict[str, dict[str, list[dict[str, str]]]], first: str, s
     return "\n".join([*lines, "| mean | | " + " | ".join(row) + " |"])
 
 
+def recovered(cells: dict[str, dict[str, list[dict[str, str]]]], lower: str, upper: str) -> str:
+    """Markdown: means over seeds and recovered parts of each method in each fold that has both bounds."""
+    shown = ("psnr", "ssim", "lpips")
+    parts = [f"recovered: {METRICS[metric][0].split()[0]}" for metric in shown]
+    heads = ["fold", "method", "seeds", *(METRICS[metric][0] for metric in shown), *parts]
+    lines = ["| " + " | ".join(heads) + " |", "|---:|---|" + "---:|" * (len(heads) - 2)]
+    for fold in sorted(cells[lower].keys() & cells[upper].keys(), reverse=True):
+
+        def of(method: str, metric: str, fold: str = fold) -> float:
+            return mean(float(cell[metric]) for cell in cells[method][fold])
+
+        known = [method for method, own in cells.items() if fold in own]
+        for method in sorted(known, key=lambda method: of(method, "psnr")):
+            row = [fold, method, str(len(cells[method][fold]))]
+            row += [f"{of(method, metric):.{METRICS[metric][1]}f}" for metric in shown]
+            gaps = [(of(method, m) - of(lower, m)) / (of(upper, m) - of(lower, m)) + 0.0 for m in shown]
+            lines.append("| " + " | ".join(row + [f"{gap:.2f}" for gap in gaps]) + " |")
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description="Mean and deviation over folds, from cells.csv.")
@@ -75,9 +96,13 @@ def main() -> None:
     parser.add_argument("--setting", default="x4")
     parser.add_argument("--convention", default="slice-max")
     parser.add_argument("--minus", nargs=2, metavar="METHOD")
+    parser.add_argument("--recovered", nargs=2, metavar=("LOWER", "UPPER"))
     asked = parser.parse_args()
     cells = read(asked.cells, asked.setting, asked.convention)
-    print(differences(cells, *asked.minus) if asked.minus else table(cells))
+    if asked.recovered:
+        print(recovered(cells, *asked.recovered))
+    else:
+        print(differences(cells, *asked.minus) if asked.minus else table(cells))
 
 
 if __name__ == "__main__":

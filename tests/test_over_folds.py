@@ -31,3 +31,22 @@ def test_seeds_are_averaged_within_folds_and_rows_that_lack_a_fold_say_so(tmp_pa
         "| 1 | 0 | +14.00 | +0.200 | +nan |",
         "| mean | | +14.00 | +0.200 | +nan |",
     ]
+
+
+def test_the_recovered_part_of_a_gap_is_between_means_over_seeds(tmp_path: Path) -> None:
+    cells = tmp_path / "cells.csv"
+    cells.write_text(
+        "convention,setting,method,fold,seed,units,psnr,ssim,nmse,lpips\n"
+        "slice-max,gap,simulated,2,0,9,20,0.5,0.1,0.4\n"
+        "slice-max,gap,simulated,2,1,9,22,0.5,0.1,0.4\n"
+        "slice-max,gap,joint,2,0,9,24,0.6,0.1,0.1\n"
+        "slice-max,gap,supervised,2,0,9,25,0.9,0.1,0.2\n"
+        "slice-max,gap,joint,1,0,9,24,0.6,0.1,0.1\n"
+    )
+    asked = [sys.executable, SCRIPT, cells, "--setting", "gap", "--recovered", "simulated", "supervised"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[2:] == [
+        "| 2 | simulated | 2 | 21.00 | 0.500 | 0.400 | 0.00 | 0.00 | 0.00 |",
+        "| 2 | joint | 1 | 24.00 | 0.600 | 0.100 | 0.75 | 0.25 | 1.50 |",
+        "| 2 | supervised | 1 | 25.00 | 0.900 | 0.200 | 1.00 | 1.00 | 1.00 |",
+    ]

@@ -128,7 +128,7 @@ class _Placed:
         return made
 
 
-def drawn(batch: Batch, names: Collection[str]) -> Batch:
+def with_draws(batch: Batch, names: Collection[str]) -> Batch:
     """The batch with these of its draws made already, to be copied to where a recording reads."""
     if not names:
         return batch
@@ -233,7 +233,7 @@ class Recorded:
             values = self.step(state, phases, seen, sharing)
             self.draws[kind] = noticed.used
             return values
-        batch = drawn(batch, self.draws[kind])
+        batch = with_draws(batch, self.draws[kind])
         if self.seen[kind] == EAGER_STEPS:
             return self._watched(state, phases, batch, sharing)
         lookaheads = [o for p in phases if isinstance(o := state.optimizers[p.group], Lookahead)]
