@@ -72,23 +72,23 @@ class Slice:
 
     def intensity_scale(self, center_fraction: float, headroom: float) -> float:
         """See :func:`switchrecon.scaling.intensity_scale`; only k-space's centre is computed where it suffices."""
-        kspace = self._centre(center_fraction)
+        kspace, centre = self._centre(center_fraction)
         height, width = self.mask.shape
-        if not (self.mask[height // 2, width // 2] and kspace.any()):  # the whole image will give the scale
+        if not (self.mask[height // 2, width // 2] and centre.any()):  # the whole image will give the scale
             kspace = self.kspace
         return intensity_scale(kspace, center_fraction, headroom, self.mask, self.maps).item()
 
     def low_resolution(self, center_fraction: float) -> Tensor:
         """See :func:`switchrecon.scaling.low_resolution`; complex (H, W)."""
-        return low_resolution(self._centre(center_fraction), center_fraction, maps=self.maps)
+        return low_resolution(self._centre(center_fraction)[0], center_fraction, maps=self.maps)
 
-    def _centre(self, center_fraction: float) -> Tensor:
-        """The k-space of :attr:`kspace`, zero but for its centre."""
+    def _centre(self, center_fraction: float) -> tuple[Tensor, Tensor]:
+        """The k-space of :attr:`kspace`, zero but for its centre; and the centre's samples."""
         images = self.image if self.measured_images is None else self.measured_images
         rows, columns = centre = centre_of((images.shape[-2], images.shape[-1]), center_fraction)
         kspace = torch.zeros_like(images)
-        kspace[..., rows, columns] = fourier_centre(images, centre)
-        return kspace
+        kspace[..., rows, columns] = samples = fourier_centre(images, centre)
+        return kspace, samples
 
     def sampled_by(self, mask: Tensor) -> "Slice":
         """An undersampled slice with only those of its samples that a mask (H, W) keeps."""
