@@ -7,7 +7,8 @@ Folds may have been run at different times, as long as their cells stand in one 
 test slices, averaged over seeds; the deviation is over folds, with n − 1. A row that lacks a fold says so; PSNR of a
 fold is given for each of its seeds. ``--minus`` prints the differences of two methods in every fold and seed that
 both have, and their mean. ``--recovered`` prints, by fold, each method's mean over seeds and which part of the way from
-the lower to the upper method it has gone: (method − lower) / (upper − lower).
+the lower to the upper method it has gone, (method − lower) / (upper − lower), each the mean over the seeds that all
+three have.
 """
 
 import argparse
@@ -70,22 +71,23 @@ def differences(cells: dict[str, dict[str, list[dict[str, str]]]], first: str, s
 
 
 def recovered(cells: dict[str, dict[str, list[dict[str, str]]]], lower: str, upper: str) -> str:
-    """Markdown: means over seeds and recovered parts of each method in each fold that has both bounds."""
+    """Markdown: each method's mean over seeds in each fold, and the part that it recovers of the same seeds' gap."""
     shown = ("psnr", "ssim", "lpips")
     parts = [f"recovered: {METRICS[metric][0].split()[0]}" for metric in shown]
     heads = ["fold", "method", "seeds", *(METRICS[metric][0] for metric in shown), *parts]
     lines = ["| " + " | ".join(heads) + " |", "|---:|---|" + "---:|" * (len(heads) - 2)]
     for fold in sorted(cells[lower].keys() & cells[upper].keys(), reverse=True):
-
-        def of(method: str, metric: str, fold: str = fold) -> float:
-            return mean(float(cell[metric]) for cell in cells[method][fold])
-
-        known = [method for method, own in cells.items() if fold in own]
-        for method in sorted(known, key=lambda method: of(method, "psnr")):
-            row = [fold, method, str(len(cells[method][fold]))]
-            row += [f"{of(method, metric):.{METRICS[metric][1]}f}" for metric in shown]
-            gaps = [(of(method, m) - of(lower, m)) / (of(upper, m) - of(lower, m)) + 0.0 for m in shown]
-            lines.append("| " + " | ".join(row + [f"{gap:.2f}" for gap in gaps]) + " |")
+        known = {name: {cell["seed"]: cell for cell in own[fold]} for name, own in cells.items() if fold in own}
+        rows = []
+        for method, own in known.items():
+            seeds = sorted(own.keys() & known[lower].keys() & known[upper].keys())
+            means = {m: mean(float(cell[m]) for cell in own.values()) for m in shown}
+            row = [fold, method, str(len(own)), *(f"{means[m]:.{METRICS[m][1]}f}" for m in shown)]
+            for metric in shown if seeds else ():
+                low, value, high = (mean(float(known[n][s][metric]) for s in seeds) for n in (lower, method, upper))
+                row.append(f"{(value - low) / (high - low) + 0.0:.2f}")  # no −0.00
+            rows.append((means["psnr"], "| " + " | ".join(row + [""] * (len(heads) - len(row))) + " |"))
+        lines += [row for _, row in sorted(rows)]
     return "\n".join(lines)
 
 

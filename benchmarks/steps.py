@@ -23,7 +23,7 @@ from switchrecon.operators import Encoding
 from switchrecon.passes import Batch, Drawn, Turn
 from switchrecon.state import State, build_state
 from switchrecon.together import Plans
-from switchrecon.train import take_step
+from switchrecon.train import step_on, take_step
 
 LEARNED = [name for name in METHODS if name not in ("total-variation", "wavelet", "sense")]
 
@@ -118,13 +118,12 @@ def measure_steps(sides: Sequence[int], methods: Sequence[str], repeats: int) ->
         for side in sides:
             batch = make_batch(side)
             for precision in precisions():
-                ours, method, _ = prepared(name, side, precision)
+                ours, method, own = prepared(name, side, precision)
+                take = step_on(PROCESSOR, own.calls, side * side)
                 same, _, config = prepared(name, side)
                 theirs = with_torchs_layers(prepared(name, side)[0])
 
-                def step(ours: State = ours, method: Method = method, batch: Batch = batch) -> None:
-                    take_step(ours, method.phases, batch, "exact")
-
+                step = partial(take, ours, method.phases, batch, "exact")
                 literals = [partial(literal_step, state, batch, config) for state in (theirs, same)]
                 over_literal, over_same = ratios(step, literals, repeats)
                 values = {

@@ -116,7 +116,7 @@ class Config(Settings):
     code_renewed: Literal["epoch", "step"] = "epoch"  # when that noise is drawn anew; epoch is the paper's
     # Training
     sharing: Sharing = "exact"  # of images between a step's updates; stale: H learns from images one update of G old
-    calls: Calls = "auto"  # of a network in one update; auto: as one batch on a GPU, and for up to 128x128
+    calls: Calls = "auto"  # of a network in one update; auto: as one batch on a GPU, and up to 128x128 pixels
     warm_up: int = Field(100, ge=0)  # first steps of unpaired methods, to the identity; at most a tenth; paper: 0
     epochs: int | None = Field(None, ge=1)  # passes over the smaller pile; 50 unless steps are given
     steps: int | None = Field(None, ge=1)  # instead of epochs

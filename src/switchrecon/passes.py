@@ -8,7 +8,7 @@ made together may go through as one batch, see :mod:`switchrecon.together`.
 With ``sharing`` "stale" some images outlive the parameters that made them. When a group moves, an image that depends
 on it is kept, as a constant, if no update still to come moves a group that the image depends on. An image that a later
 update would differentiate is never kept. In the paper's order these are G(x) and G(y, A(z)): H learns from those that
-D and G have just learnt from, one update of G old, and a step costs 5 forward calls of G instead of 7.
+D and G have just learnt from, one update of G old, and a step takes 5 images through G instead of 7.
 """
 
 from collections.abc import Callable, Sequence

@@ -102,7 +102,7 @@ def with_gamma(image: Tensor, gamma: float) -> Tensor:
 
 
 KNOTS = 8  # of a map of magnitudes, besides 0: enough to exchange any two tissues
-FAINT = 0.25  # the most that the first of them becomes, so that noise in the background is at most about doubled
+FAINT = 0.25  # the most that the first of them becomes, so that noise in the background is seldom more than doubled
 
 
 def draw_contrast(random: RandomState) -> np.ndarray:
