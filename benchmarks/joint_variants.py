@@ -8,9 +8,6 @@ from switchrecon.objectives import equivariance, held_out_samples, l1
 from switchrecon.passes import Pass
 from switchrecon.scaling import channels_to_complex
 
-EQUIVARIANT = JOINT.adding(GENERATOR, {equivariance: 0.3})
-"""X also teaches that its images, moved and sampled anew, are reconstructed alike."""
-
 HEAVIER = JOINT.adding(GENERATOR, {held_out_samples: 1})
 """X's samples weigh as much as the simulated pairs, instead of 0.3."""
 
@@ -18,7 +15,7 @@ LIGHTER = JOINT.adding(GENERATOR, {held_out_samples: 0.1})
 """They weigh a third of what they do in `joint`."""
 
 HEAVIER_EQUIVARIANT = HEAVIER.adding(GENERATOR, {equivariance: 0.3})
-"""Both."""
+"""The same, and X also teaches that its images, moved and sampled anew, are reconstructed alike."""
 
 
 def held_out_squares(step: Pass) -> Tensor:

@@ -30,7 +30,7 @@ from switchrecon.state import State
 
 HAS_EXTRACTOR = ("iscl", "iscl-sampling", "iscl-sampling-adain", "iscl-sampling-affine", "switchable")
 HAS_SAMPLING = HAS_EXTRACTOR[1:]
-WITH_PHYSICS = ("self-supervised", "joint", "joint-adversarial")
+WITH_PHYSICS = ("self-supervised", "joint", "joint-equivariant", "joint-adversarial")
 
 
 Map = Callable[[Tensor], Tensor]
@@ -161,7 +161,7 @@ def _with_physics(players: Players, batch: Batch, method: str) -> dict[str, tupl
     )
     held_out = (weight * (error.real.abs() + error.imag.abs())).sum() / weight.sum()
     terms["held_out_samples"] = (1.0 if method == "self-supervised" else 0.3, held_out)
-    if method == "self-supervised":
+    if method in ("self-supervised", "joint-equivariant"):
         places, encoding = batch.draws.turn()
         turned = players.to_full(x, batch.encoding_x).flatten(2)
         turned = torch.stack([turned[own][:, places[own]] for own in range(len(x))]).view_as(x)

@@ -113,6 +113,7 @@ def test_nothing_is_computed_twice(name: str, sharing: Sharing, expected: dict[s
         ("cyclegan", "exact", {"Generator": 4, "Discriminator": 4}),
         ("supervised", "exact", {"Generator": 1}),
         ("joint", "exact", {"Unrolled": 1}),
+        ("joint-equivariant", "exact", {"Unrolled": 2}),
         ("joint-adversarial", "exact", {"Unrolled": 2, "Discriminator": 2}),
         ("self-supervised", "exact", {"Unrolled": 2}),
     ],

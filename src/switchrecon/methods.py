@@ -183,7 +183,7 @@ JOINT = Method(
     (Phase(GENERATOR, {simulated_pairs: 1, held_out_samples: 0.3}),),
     settings=UNROLLED,
 )
-
+JOINT_EQUIVARIANT = JOINT.adding(GENERATOR, {equivariance: 0.3})
 JOINT_ADVERSARIAL = Method(
     SINGLE_ADVERSARIAL,
     (
@@ -209,6 +209,7 @@ METHODS: Mapping[str, Method] = MappingProxyType(
         "sense": SENSE,
         "self-supervised": SELF_SUPERVISED,
         "joint": JOINT,
+        "joint-equivariant": JOINT_EQUIVARIANT,
         "joint-adversarial": JOINT_ADVERSARIAL,
     }
 )
