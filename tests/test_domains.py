@@ -102,9 +102,9 @@ def test_the_sentence_names_the_settings_that_help(tmp_path: Path) -> None:
         effects = np.array([changed.get(about, 0.0) for about, _ in FEATURES])
         return _sentence("differ", effects, few=False)
 
-    assert "use joint with contrast=1, not an" in alike_but(contrast=-2.0)
+    assert "use joint-equivariant with contrast=1, not an" in alike_but(contrast=-2.0)
     assert "use joint with calibrate=[noise], not an" in alike_but(noise=2.0)
-    assert "use joint with contrast=1 and calibrate=[noise], not an" in alike_but(noise=2.0, contrast=1.0)
+    assert "use joint-equivariant with contrast=1 and calibrate=[noise], not an" in alike_but(noise=2.0, contrast=1.0)
     assert "use joint, not an" in alike_but(noise=-2.0, anatomy=1.0)
 
 

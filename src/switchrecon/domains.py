@@ -289,7 +289,7 @@ def _sentence(verdict: str, effects: np.ndarray, few: bool) -> str:
     if verdict == "differ":
         return (
             f"The piles differ, in {', '.join(named) or 'a combination of small things'}: matching reconstructions of "
-            f"X to Y would teach that difference; use joint{_advice(effects)}, not an adversarial method."
+            f"X to Y would teach that difference; use {_advice(effects)}, not an adversarial method."
         )
     if verdict == "alike":
         return "No difference of the piles was found at low resolution: matching reconstructions of X to Y is allowed."
@@ -297,8 +297,9 @@ def _sentence(verdict: str, effects: np.ndarray, few: bool) -> str:
 
 
 def _advice(effects: np.ndarray) -> str:
-    """Settings of ``joint`` that help against what differs (docs/results.md): another contrast, or more noise in X."""
+    """The method and settings that help against another contrast, or more noise in X; measured in docs/results.md."""
     large = [about for (about, _), effect in zip(FEATURES, effects, strict=True) if abs(effect) > LARGE]
     noisier = any(about == "noise" and effect > LARGE for (about, _), effect in zip(FEATURES, effects, strict=True))
     helpful = (["contrast=1"] if "contrast" in large else []) + (["calibrate=[noise]"] if noisier else [])
-    return f" with {' and '.join(helpful)}" if helpful else ""
+    method = "joint-equivariant" if "contrast" in large else "joint"
+    return f"{method} with {' and '.join(helpful)}" if helpful else method
