@@ -2,6 +2,7 @@
 
 import tempfile
 import time
+from dataclasses import replace
 from functools import partial
 from itertools import product
 from pathlib import Path
@@ -50,7 +51,7 @@ def on(device: torch.device, batch: Batch) -> Batch:
 
 def measure_step(device: torch.device, side: int, repeats: int) -> dict[str, Any]:
     """``gpu_step_milliseconds`` and ``gpu_literal_over_step`` of ``switchable``, by precision and calls of networks."""
-    batch = on(device, make_batch(side))
+    batch = on(device, replace(make_batch(side), draws=None))  # a replay would copy them
     theirs, _, plain = prepared("switchable", side, device=device)
     with_torchs_layers(theirs)
     set_up(device, "float32")

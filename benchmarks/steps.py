@@ -20,7 +20,8 @@ from switchrecon.config import Config, load_config
 from switchrecon.device import PROCESSOR, emulates_bfloat16
 from switchrecon.methods import METHODS, Method, with_method_settings
 from switchrecon.operators import Encoding
-from switchrecon.passes import Batch, Drawn, Turn
+from switchrecon.passes import Batch
+from switchrecon.recorded import Placed
 from switchrecon.state import State, build_state
 from switchrecon.together import Plans
 from switchrecon.train import step_on, take_step
@@ -28,28 +29,15 @@ from switchrecon.train import step_on, take_step
 LEARNED = [name for name in METHODS if name not in ("total-variation", "wavelet", "sense")]
 
 
-class MadeDraws:
+def made_draws(x: Tensor, y: Tensor, mask: Tensor) -> Placed:
     """The draws of a batch, made already: what is measured is the step."""
-
-    def __init__(self, x: Tensor, y: Tensor, mask: Tensor) -> None:
-        encoding = Encoding(mask)
-        kept = mask.clone()
-        kept[:, ::2, ::2] = False
-        held_out = (mask & ~kept).float()
-        places = torch.arange(mask[0].numel()).view(mask.shape).flip(-1).flatten(1)
-        self.made = ((0.5 * y, encoding, y), (0.5 * x, Encoding(kept), held_out), (places, encoding))
-
-    def pair(self) -> Drawn:
-        """See :class:`switchrecon.passes.Draws`."""
-        return self.made[0]
-
-    def split(self) -> Drawn:
-        """See :class:`switchrecon.passes.Draws`."""
-        return self.made[1]
-
-    def turn(self) -> Turn:
-        """See :class:`switchrecon.passes.Draws`."""
-        return self.made[2]
+    encoding = Encoding(mask)
+    kept = mask.clone()
+    kept[:, ::2, ::2] = False
+    held_out = (mask & ~kept).float()
+    places = torch.arange(mask[0].numel()).view(mask.shape).flip(-1).flatten(1)
+    pair, split = (0.5 * y, encoding, y), (0.5 * x, Encoding(kept), held_out)
+    return Placed({"pair": pair, "split": split, "turn": (places, encoding)})
 
 
 def make_batch(side: int) -> Batch:
@@ -59,7 +47,7 @@ def make_batch(side: int) -> Batch:
     masks = torch.rand(2, 1, side, side, generator=random) < 0.25
     z = torch.randn(1, 64, generator=random)
     encoding_x, encoding_y = map(Encoding, masks)
-    return Batch(x, y, z, encoding_x, encoding_y, draws=MadeDraws(x, y, masks[0]))
+    return Batch(x, y, z, encoding_x, encoding_y, draws=made_draws(x, y, masks[0]))
 
 
 def seconds(step: Callable[[], object]) -> float:

@@ -35,11 +35,10 @@ from switchrecon.recorded import EAGER_STEPS, CudaGraphs, Recorded, batch_of, te
 from switchrecon.state import State, build_state, parts
 from switchrecon.together import Plans
 from switchrecon.train import take_step, train
-from tests.conftest import blob_images, tiny_config
+from tests.conftest import LEARNED, blob_images, tiny_config
 
 META = torch.device("meta")
 MakeScan = Callable[..., Path]
-LEARNED = [name for name in METHODS if name not in ("total-variation", "wavelet", "sense")]
 
 
 @pytest.fixture

@@ -18,9 +18,7 @@ from switchrecon.passes import Batch
 from switchrecon.state import State, build_state
 from switchrecon.together import Plans
 from switchrecon.train import take_step
-from tests.conftest import FixedDraws, tiny_config
-
-LEARNED = [name for name in METHODS if name not in ("total-variation", "wavelet", "sense")]
+from tests.conftest import LEARNED, FixedDraws, tiny_config
 
 
 @pytest.fixture(scope="module")

@@ -69,6 +69,11 @@ class Phase:
     group: str
     objectives: Mapping[Objective, float]
 
+    @property
+    def kind(self) -> tuple[str, tuple[Objective, ...]]:
+        """What it moves and looks at, whatever the weights: hashable."""
+        return self.group, tuple(self.objectives)
+
 
 @dataclass(frozen=True)
 class Method:

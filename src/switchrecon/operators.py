@@ -198,8 +198,13 @@ class Encoding(Composition):
             return Encoding(mask)
         # The only coil of a scan sees all places alike.
         maps = [known[0].new_ones(own.mask[:, None].shape) if own.maps is None else own.maps for own in encodings]
-        most = max(own.shape[1] for own in maps)
-        return Encoding(mask, torch.cat([F.pad(own, (0, 0, 0, 0, 0, most - own.shape[1])) for own in maps]))
+        return Encoding(mask, torch.cat(with_as_many_coils(maps)))
+
+
+def with_as_many_coils(arrays: Sequence[Tensor]) -> list[Tensor]:
+    """Arrays (..., n_coils, H, W), with coils of zeros added to all but those with most."""
+    most = max(own.shape[-3] for own in arrays)
+    return [F.pad(own, (0, 0, 0, 0, 0, most - own.shape[-3])) for own in arrays]
 
 
 def data_consistency(operator: Operator, image: Tensor, measured: Tensor, weight: float | Tensor = 1.0) -> Tensor:

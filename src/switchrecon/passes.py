@@ -158,32 +158,29 @@ class Pass:
         A group's calls wait for each other as long as another group has something to do. What needs an image that is
         not among the names is left until it is asked for.
         """
-        missing, left = [name for name in names if name not in self.kept], len(names) + 1
-        while left > len(missing) > 0:
+        left = -1
+        while (missing := [name for name in names if name not in self.kept]) and len(missing) != left:
             left = len(missing)
-            ready: dict[str, Call] = {}
-            for name in missing:
-                made = self._call(name)
-                if isinstance(made, Tensor):
-                    self.kept[name] = (made, _image(name).groups)
-                elif made is not None:
-                    ready[name] = made
-            missing = [name for name in missing if name not in self.kept]
+            ready = {name: call for name in missing if (call := self._call(name)) is not None}
             behind = {_image(name).maker for name in missing if name not in ready}
-            first = {name: call for name, call in ready.items() if _image(name).maker not in behind}
-            self._run(first or ready)
-            missing = [name for name in missing if name not in self.kept]
+            self._run({name: call for name, call in ready.items() if _image(name).maker not in behind} or ready)
 
-    def _call(self, name: str) -> Tensor | Call | None:
-        """What makes an image; None while another one is missing."""
+    def _call(self, name: str) -> Call | None:
+        """The call that makes an image; None while another one is missing. What needs no network is made at once."""
+        image = _image(name)
         self.waiting = True
         try:
-            with torch.set_grad_enabled(self.differentiates(_image(name).groups)):
-                return _image(name).compute(self)
+            if image.maker is None:
+                getattr(self, name)
+                return None
+            with torch.set_grad_enabled(self.differentiates(image.groups)):
+                made = image.compute(self)
         except _NotYet:
             return None
         finally:
             self.waiting = False
+        assert isinstance(made, Call)
+        return made
 
     def _run(self, calls: dict[str, Call]) -> None:
         for learning in (True, False):

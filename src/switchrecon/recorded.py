@@ -106,7 +106,7 @@ class _Noticed:
         return getattr(self._draws, name)
 
 
-class _Placed:
+class Placed:
     """Draws that have been made already, before the step."""
 
     def __init__(self, made: dict[str, Any]) -> None:
@@ -132,7 +132,7 @@ def with_draws(batch: Batch, names: Collection[str]) -> Batch:
     """The batch with these of its draws made already, to be copied to where a recording reads."""
     if not names:
         return batch
-    return replace(batch, draws=_Placed({name: getattr(batch.draws, name)() for name in sorted(names)}))
+    return replace(batch, draws=Placed({name: getattr(batch.draws, name)() for name in sorted(names)}))
 
 
 def tensors_of(batch: Batch) -> dict[str, Tensor]:
@@ -147,7 +147,7 @@ def tensors_of(batch: Batch) -> dict[str, Tensor]:
         "maps_y": batch.encoding_y.maps,
         "measured": batch.measured,
     }
-    for name, (first, encoding, *rest) in batch.draws.made.items() if isinstance(batch.draws, _Placed) else ():
+    for name, (first, encoding, *rest) in batch.draws.made.items() if isinstance(batch.draws, Placed) else ():
         found |= {f"{name} first": first, f"{name} mask": encoding.mask, f"{name} maps": encoding.maps}
         found[f"{name} last"] = rest[0] if rest else None
     return {name: tensor for name, tensor in found.items() if tensor is not None}
@@ -166,7 +166,7 @@ def batch_of(tensors: dict[str, Tensor]) -> Batch:
         for name in DRAWS
         if f"{name} first" in tensors
     }
-    draws = _Placed(made) if made else None
+    draws = Placed(made) if made else None
     return Batch(tensors["x"], tensors["y"], tensors["z"], encoding_x, encoding_y, get("measured"), draws)
 
 
@@ -225,7 +225,7 @@ class Recorded:
         if state.course.setbacks != self.setbacks:  # the optimisers have other tensors than those recorded
             self.forget()
             self.setbacks = state.course.setbacks
-        kind = (tuple((phase.group, tuple(phase.objectives)) for phase in phases), _shapes(tensors_of(batch)))
+        kind = (tuple(phase.kind for phase in phases), _shapes(tensors_of(batch)))
         self.seen[kind] = self.seen.get(kind, 0) + 1
         if self.seen[kind] < EAGER_STEPS:
             noticed = _Noticed(batch.draws)

@@ -55,7 +55,7 @@ class Plans:
 
     def __call__(self, phases: Sequence[Phase], batch: Batch, sharing: Sharing) -> Plan:
         """The names that each phase asks for."""
-        key = sharing, tuple((phase.group, tuple(phase.objectives)) for phase in phases)
+        key = sharing, tuple(phase.kind for phase in phases)
         if key not in self.known:
             self.known[key] = _listen(phases, batch, sharing)
         return self.known[key]

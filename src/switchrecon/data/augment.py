@@ -8,6 +8,7 @@ al. 2023).
 """
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -94,11 +95,14 @@ def distort(array: Tensor, matrix: np.ndarray) -> Tensor:
 
 def with_gamma(image: Tensor, gamma: float) -> Tensor:
     """Magnitudes to the power γ, relative to the brightest one; the phase stays. Complex (..., H, W)."""
-    if gamma == 1:
-        return image
+    return image if gamma == 1 else _remapped(image, lambda part: part**gamma)
+
+
+def _remapped(image: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
+    """Magnitudes mapped by a function of their parts of the brightest one; the phase stays."""
     magnitude = image.abs()
     brightest = magnitude.amax().clamp_min(torch.finfo(magnitude.dtype).tiny)
-    return torch.sgn(image) * brightest * (magnitude / brightest) ** gamma
+    return torch.sgn(image) * brightest * function(magnitude / brightest)
 
 
 KNOTS = 8  # of a map of magnitudes, besides 0: enough to exchange any two tissues
@@ -126,10 +130,12 @@ def with_contrast(image: Tensor, values: np.ndarray) -> Tensor:
     values
         Of the function at equal distances from 0 to the brightest magnitude, in parts of it.
     """
-    magnitude = image.abs()
-    brightest = magnitude.amax().clamp_min(torch.finfo(magnitude.dtype).tiny)
-    known = send(torch.from_numpy(values).to(magnitude.dtype), image.device)
-    place = magnitude / brightest * (len(values) - 1)
-    below = place.long().clamp_max(len(values) - 2)
-    part = place - below
-    return torch.sgn(image) * brightest * (known[below] * (1 - part) + known[below + 1] * part)
+
+    def between_knots(part: Tensor) -> Tensor:
+        known = send(torch.from_numpy(values).to(part.dtype), part.device)
+        place = part * (len(values) - 1)
+        below = place.long().clamp_max(len(values) - 2)
+        beyond = place - below
+        return known[below] * (1 - beyond) + known[below + 1] * beyond
+
+    return _remapped(image, between_knots)

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from switchrecon.config import Config
@@ -16,7 +15,7 @@ from switchrecon.device import PROCESSOR, send
 from switchrecon.errors import ConfigError
 from switchrecon.masks import draw_mask, line_direction
 from switchrecon.methods import Pairing
-from switchrecon.operators import Encoding, Sampling
+from switchrecon.operators import Encoding, Sampling, with_as_many_coils
 from switchrecon.passes import Batch
 from switchrecon.scaling import to_network
 from switchrecon.seeds import numpy_random, seed_for, torch_random
@@ -188,7 +187,4 @@ def _stack_maps(maps: Sequence[Tensor | None]) -> Tensor | None:
 
 def _stack_coils(arrays: Sequence[Tensor]) -> Tensor:
     """Stack (H, W) or (n_coils, H, W); where the numbers of coils differ, coils of zeros are added."""
-    most = max(own.shape[0] for own in arrays)
-    if arrays[0].ndim == 2:
-        return torch.stack(list(arrays))
-    return torch.stack([F.pad(own, (0, 0, 0, 0, 0, most - len(own))) for own in arrays])
+    return torch.stack(list(arrays) if arrays[0].ndim == 2 else with_as_many_coils(arrays))

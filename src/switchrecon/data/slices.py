@@ -104,8 +104,7 @@ class Slice:
             return self
         image = with_gamma(distort(self.image, matrix), gamma)
         maps = None if self.maps is None else distort(self.maps, matrix)
-        measured = None if maps is None else maps * image
-        return replace(self, image=image, maps=maps, measured_images=measured)
+        return replace(self, maps=maps)._showing(image)
 
     def in_another_contrast(self, random: RandomState, center_fraction: float) -> "Slice":
         """A fully sampled slice with a random map of its magnitudes, and what its coils would have shown of it.
