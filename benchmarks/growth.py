@@ -13,16 +13,40 @@ import numpy as np
 OF_A_SCAN = 10  # slices
 REPEATS = 3  # the least of each number counts
 
-# Preparation, then some steps; "read" does nothing but read each scan and transform it once.
+# Preparation, then some steps. "read" does nothing but read each scan and transform it once; "plain" makes the same
+# slices as a script of a few lines would: the file's checksum, images, masks, and scales from low-resolution images.
 CHILD = """
-import json, sys, time
+import hashlib, json, sys, time
 from pathlib import Path
+import numpy as np
 import torch
 from switchrecon.config import load_config
 from switchrecon.data.batches import Batches
 from switchrecon.data.files import find_files, read_scan
 from switchrecon.data.piles import read_training_data
 from switchrecon.fourier import inverse_fourier
+from switchrecon.masks import centre_slice
+
+def image_of(kspace):
+    shifted = np.fft.ifft2(np.fft.ifftshift(kspace, (-2, -1)), norm="ortho")
+    return np.fft.fftshift(shifted, (-2, -1)).astype(np.complex64)
+
+def plain(paths, config):
+    slices = []
+    for path in paths:
+        hashlib.sha256(path.read_bytes()).hexdigest()
+        volume = np.load(path)
+        centre = tuple(centre_slice(size, config.mask.center_fraction) for size in volume.shape[1:])
+        window = np.outer(*(np.hanning(own.stop - own.start + 2)[1:-1] for own in centre))
+        for number, kspace in enumerate(volume):
+            if not np.isfinite(kspace).all():
+                raise ValueError(path)
+            mask = np.random.RandomState(number).uniform(size=kspace.shape) < 1 / config.mask.acceleration
+            mask[centre] = True
+            low = np.zeros_like(kspace)
+            low[centre] = kspace[centre] * window
+            slices.append((image_of(kspace) / (config.headroom * np.abs(image_of(low)).max()), mask))
+    return slices
 
 folder, cache, how = sys.argv[1:]
 torch.set_num_threads(1)
@@ -31,11 +55,14 @@ started = time.process_time()
 if how == "read":
     for path in find_files([folder]):
         inverse_fourier(torch.from_numpy(read_scan(path, config).kspace))
+elif how == "plain":
+    kept = plain(find_files([folder]), config)
 else:
     data = read_training_data([folder], [], config, "paired", None if how == "memory" else Path(cache))
     batches = Batches(data, config, "paired")
 prepared = time.process_time() - started
-if how != "read":
+batch = 0
+if how not in ("read", "plain"):
     data.fingerprint()
     count = 100
     started = time.process_time()
@@ -44,7 +71,7 @@ if how != "read":
     batch = (time.process_time() - started) / count
 status = Path("/proc/self/status").read_text()  # getrusage would say the parent's peak where that is larger
 peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
-print(json.dumps({"prepare_seconds": prepared, "peak_mib": peak, "batch_seconds": batch if how != "read" else 0}))
+print(json.dumps({"prepare_seconds": prepared, "peak_mib": peak, "batch_seconds": batch}))
 """
 
 
@@ -81,11 +108,12 @@ def measure_growth(few: int, many: int, side: int) -> dict[str, Any]:
             runs: dict[str, list[dict[str, float]]] = {}
             for repeat in range(REPEATS):
                 cache = Path(place) / f"cache{slices}-{repeat}"
-                for name in ("read", "memory", "made", "found"):
+                for name in ("read", "plain", "memory", "made", "found"):
                     runs.setdefault(name, []).append(child(folder, cache, name))
             known = {name: {key: min(run[key] for run in own) for key in own[0]} for name, own in runs.items()}
             for name, values in known.items():
-                values["prepare_over_read"] = values["prepare_seconds"] / known["read"]["prepare_seconds"]
+                for other in ("read", "plain"):
+                    values[f"prepare_over_{other}"] = values["prepare_seconds"] / known[other]["prepare_seconds"]
                 found.setdefault(name, {})[str(slices)] = values
         folder = Path(place) / "compressed"
         write_scans(folder, few * OF_A_SCAN, 2 * side, compressed=True)
@@ -100,7 +128,8 @@ def measure_growth(few: int, many: int, side: int) -> dict[str, Any]:
         found[name]["peak_growth_mib"] = last["peak_mib"] - first["peak_mib"]
         print(
             f"growth, {name}: {few} to {many} slices of {side}x{side}: {found[name]['peak_growth_mib']:+.0f} MiB; "
-            f"preparing {many} takes {last['prepare_over_read']:.2f} of reading and transforming; a batch "
+            f"preparing {many} takes {last['prepare_over_read']:.2f} of reading and transforming, "
+            f"{last['prepare_over_plain']:.2f} of a plain script; a batch "
             f"{1e3 * first['batch_seconds']:.1f} and {1e3 * last['batch_seconds']:.1f} ms",
             flush=True,
         )

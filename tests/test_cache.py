@@ -16,6 +16,7 @@ from switchrecon.data import cache as module
 from switchrecon.data.batches import Batches
 from switchrecon.data.cache import SETTINGS, find_cache
 from switchrecon.data.piles import Pile, TrainingData, read_training_data
+from switchrecon.data.slices import Slices
 from switchrecon.errors import DataError
 from switchrecon.masks import draw_mask
 from switchrecon.train import train
@@ -102,6 +103,34 @@ def test_several_coils_and_measured_masks(tmp_path: Path, make_scan: MakeScan) -
         assert equal(plain, found)
     assert plain.sub is not None
     assert plain.sub.retrospective == 0
+
+
+def test_what_is_known_of_a_slice_is_not_read_from_its_images(
+    tmp_path: Path, piles: tuple[list[Path], list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def read() -> TrainingData:
+        return read_training_data(*piles, Config(), "unpaired", tmp_path)
+
+    made = read()
+    with monkeypatch.context() as patched:
+        patched.setattr(module.Stored, "load", forbid)
+        found = read()
+        assert found.centre_fraction(Config()) == made.centre_fraction(Config())
+        lines = {own.line_direction for pile in found.piles.values() for own in Slices.of(pile.slices).sources}
+    assert lines == {None}
+    assert equal(made, found)
+
+
+def test_a_smaller_measured_centre_scales_both_piles(tmp_path: Path, make_scan: MakeScan) -> None:
+    """What is known of a slice is of the settings' centre; other centres are asked of the slice itself."""
+    config = load_config(None, ["mask.center_fraction=0.2"])
+    measured = config.mask.model_copy(update={"center_fraction": 0.1})
+    sub = make_scan("sub", 2, mask=draw_mask(measured, (64, 64), volume="any", index=0))
+    sides = [make_scan("full", 1)], [sub]
+    plain, made, found = (read_training_data(*sides, config, "unpaired", cache) for cache in (None, tmp_path, tmp_path))
+    assert 0.05 < plain.centre_fraction(config) < 0.2
+    assert equal(plain, made)
+    assert equal(plain, found)
 
 
 @pytest.mark.parametrize("method", ["switchable", "joint", "supervised"])

@@ -305,7 +305,7 @@ def test_a_slices_scale_is_that_of_its_kspace(height: int, width: int, hole: tup
     images = inverse_fourier(kspace * mask)
     for own in (Slice(images[0], mask, 1.0, "v", 0, "s"), Slice(images[0], mask, 1.0, "v", 0, "s", maps, images)):
         expected = intensity_scale(own.kspace, 0.08, 1.5, mask, own.maps).item()
-        assert own.intensity_scale(0.08, 1.5) == pytest.approx(expected, rel=1e-4)
+        assert 1.5 * own.brightness(0.08) == pytest.approx(expected, rel=1e-4)
 
 
 def test_scales_have_the_same_bits_with_one_thread_and_with_two() -> None:
@@ -313,7 +313,7 @@ def test_scales_have_the_same_bits_with_one_thread_and_with_two() -> None:
     mask, before, scales = torch.ones(64, 64, dtype=torch.bool), torch.get_num_threads(), []
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        scales.append([Slice(own, mask, 1.0, "v", 0, "s").intensity_scale(0.08, 1.5) for own in images])
+        scales.append([Slice(own, mask, 1.0, "v", 0, "s").brightness(0.08) for own in images])
     torch.set_num_threads(before)
     assert scales[0] == scales[1]
 

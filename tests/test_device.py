@@ -417,7 +417,7 @@ def test_no_more_cells_share_a_gpu_than_its_memory_takes(monkeypatch: pytest.Mon
 
 
 def test_slices_that_do_not_fit_a_device_are_sent_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    image, mask = torch.zeros(4, 4, dtype=torch.complex64), torch.ones(4, 4, dtype=torch.bool)
+    image, mask = torch.ones(4, 4, dtype=torch.complex64), torch.ones(4, 4, dtype=torch.bool)
     own = Slices([Slice(image, mask, 1.0, "scan", number, "subject") for number in range(3)])
     with monkeypatch.context() as patched:
 
@@ -427,5 +427,8 @@ def test_slices_that_do_not_fit_a_device_are_sent_when_they_are_asked_for(monkey
         patched.setattr(Slice, "to", full)
         later = own.to(META)
     assert [one.index for one in later] == [0, 1, 2]
-    assert later.scaled(lambda one: 2.0)[1].scale == 2.0
     assert later[0].image.device == META
+    bright = own[1].brightness(1.0)
+    later.scale(1.0, 2.0)
+    assert later[1].scale == pytest.approx(2 * bright)
+    assert later[1].image.device == META

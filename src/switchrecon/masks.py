@@ -27,11 +27,16 @@ def centre_slice(size: int, fraction: float) -> slice:
     return slice(start, start + count)
 
 
-def line_direction(mask: Any) -> Literal["rows", "columns"] | None:
+Direction = Literal["rows", "columns"] | None
+
+
+def line_direction(mask: Any) -> Direction:
     """Whether a mask (H, W), array or tensor, measures whole rows (also if it is full), whole columns, or points."""
-    if (mask == mask[:, :1]).all():
-        return "rows"
-    return "columns" if (mask == mask[:1]).all() else None
+    directions: tuple[tuple[Direction, Any], ...] = (("rows", mask), ("columns", mask.T))
+    for name, own in directions:
+        if (own[:, :2] == own[:, :1]).all() and (own == own[:, :1]).all():  # the first comparison tells points at once
+            return name
+    return None
 
 
 def _lines(matrix: Matrix, columns: np.ndarray) -> np.ndarray:
@@ -248,7 +253,7 @@ def infer_mask(kspace: np.ndarray) -> np.ndarray | None:
     measured = (kspace != 0).reshape(-1, *kspace.shape[-2:]).any(0)
     if not measured.any():
         raise DataError("k-space has no non-zero sample")
-    if measured.mean() > 0.99:
+    if np.count_nonzero(measured) > 0.99 * measured.size:
         return None
     skipped = np.zeros_like(measured)
     for axis in (0, 1):

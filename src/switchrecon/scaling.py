@@ -45,19 +45,31 @@ def low_resolution(
         Complex, shape (..., H, W).
     """
     matrix = kspace.shape[-2], kspace.shape[-1]
+    rows, columns = centre_of(matrix, center_fraction)
+    return low_resolution_of_centre(kspace[..., rows, columns], matrix, center_fraction, mask, maps)
+
+
+def low_resolution_of_centre(
+    samples: Tensor,
+    matrix: tuple[int, int],
+    center_fraction: float,
+    mask: Tensor | None = None,
+    maps: Tensor | None = None,
+) -> Tensor:
+    """:func:`low_resolution` of nothing but the samples of the centre, (..., rows, columns) of :func:`centre_of`."""
     rows, columns = centre = centre_of(matrix, center_fraction)
     if mask is None:
-        window = _window(matrix, center_fraction, center_fraction).to(kspace.device)
+        window = _window(matrix, center_fraction, center_fraction).to(samples.device)
     else:
         windows = [
             _window(matrix, center_fraction, full_centre_fraction(own, center_fraction))
             for own in mask.reshape(-1, *matrix).cpu().numpy()  # one transfer, not one a slice
         ]
-        window = torch.stack(windows).reshape(*mask.shape[:-2], *windows[0].shape).to(kspace.device)
+        window = torch.stack(windows).reshape(*mask.shape[:-2], *windows[0].shape).to(samples.device)
         # Not even the centre sample may be measured; a transform there and back leaves a rest of about 1e-8 there.
         window = window * mask[..., rows, columns]
         window = window if maps is None else window.unsqueeze(-3)
-    return combined(inverse_fourier_centre(kspace[..., rows, columns] * window, centre, matrix), maps)
+    return combined(inverse_fourier_centre(samples * window, centre, matrix), maps)
 
 
 def centre_of(matrix: tuple[int, int], center_fraction: float) -> tuple[slice, slice]:
@@ -83,6 +95,42 @@ def _window(matrix: tuple[int, int], center_fraction: float, own_fraction: float
     return sides[0][:, None] * sides[1][None, :]
 
 
+def largest_magnitude(image: Tensor) -> Tensor:
+    """max |u| of images (..., H, W): float, (..., 1, 1)."""
+    plain = not image.is_cuda and not image.requires_grad
+    magnitude = torch.from_numpy(np.abs(image.numpy())) if plain else image.abs()  # NumPy is five times as fast
+    return magnitude.amax((-2, -1), keepdim=True)
+
+
+def brightness(
+    kspace: Tensor, center_fraction: float, mask: Tensor | None = None, maps: Tensor | None = None
+) -> Tensor:
+    """Of each slice: ``max |u_low|``.
+
+    Parameters
+    ----------
+    kspace, center_fraction, mask, maps
+        See :func:`low_resolution`.
+
+    Returns
+    -------
+    Tensor
+        Float32, shape (..., 1, 1), in the units of the image. Where the centre is zero (not measured), the maximum
+        of the whole image takes its place.
+    """
+    found = largest_magnitude(low_resolution(kspace, center_fraction, mask, maps))
+    if (found == 0).any():
+        if mask is not None:
+            kspace = kspace * (mask if maps is None else mask.unsqueeze(-3))
+        found = torch.where(found > 0, found, largest_magnitude(combined(inverse_fourier(kspace), maps)))
+    return found
+
+
+def scale_of(bright: Tensor, headroom: float) -> Tensor:
+    """``headroom`` times each slice's :func:`brightness`; 1 where that is zero."""
+    return torch.where(bright > 0, headroom * bright, torch.ones_like(bright))
+
+
 def intensity_scale(
     kspace: Tensor,
     center_fraction: float,
@@ -90,33 +138,11 @@ def intensity_scale(
     mask: Tensor | None = None,
     maps: Tensor | None = None,
 ) -> Tensor:
-    """Scale of each slice: ``headroom · max |u_low|``.
+    """Scale of each slice: ``headroom · max |u_low|``; float32, shape (..., 1, 1).
 
-    Parameters
-    ----------
-    kspace, center_fraction, mask, maps
-        See :func:`low_resolution`.
-    headroom
-        Ratio of the scale to the maximum of the low-resolution image.
-
-    Returns
-    -------
-    Tensor
-        Float32, shape (..., 1, 1), in the units of the image. Where the centre is zero (not measured), the maximum
-        of the whole image takes its place; 1 where that is zero, too.
+    See :func:`brightness`, and :func:`scale_of` for the ``headroom``.
     """
-
-    def largest(image: Tensor) -> Tensor:
-        plain = not image.is_cuda and not image.requires_grad
-        magnitude = torch.from_numpy(np.abs(image.numpy())) if plain else image.abs()  # NumPy is five times as fast
-        return magnitude.amax((-2, -1), keepdim=True)
-
-    scale = headroom * largest(low_resolution(kspace, center_fraction, mask, maps))
-    if (scale == 0).any():
-        if mask is not None:
-            kspace = kspace * (mask if maps is None else mask.unsqueeze(-3))
-        scale = torch.where(scale > 0, scale, headroom * largest(combined(inverse_fourier(kspace), maps)))
-    return torch.where(scale > 0, scale, torch.ones_like(scale))
+    return scale_of(brightness(kspace, center_fraction, mask, maps), headroom)
 
 
 def channels_to_complex(image: Tensor) -> Tensor:

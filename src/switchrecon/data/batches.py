@@ -11,9 +11,10 @@ from switchrecon.config import Config
 from switchrecon.data.augment import DIHEDRAL, FLIPS, distortion_probability
 from switchrecon.data.draws import DrawSource, StepDraws
 from switchrecon.data.piles import Pile, Slice, TrainingData
+from switchrecon.data.slices import Slices
 from switchrecon.device import PROCESSOR, send
 from switchrecon.errors import ConfigError
-from switchrecon.masks import draw_mask, line_direction
+from switchrecon.masks import draw_mask
 from switchrecon.methods import Pairing
 from switchrecon.operators import Encoding, Sampling, with_as_many_coils
 from switchrecon.passes import Batch
@@ -37,7 +38,8 @@ def symmetries(config: Config, data: TrainingData) -> tuple[int, ...]:
     if config.augment == "flips":
         return FLIPS
     square = data.matrix[0] == data.matrix[1]
-    lines = any(line_direction(s.mask) is not None for s in list(data.piles.values())[-1].slices)
+    last = Slices.of(list(data.piles.values())[-1].slices)
+    lines = any(own.line_direction is not None for own in last.sources)
     if config.augment == "dihedral":
         if not square:
             raise ConfigError(f"augment 'dihedral' needs a square matrix, found {data.matrix}; use 'flips'")

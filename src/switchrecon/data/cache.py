@@ -32,24 +32,31 @@ from switchrecon.data.scan import draw_name
 from switchrecon.data.slices import Prepared, Slice
 from switchrecon.data.write import atomic_file, write_text
 from switchrecon.device import PROCESSOR
+from switchrecon.masks import Direction
+from switchrecon.scaling import centre_of
 
-FORMAT = 1
+FORMAT = 2
 SETTINGS = ("matrix", "slices_per_scan", *SHARED_SETTINGS)
 """All settings that slices may depend on: they are made with the others at their defaults."""
 
-MOST_JSON = 1 << 16  # bytes
+MOST_JSON = 1 << 24  # bytes
 ENVIRONMENT = "SWITCHRECON_CACHE"
 Prepare = Callable[[Path, Config, bool, bool], Prepared]
 
 
 @dataclass(frozen=True)
 class Stored:
-    """A slice's place in the cache."""
+    """A slice's place in the cache, and what is asked of it before any training; see :class:`Slice`."""
 
     file: Path
     number: int
     volume: str
     subject: str
+    matrix: tuple[int, int]
+    center_fraction: float
+    known_brightness: float
+    known_full_centre: float
+    line_direction: Direction
     scale: float = 1.0
     device: torch.device = PROCESSOR
 
@@ -66,6 +73,18 @@ class Stored:
         facts = (self.volume, int(record["index"]), self.subject)
         own = Slice(image, mask, 1.0, *facts, tensor("maps"), tensor("measured_images"))
         return (own if self.scale == 1 else own.divided(self.scale)).to(self.device)
+
+    def brightness(self, center_fraction: float) -> float:
+        """Known for the centre that masks are drawn with; found out for any other."""
+        if centre_of(self.matrix, center_fraction) == centre_of(self.matrix, self.center_fraction):
+            return self.known_brightness
+        return replace(self, scale=1.0, device=PROCESSOR).load().brightness(center_fraction)
+
+    def full_centre(self, center_fraction: float) -> float:
+        """The same."""
+        if center_fraction == self.center_fraction:
+            return self.known_full_centre
+        return replace(self, device=PROCESSOR).load().full_centre(center_fraction)
 
     def divided(self, scale: float) -> "Stored":
         """The same place; the slice is divided when it is loaded."""
@@ -114,12 +133,15 @@ def through_cache(
     entry = cache / f"{_key(path, own, undersample, paired)}.json"
     facts = _facts(entry)
     if facts is None:
-        facts = _keep(entry, prepare(path, own, undersample, paired))
+        facts = _keep(entry, prepare(path, own, undersample, paired), own.mask.center_fraction)
     subject, file = subject_of(path), _data(entry, facts)
     name = draw_name(path, subject)
-    places = [Stored(file, number, name, subject) for number in range(facts["slices"])]
-    matrix = (facts["matrix"][0], facts["matrix"][1])
-    return Prepared(places, subject, matrix, facts["dropped"], facts["synthetic"], facts["retrospective"])
+    matrix, fraction = (facts["matrix"][0], facts["matrix"][1]), own.mask.center_fraction
+    places = [
+        Stored(file, number, name, subject, matrix, fraction, *known) for number, known in enumerate(facts["slices"])
+    ]
+    others = [facts[name] for name in ("digest", "coils", "dropped", "synthetic", "retrospective")]
+    return Prepared(places, subject, matrix, *others)
 
 
 def _key(path: Path, config: Config, undersample: bool, paired: bool) -> str:
@@ -162,12 +184,14 @@ def _facts(entry: Path) -> dict[str, Any] | None:
     return facts if sound else None
 
 
-def _keep(entry: Path, scan: Prepared) -> dict[str, Any]:
+def _keep(entry: Path, scan: Prepared, fraction: float) -> dict[str, Any]:
     """Write an entry: first its data, then what says that they are complete."""
-    records = _records([source.load() for source in scan.sources], scan.matrix)
+    records = _records([source.load() for source in scan.sources])
     facts = {
         "matrix": list(scan.matrix),
-        "slices": len(records),
+        "digest": scan.digest,
+        "coils": scan.coils,
+        "slices": [[own.brightness(fraction), own.full_centre(fraction), own.line_direction] for own in scan.sources],
         "dropped": scan.dropped,
         "synthetic": bool(scan.synthetic),
         "retrospective": bool(scan.retrospective),
@@ -177,11 +201,11 @@ def _keep(entry: Path, scan: Prepared) -> dict[str, Any]:
     facts["sha256"] = digest.hexdigest()
     with atomic_file(_data(entry, facts)) as temporary, temporary.open("wb") as file:
         np.save(file, records, allow_pickle=False)
-    write_text(entry, json.dumps({"facts": facts, "seal": _sha256(facts)}, indent=1))
+    write_text(entry, json.dumps({"facts": facts, "seal": _sha256(facts)}))
     return facts
 
 
-def _records(slices: list[Slice], matrix: tuple[int, int]) -> np.ndarray:
+def _records(slices: list[Slice]) -> np.ndarray:
     """One record a slice."""
     arrays = ("image", "mask", "maps", "measured_images")
     fields: list[Any] = [("index", np.int64)]

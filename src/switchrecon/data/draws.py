@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 import torch
@@ -13,8 +12,9 @@ from switchrecon.data.augment import move
 from switchrecon.data.calibration import Calibrator
 from switchrecon.data.multicoil import maps_region
 from switchrecon.data.piles import TrainingData
+from switchrecon.data.slices import Slices
 from switchrecon.device import send
-from switchrecon.masks import centre_slice, draw_mask, line_direction
+from switchrecon.masks import Direction, centre_slice, draw_mask, line_direction
 from switchrecon.operators import Encoding
 from switchrecon.passes import Drawn, Draws, Turn
 from switchrecon.scaling import to_network
@@ -118,7 +118,7 @@ class DrawSource:
         self.slices = data.sub.slices if data.sub is not None else ()
         measured = data.sub or data.full  # paired methods sample their references by masks of their own
         assert measured is not None
-        self.sampled = measured.slices
+        self.sampled = Slices.of(measured.slices)
 
     def mask(self, purpose: str, position: int) -> Tensor:
         """One of X's masks, moved by a symmetry; one drawn by the settings where there is no X."""
@@ -139,9 +139,9 @@ class DrawSource:
         return Calibrator(full, sub, self.data.centre_fraction(self.config), parts)
 
     @cached_property
-    def directions(self) -> set[Literal["rows", "columns"] | None]:
+    def directions(self) -> set[Direction]:
         """Of X's lines, which no symmetry in use turns; None for points."""
-        return {line_direction(own.mask) for own in self.sampled}
+        return {own.line_direction for own in self.sampled.sources}
 
     @cached_property
     def places(self) -> dict[int, Tensor]:
@@ -163,7 +163,7 @@ class DrawSource:
             region = maps_region([own.mask.numpy() for own in self.sampled])
             parts = max(fraction, region[0] / height), max(fraction, region[1] / width)
         rows, columns = centre_slice(height, parts[0]), centre_slice(width, parts[1])
-        direction = line_direction(self.sampled[0].mask)
+        direction = self.sampled.sources[0].line_direction
         centre = torch.zeros(height, width, dtype=torch.bool)
         centre[rows if direction != "columns" else slice(None), columns if direction != "rows" else slice(None)] = True
         return centre.to(self.device)

@@ -19,7 +19,7 @@ from switchrecon.data.scan import Scan, own_mask
 from switchrecon.data.slices import Prepared, Slice, Slices, Source, evenly
 from switchrecon.errors import DataError
 from switchrecon.fourier import inverse_fourier, slice_by_slice
-from switchrecon.masks import full_centre_fraction, measured_acceleration
+from switchrecon.masks import measured_acceleration
 from switchrecon.methods import Pairing
 from switchrecon.scaling import combined
 
@@ -46,12 +46,12 @@ class Pile:
         if count is None or count >= len(self.slices):
             return self
         slices = Slices.of(self.slices).thinned(count)
-        left = {own.subject for own in slices}
+        left = {own.subject for own in slices.sources}
         return replace(
             self,
             slices=slices,
             subjects={subject: path for subject, path in self.subjects.items() if subject in left},
-            scans=len({own.volume for own in slices}),
+            scans=len({own.volume for own in slices.sources}),
         )
 
 
@@ -126,7 +126,8 @@ def prepare(path: Path, config: Config, undersample: bool, paired: bool) -> Prep
         measured = spoilt if paired and spoilt is not scan else None
         slices = slices_of(scan, numbers, config, undersample, measured, coil_images)
     dropped, retrospective = len(scan.kspace) - len(usable), undersample and scan.mask is None
-    return Prepared(slices, scan.subject, scan.matrix, dropped, scan.synthetic, retrospective)
+    coils = 1 if scan.maps is None else scan.coils
+    return Prepared(slices, scan.subject, scan.matrix, file_digest(path), coils, dropped, scan.synthetic, retrospective)
 
 
 class MatrixCheck:
@@ -184,17 +185,19 @@ def read_pile(
     DataError
         For a file that cannot be used, mixed matrix sizes, or no usable slice at all.
     """
-    pile, names, sources = Pile(), [], list[Source]()
+    pile, names, sources, several = Pile(), [], list[Source](), set[bool]()
     for path in files:
         if cache is None:
             scan = prepare(path, config, undersample, paired)
         else:
             scan = through_cache(cache, path, config, prepare, undersample, paired)
         check(path, scan.matrix)
-        if sources and scan.sources and (sources[0].load().maps is None) != (scan.sources[0].load().maps is None):
+        if scan.sources:
+            several.add(scan.coils > 1)
+        if len(several) > 1:
             raise DataError(f"{path}: has one coil and other scans several, or the reverse; do not mix one and several")
         sources += scan.sources
-        pile.digests.append(file_digest(path))
+        pile.digests.append(scan.digest)
         pile.subjects.setdefault(scan.subject, path)
         pile.scans += 1
         pile.dropped += scan.dropped
@@ -250,15 +253,16 @@ class TrainingData:
 
     def centre_fraction(self, config: Config) -> float:
         """The k-space centre that every slice has measured, so that one rule scales both domains."""
-        masks = [s.mask.numpy() for s in self.sub.slices] if self.sub is not None else []
         fraction = config.mask.center_fraction
-        return min((full_centre_fraction(mask, fraction) for mask in masks), default=fraction)
+        sources = Slices.of(self.sub.slices).sources if self.sub is not None else ()
+        return min((own.full_centre(fraction) for own in sources), default=fraction)
 
     def scaled(self, config: Config) -> "TrainingData":
-        """The same data with every slice divided by its intensity scale."""
+        """Itself, with every slice divided by its intensity scale."""
         fraction = self.centre_fraction(config)
         for pile in self.piles.values():
-            pile.slices = Slices.of(pile.slices).scaled(lambda own: own.intensity_scale(fraction, config.headroom))
+            pile.slices = slices = Slices.of(pile.slices)
+            slices.scale(fraction, config.headroom)
         return self
 
     def to(self, device: torch.device) -> "TrainingData":

@@ -1,6 +1,6 @@
 """Slices that a method learns from, in memory or kept in files until they are asked for."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol, TypeVar, overload
 
@@ -12,7 +12,15 @@ from torch import Tensor
 from switchrecon.data.augment import distort, draw_contrast, draw_distortion, move, with_contrast, with_gamma
 from switchrecon.device import send
 from switchrecon.fourier import fourier, fourier_centre, inverse_fourier
-from switchrecon.scaling import centre_of, combined, intensity_scale, low_resolution
+from switchrecon.masks import Direction, full_centre_fraction, line_direction
+from switchrecon.scaling import (
+    brightness,
+    centre_of,
+    combined,
+    largest_magnitude,
+    low_resolution_of_centre,
+    scale_of,
+)
 
 Item = TypeVar("Item")
 
@@ -70,25 +78,29 @@ class Slice:
         """complex64 (H, W), or (n_coils, H, W) with several coils."""
         return fourier(self.image if self.measured_images is None else self.measured_images)
 
-    def intensity_scale(self, center_fraction: float, headroom: float) -> float:
-        """See :func:`switchrecon.scaling.intensity_scale`; only k-space's centre is computed where it suffices."""
-        kspace, centre = self._centre(center_fraction)
-        height, width = self.mask.shape
-        if not (self.mask[height // 2, width // 2] and centre.any()):  # the whole image will give the scale
-            kspace = self.kspace
-        return intensity_scale(kspace, center_fraction, headroom, self.mask, self.maps).item()
+    def brightness(self, center_fraction: float) -> float:
+        """See :func:`switchrecon.scaling.brightness`; only k-space's centre is computed where it suffices."""
+        of_centre = largest_magnitude(self._low_resolution(center_fraction, self.mask)).item()
+        return of_centre or brightness(self.kspace, center_fraction, self.mask, self.maps).item()
+
+    def full_centre(self, center_fraction: float) -> float:
+        """See :func:`switchrecon.masks.full_centre_fraction`."""
+        return full_centre_fraction(self.mask.numpy(), center_fraction)
+
+    @property
+    def line_direction(self) -> Direction:
+        """See :func:`switchrecon.masks.line_direction`."""
+        return line_direction(self.mask)
 
     def low_resolution(self, center_fraction: float) -> Tensor:
         """See :func:`switchrecon.scaling.low_resolution`; complex (H, W)."""
-        return low_resolution(self._centre(center_fraction)[0], center_fraction, maps=self.maps)
+        return self._low_resolution(center_fraction)
 
-    def _centre(self, center_fraction: float) -> tuple[Tensor, Tensor]:
-        """The k-space of :attr:`kspace`, zero but for its centre; and the centre's samples."""
+    def _low_resolution(self, center_fraction: float, mask: Tensor | None = None) -> Tensor:
         images = self.image if self.measured_images is None else self.measured_images
-        rows, columns = centre = centre_of((images.shape[-2], images.shape[-1]), center_fraction)
-        kspace = torch.zeros_like(images)
-        kspace[..., rows, columns] = samples = fourier_centre(images, centre)
-        return kspace, samples
+        matrix = images.shape[-2], images.shape[-1]
+        samples = fourier_centre(images, centre_of(matrix, center_fraction))
+        return low_resolution_of_centre(samples, matrix, center_fraction, mask, self.maps)
 
     def sampled_by(self, mask: Tensor) -> "Slice":
         """An undersampled slice with only those of its samples that a mask (H, W) keeps."""
@@ -127,7 +139,33 @@ class Slice:
 
 
 class Source(Protocol):
-    """Where a slice comes from: itself, or its place in a file."""
+    """Where a slice comes from: itself, or its place in a file.
+
+    What is asked of every slice before training starts is answered without its images where that is known.
+    """
+
+    @property
+    def volume(self) -> str:
+        """See :class:`Slice`."""
+        ...
+
+    @property
+    def subject(self) -> str:
+        """See :class:`Slice`."""
+        ...
+
+    @property
+    def line_direction(self) -> Direction:
+        """See :attr:`Slice.line_direction`."""
+        ...
+
+    def brightness(self, center_fraction: float) -> float:
+        """See :meth:`Slice.brightness`; of the slice before it is divided by any scale."""
+        ...
+
+    def full_centre(self, center_fraction: float) -> float:
+        """See :meth:`Slice.full_centre`."""
+        ...
 
     def load(self) -> Slice:
         """The slice, in memory."""
@@ -149,6 +187,24 @@ class _Sent:
     source: Source
     device: torch.device
 
+    @property
+    def volume(self) -> str:
+        return self.source.volume
+
+    @property
+    def subject(self) -> str:
+        return self.source.subject
+
+    @property
+    def line_direction(self) -> Direction:
+        return self.source.line_direction
+
+    def brightness(self, center_fraction: float) -> float:
+        return self.source.brightness(center_fraction)
+
+    def full_centre(self, center_fraction: float) -> float:
+        return self.source.full_centre(center_fraction)
+
     def load(self) -> Slice:
         return self.source.load().to(self.device)
 
@@ -169,7 +225,7 @@ class Slices(Sequence[Slice]):
     """
 
     def __init__(self, sources: Sequence[Source]) -> None:
-        self.sources = sources
+        self.sources = list(sources)
 
     @classmethod
     def of(cls, slices: Sequence[Slice]) -> "Slices":
@@ -201,9 +257,14 @@ class Slices(Sequence[Slice]):
         except torch.OutOfMemoryError:
             return Slices([_Sent(source, device) for source in self.sources])
 
-    def scaled(self, scale: Callable[[Slice], float]) -> "Slices":
-        """Each divided by its own scale."""
-        return Slices([source.divided(scale(source.load())) for source in self.sources])
+    def scale(self, center_fraction: float, headroom: float) -> None:
+        """Divide each by its own scale, see :func:`switchrecon.scaling.intensity_scale`.
+
+        One after the other, so that no slice is in memory twice for longer than that takes.
+        """
+        bright = torch.tensor([source.brightness(center_fraction) for source in self.sources])
+        for place, scale in enumerate(scale_of(bright, headroom).tolist()):
+            self.sources[place] = self.sources[place].divided(scale)
 
 
 def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
@@ -225,6 +286,10 @@ class Prepared:
         Who was scanned.
     matrix
         (H, W).
+    digest
+        SHA-256 of its files.
+    coils
+        Of its slices' maps; 1 for slices without.
     dropped
         How many near-empty slices were left out.
     synthetic
@@ -236,6 +301,8 @@ class Prepared:
     sources: Sequence[Source]
     subject: str
     matrix: tuple[int, int]
+    digest: str
+    coils: int
     dropped: int
     synthetic: bool
     retrospective: bool
