@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from switchrecon.methods import GENERATOR, JOINT
+from switchrecon.methods import GENERATOR, JOINT, JOINT_EQUIVARIANT
 from switchrecon.objectives import equivariance, held_out_samples, l1
 from switchrecon.passes import Pass
 from switchrecon.scaling import channels_to_complex
@@ -13,6 +13,9 @@ HEAVIER = JOINT.adding(GENERATOR, {held_out_samples: 1})
 
 LIGHTER = JOINT.adding(GENERATOR, {held_out_samples: 0.1})
 """They weigh a third of what they do in `joint`."""
+
+LIGHTER_EQUIVARIANT = JOINT_EQUIVARIANT.adding(GENERATOR, {held_out_samples: 0.1})
+"""The same for `joint-equivariant`."""
 
 HEAVIER_EQUIVARIANT = HEAVIER.adding(GENERATOR, {equivariance: 0.3})
 """The same, and X also teaches that its images, moved and sampled anew, are reconstructed alike."""
