@@ -321,6 +321,31 @@ def test_a_cell_that_another_process_holds_is_told_and_a_done_one_is_not(
     assert code == 3
     assert f"not done: {held.name}: another process" in err
     assert "Missing: 1 cell (" in printed
+    for cell in read_plan(out).cells:
+        shutil.rmtree(cell.folder)
+    held.folder.mkdir()
+    with FileLock(held.folder / "lock"):
+        code, _, err = run_cli(
+            *("crossval", "--out", out, "--workers", 1, "--method", held.row, "--fold", held.fold, "--seed", held.seed)
+        )
+    assert code != 0
+    assert f"no cell is finished; not done: {held.name}: another process works on this" in err
+
+
+def test_a_new_attempt_forgets_an_old_failure_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    grid = open_grid(recipe(), None, tmp_path / "out")
+    told = []
+
+    def train(*arguments: Any, **named: Any) -> None:
+        told.append(failures(grid))
+        raise RunError("no memory")
+
+    monkeypatch.setattr("switchrecon.cells.train", train)
+    for _ in range(2):
+        with pytest.raises(RunError, match="no memory"):
+            run_cell(grid.cells[0])
+    assert told == [[], []]
+    assert failures(grid) == [f"{grid.cells[0].name} failed: no memory"]
 
 
 def test_slurm_runs_one_cell_a_task(tmp_path: Path) -> None:

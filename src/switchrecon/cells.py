@@ -351,6 +351,7 @@ def run_cell(cell: Cell) -> None:
             claim(cell)
             if not is_wanting(cell):
                 return
+            (cell.folder / "failed.json").unlink(missing_ok=True)  # of an attempt before this one
             torch.set_num_threads(cell.threads)
             train(cell.config, cell.full, cell.sub, cell.folder / "run", resume=True)
             shutil.rmtree(cell.folder / "evaluation", ignore_errors=True)
@@ -366,7 +367,6 @@ def run_cell(cell: Cell) -> None:
             mark_failed(cell, str(error) or type(error).__name__)
             raise
         write_text(cell.folder / "DONE", json.dumps({"lpips": find_weights().exists()}))
-        (cell.folder / "failed.json").unlink(missing_ok=True)
 
 
 def mark_failed(cell: Cell, message: str) -> None:

@@ -159,10 +159,10 @@ def run_grid(
                 run_ray(grid, cells, at_once, progress, address, gpus)
             else:
                 run_local(grid, cells, at_once, progress)
-    return write_results(grid)
+    return write_results(grid, elsewhere(grid, only))
 
 
-def write_results(grid: Grid) -> dict[str, Any]:
+def write_results(grid: Grid, told: Sequence[str] = ()) -> dict[str, Any]:
     """Write the table in four formats, ``cells.csv``, figures and ``report.html``; return the table.
 
     ``table.json`` has the recipe's convention; the other conventions stand beside it as ``table-NAME.*``.
@@ -170,11 +170,13 @@ def write_results(grid: Grid) -> dict[str, Any]:
     Raises
     ------
     RunError
-        If no cell is finished yet, or one is damaged.
+        If no cell is finished yet, which ``told`` explains where no cell has failed, or one is damaged.
     """
     results = gather(grid)
     if len(results.missing) == len(grid.cells):
-        raise RunError(f"{grid.out}: no cell is finished; {'; '.join(failures(grid)) or 'nothing has run yet'}")
+        raise RunError(
+            f"{grid.out}: no cell is finished; {'; '.join([*failures(grid), *told]) or 'nothing has run yet'}"
+        )
     cell = next(cell for cell in grid.cells if cell not in results.missing)
     own = cell.config.convention
     tables = {name: tabulate(grid, results, name) for name in sorted(CONVENTIONS, key=lambda name: name != own)}
