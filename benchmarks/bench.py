@@ -1,6 +1,6 @@
 """Speed and memory, as ratios of things measured in turn: prints a table and writes JSON.
 
-Usage: python benchmarks/bench.py [--parts imports layers growth inference simulated threads together steps gpu]
+Usage: python benchmarks/bench.py [--parts imports layers growth inference arithmetic simulated threads together steps gpu]
     [--sides 128 256] [--methods NAME ...] [--repeats N] [--slices 10 1000] [--out runs/bench/bench.json]
 
 Parts that are not run keep what the JSON says of them.
@@ -19,11 +19,18 @@ from gpu import measure_gpu
 from growth import measure_growth, measure_imports
 from inference import measure_inference
 from layers import measure_layers
-from steps import LEARNED, measure_simulated, measure_steps, measure_threads, measure_together
+from steps import (
+    LEARNED,
+    measure_arithmetic,
+    measure_simulated,
+    measure_steps,
+    measure_threads,
+    measure_together,
+)
 
 from switchrecon.data.write import write_text
 
-PARTS = ("imports", "layers", "growth", "inference", "simulated", "threads", "together", "steps", "gpu")
+PARTS = tuple("imports layers growth inference arithmetic simulated threads together steps gpu".split())
 
 
 def processor() -> str:
@@ -76,6 +83,7 @@ def main() -> None:
         "layers": lambda: measure_layers(asked.repeats),
         "growth": lambda: measure_growth(*asked.slices, side=128),
         "inference": lambda: measure_inference(320, asked.repeats),
+        "arithmetic": lambda: measure_arithmetic(asked.sides),
         "simulated": lambda: measure_simulated(asked.sides, asked.repeats),
         "threads": lambda: measure_threads(asked.sides, asked.repeats),
         "together": lambda: measure_together(asked.sides, asked.repeats),

@@ -15,6 +15,7 @@ import torch
 from literal import literal_step, with_torchs_layers
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
+from torch.utils.flop_counter import FlopCounterMode
 
 from switchrecon.config import Config, load_config
 from switchrecon.device import PROCESSOR, emulates_bfloat16
@@ -123,6 +124,24 @@ def measure_steps(sides: Sequence[int], methods: Sequence[str], repeats: int) ->
                     found[key].setdefault(name, {}).setdefault(str(side), {})[precision] = value
                 print(f"{name} {side} {precision}: " + ", ".join(f"{k} {v:.2f}" for k, v in values.items()), flush=True)
     return found
+
+
+def measure_arithmetic(sides: Sequence[int]) -> dict[str, Any]:
+    """``switchable_step_gflop``: size → how the step is taken → 10⁹ operations, in torch's own layers, backward too."""
+    found: dict[str, dict[str, float]] = {}
+    for side in sides:
+        batch = make_batch(side)
+        for name in ("literal", "exact", "stale"):
+            state, method, config = prepared("switchable", side)
+            with_torchs_layers(state)
+            with FlopCounterMode(display=False) as counter:
+                if name == "literal":
+                    literal_step(state, batch, config)
+                else:
+                    take_step(state, method.phases, batch, name)
+            found.setdefault(str(side), {})[name] = counter.get_total_flops() / 1e9
+        print(f"switchable, 10^9 operations a step, {side}: {found[str(side)]}", flush=True)
+    return {"switchable_step_gflop": found}
 
 
 def measure_simulated(sides: Sequence[int], repeats: int) -> dict[str, Any]:

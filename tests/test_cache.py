@@ -115,10 +115,26 @@ def test_what_is_known_of_a_slice_is_not_read_from_its_images(
     with monkeypatch.context() as patched:
         patched.setattr(module.Stored, "load", forbid)
         found = read()
+        assert found.fingerprint() == made.fingerprint()
+        assert found.piles["sub"].acceleration() == made.piles["sub"].acceleration()
         assert found.centre_fraction(Config()) == made.centre_fraction(Config())
         lines = {own.line_direction for pile in found.piles.values() for own in Slices.of(pile.slices).sources}
     assert lines == {None}
     assert equal(made, found)
+
+
+def test_the_fingerprint_is_that_of_the_scans_and_of_how_they_are_prepared(make_scan: MakeScan) -> None:
+    first, second = make_scan("full", 1), make_scan("full", 2)
+
+    def fingerprint(path: Path, *settings: str) -> str:
+        return read_training_data([path], [], load_config(None, list(settings)), "simulated").fingerprint()
+
+    known = fingerprint(first)
+    assert fingerprint(first) == known
+    others = {fingerprint(second), *(fingerprint(first, own) for own in ("mask.seed=1", "headroom=2", "pile_slices=1"))}
+    assert len(others - {known}) == 4
+    np.save(first, 1.0001 * np.load(first))
+    assert fingerprint(first) != known
 
 
 def test_a_smaller_measured_centre_scales_both_piles(tmp_path: Path, make_scan: MakeScan) -> None:

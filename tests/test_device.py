@@ -408,9 +408,12 @@ def test_no_more_cells_share_a_gpu_than_its_memory_takes(monkeypatch: pytest.Mon
     free = {"cuda:0": 80 << 30, "cuda:1": 7 << 30, "cuda:2": 1 << 30}
     monkeypatch.setattr("torch.cuda.mem_get_info", lambda device: (free[device], 80 << 30))
     recipe = {"title": "t", "data": {"heads": 3}, "folds": 3, "run_folds": [0], "methods": {"switchable": {}}}
-    for side, expected in ((256, [4, 2, 1]), (64, [4, 4, 1])):
-        plan = parse_recipe({**recipe, "common": {"matrix": side}}, "r")
-        cells = make_grid(plan, tmp_path, tmp_path / str(side)).cells
+    many = {"matrix": 256, "slices_per_scan": 1500}  # slices that lie there
+    for number, (common, expected) in enumerate(
+        [(many, [4, 1, 1]), ({"matrix": 256}, [4, 2, 1]), ({"matrix": 64}, [4, 4, 1])]
+    ):
+        plan = parse_recipe({**recipe, "common": common}, "r")
+        cells = make_grid(plan, tmp_path, tmp_path / str(number)).cells
         assert [fitting_workers(cells, [device]) for device in free] == expected
     assert fitting_workers(cells, ["cuda:0", "cuda:1"]) == 8
     assert fitting_workers(cells, ["cpu"]) == 64

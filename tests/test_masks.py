@@ -7,7 +7,14 @@ from hypothesis import strategies as st
 
 from switchrecon.config import MaskConfig
 from switchrecon.errors import ConfigError, DataError
-from switchrecon.masks import KINDS, centre_slice, draw_mask, infer_mask, measured_acceleration
+from switchrecon.masks import (
+    KINDS,
+    centre_slice,
+    draw_mask,
+    full_centre_fraction,
+    infer_mask,
+    measured_acceleration,
+)
 
 
 def draw(matrix: tuple[int, int] = (64, 64), index: int = 0, repeat: int | None = None, **values: object) -> np.ndarray:
@@ -91,6 +98,17 @@ def test_what_a_mask_is_drawn_for_decides_it() -> None:
 def test_a_centre_larger_than_the_acceleration_allows_is_refused() -> None:
     with pytest.raises(ConfigError, match="centre alone has 16"):
         draw((16, 16), kind="random-1d", acceleration=4, center_fraction=1.0)
+
+
+@pytest.mark.parametrize("matrix", [(64, 64), (320, 368), (40, 64)])
+def test_a_centre_that_is_measured_is_not_made_smaller(matrix: tuple[int, int]) -> None:
+    """0.08 of 368 is 29.44 lines, and 29 / 368 of 320 rows are 25 where 0.08 are 26."""
+    mask = draw(matrix, kind="random-2d")
+    assert full_centre_fraction(mask, 0.08) == 0.08
+    mask[matrix[0] // 2, matrix[1] // 2 + 1] = False  # beside the centre
+    assert 0 < full_centre_fraction(mask, 0.08) < 0.08
+    mask[matrix[0] // 2, matrix[1] // 2] = False
+    assert full_centre_fraction(mask, 0.08) == 0
 
 
 def test_measured_acceleration() -> None:

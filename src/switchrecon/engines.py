@@ -32,27 +32,34 @@ POLL = 0.5  # seconds
 BASE_MEMORY = 1 << 30  # bytes of a process without data
 GPU_MEMORY = 3 << 30  # and of what CUDA keeps on the processor's side
 SLICES_OF_A_SCAN = 40  # assumed where the recipe does not say
-BYTES_OF_A_PIXEL = 9 * 3  # image and mask, with the copies that reading and scaling make
+BYTES_OF_A_PIXEL = 9  # image and mask
+COPIES = 3  # of it, while it is read and scaled
 
 
 def memory_of(cell: Cell) -> int:
     """About how many bytes a cell needs: its slices, or those of its test with all their reconstructions."""
     config = cell.config
     height, width = config.matrix or (256, 256)
-    a_scan = config.slices_per_scan or SLICES_OF_A_SCAN
-    trained = [len(pile) * a_scan for pile in (cell.full, cell.sub)]
-    if config.pile_slices is not None:
-        trained = [min(count, config.pile_slices) for count in trained]
     tested = len(cell.test) * (cell.test_slices_per_scan or SLICES_OF_A_SCAN)
-    return BASE_MEMORY + max(sum(trained), 2 * tested) * height * width * BYTES_OF_A_PIXEL
+    return BASE_MEMORY + max(_trained(cell), 2 * tested) * height * width * BYTES_OF_A_PIXEL * COPIES
+
+
+def _trained(cell: Cell) -> int:
+    """About how many slices a cell learns from."""
+    a_scan = cell.config.slices_per_scan or SLICES_OF_A_SCAN
+    piles = [len(pile) * a_scan for pile in (cell.full, cell.sub)]
+    if cell.config.pile_slices is not None:
+        piles = [min(count, cell.config.pile_slices) for count in piles]
+    return sum(piles)
 
 
 def gpu_memory_of(cell: Cell) -> int:
-    """About how many bytes of a GPU a cell needs."""
+    """About how many bytes of a GPU a cell needs: for CUDA, a training step, and the slices that lie there."""
     config = cell.config
     height, width = config.matrix or (256, 256)
     channels = max(config.width / 32, config.unet_width * config.cascades / 64)
-    return CUDA_MEMORY + int(STEP_MEMORY * config.batch_size * channels * height * width / 256**2)
+    step = int(STEP_MEMORY * config.batch_size * channels * height * width / 256**2)
+    return CUDA_MEMORY + step + _trained(cell) * height * width * BYTES_OF_A_PIXEL
 
 
 def places() -> list[str]:

@@ -221,9 +221,11 @@ def full_centre_fraction(mask: np.ndarray, center_fraction: float) -> float:
         0 where not even the centre sample is measured.
     """
     height, width = mask.shape
-    for count in range(round(max(mask.shape) * center_fraction), 0, -1):
-        fraction = min(center_fraction, count / max(mask.shape))
-        if mask[centre_slice(height, fraction), centre_slice(width, fraction)].all():
+    longer = max(mask.shape)
+    most = round(longer * center_fraction)
+    smaller = (count / longer for count in range(most, 0, -1))
+    for fraction in (center_fraction, *(own for own in smaller if own < center_fraction)):
+        if most and mask[centre_slice(height, fraction), centre_slice(width, fraction)].all():
             return fraction
     return 0.0
 

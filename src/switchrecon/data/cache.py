@@ -31,7 +31,7 @@ from switchrecon.data.limits import check_file
 from switchrecon.data.scan import draw_name
 from switchrecon.data.slices import Prepared, Slice
 from switchrecon.data.write import atomic_file, write_text
-from switchrecon.device import PROCESSOR
+from switchrecon.device import PROCESSOR, send
 from switchrecon.masks import Direction
 from switchrecon.scaling import centre_of
 
@@ -57,22 +57,31 @@ class Stored:
     known_brightness: float
     known_full_centre: float
     line_direction: Direction
+    acceleration: float
     scale: float = 1.0
     device: torch.device = PROCESSOR
 
     def load(self) -> Slice:
         """The slice, in memory."""
-        kind, offset = _layout(self.file)
-        place = offset + self.number * kind.itemsize
-        record = np.memmap(self.file, kind, "r", place, shape=())[()]  # unmapped at once, or it would count as memory
+        record = self._record()
 
         def tensor(name: str) -> torch.Tensor | None:
-            return torch.from_numpy(record[name].copy()) if name in (kind.names or ()) else None
+            return torch.from_numpy(record[name].copy()) if name in (record.dtype.names or ()) else None
 
         image, mask = torch.from_numpy(record["image"].copy()), torch.from_numpy(record["mask"].copy())
         facts = (self.volume, int(record["index"]), self.subject)
         own = Slice(image, mask, 1.0, *facts, tensor("maps"), tensor("measured_images"))
         return (own if self.scale == 1 else own.divided(self.scale)).to(self.device)
+
+    def _record(self) -> Any:
+        """Of a map of the file, which ends with it, or what it has read would count as memory."""
+        kind, offset = _layout(self.file)
+        return np.memmap(self.file, kind, "r", offset + self.number * kind.itemsize, shape=())[()]
+
+    @property
+    def mask(self) -> torch.Tensor:
+        """The mask alone."""
+        return send(torch.from_numpy(self._record()["mask"].copy()), self.device)
 
     def brightness(self, center_fraction: float) -> float:
         """Known for the centre that masks are drawn with; found out for any other."""
@@ -140,7 +149,7 @@ def through_cache(
     places = [
         Stored(file, number, name, subject, matrix, fraction, *known) for number, known in enumerate(facts["slices"])
     ]
-    others = [facts[name] for name in ("digest", "coils", "dropped", "synthetic", "retrospective")]
+    others = [facts[name] for name in ("digest", "maps", "dropped", "synthetic", "retrospective")]
     return Prepared(places, subject, matrix, *others)
 
 
@@ -190,8 +199,11 @@ def _keep(entry: Path, scan: Prepared, fraction: float) -> dict[str, Any]:
     facts = {
         "matrix": list(scan.matrix),
         "digest": scan.digest,
-        "coils": scan.coils,
-        "slices": [[own.brightness(fraction), own.full_centre(fraction), own.line_direction] for own in scan.sources],
+        "maps": scan.maps,
+        "slices": [
+            [own.brightness(fraction), own.full_centre(fraction), own.line_direction, own.acceleration]
+            for own in scan.sources
+        ],
         "dropped": scan.dropped,
         "synthetic": bool(scan.synthetic),
         "retrospective": bool(scan.retrospective),

@@ -115,7 +115,7 @@ class DrawSource:
         self.device = device
         self.config = config
         self.symmetries = symmetries
-        self.slices = data.sub.slices if data.sub is not None else ()
+        self.masked = Slices.of(data.sub.slices).sources if data.sub is not None else ()
         measured = data.sub or data.full  # paired methods sample their references by masks of their own
         assert measured is not None
         self.sampled = Slices.of(measured.slices)
@@ -123,8 +123,8 @@ class DrawSource:
     def mask(self, purpose: str, position: int) -> Tensor:
         """One of X's masks, moved by a symmetry; one drawn by the settings where there is no X."""
         random = numpy_random(purpose, self.config.seed, position)
-        if self.slices:
-            chosen = send(self.slices[random.randint(len(self.slices))].mask, self.device)
+        if self.masked:
+            chosen = send(self.masked[random.randint(len(self.masked))].mask, self.device)
             return move(chosen, self.symmetries[random.randint(len(self.symmetries))])
         settings, matrix = self.config.simulated_mask or self.config.mask, self.data.matrix
         drawn = draw_mask(settings, matrix, volume=purpose, index=0, repeat=position)
@@ -160,7 +160,7 @@ class DrawSource:
         fraction = self.data.centre_fraction(self.config)
         parts = (fraction, fraction)
         if self.sampled[0].maps is not None:
-            region = maps_region([own.mask.numpy() for own in self.sampled])
+            region = maps_region([own.mask.numpy() for own in self.sampled.sources])
             parts = max(fraction, region[0] / height), max(fraction, region[1] / width)
         rows, columns = centre_slice(height, parts[0]), centre_slice(width, parts[1])
         direction = self.sampled.sources[0].line_direction
@@ -172,7 +172,7 @@ class DrawSource:
     def density(self) -> Tensor:
         """P(a sample is measured), the mean of X's masks and their symmetric copies; (H, W) in (0, 1]."""
         total = torch.zeros(self.data.matrix)
-        for own in self.sampled:
+        for own in self.sampled.sources:
             total += own.mask
         copies = torch.stack([move(total / len(self.sampled), symmetry) for symmetry in self.symmetries])
         return copies.mean(0).clamp_min(LEAST_DENSITY).to(self.device)

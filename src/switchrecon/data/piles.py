@@ -1,9 +1,10 @@
 """The two piles of slices that a method learns from, made from files."""
 
 import hashlib
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ class Pile:
 
     def acceleration(self) -> float:
         """Mean measured acceleration of the slices' own masks."""
-        values = [measured_acceleration(s.mask.numpy()) for s in self.slices]
+        values = [own.acceleration for own in Slices.of(self.slices).sources]
         return sum(values) / max(len(values), 1)
 
     def thinned(self, count: int | None) -> "Pile":
@@ -101,7 +102,10 @@ def slices_of(
             images = coil_images[index]
             if len(numbers) < len(coil_images):
                 images = images.clone()  # or a few slices would keep the whole scan in memory
-        maps = torch.from_numpy(scan.maps[index]) if scan.maps is not None else None
+        maps = None
+        if scan.maps is not None:
+            maps = torch.from_numpy(scan.maps[index])
+            maps = maps.clone() if len(numbers) < len(scan.maps) else maps  # as above
         own = Slice(combined(images, maps), mask, 1.0, scan.name, index, scan.subject, maps)
         if measured is not None:
             images = inverse_fourier(torch.from_numpy(measured.kspace[index]))
@@ -126,8 +130,8 @@ def prepare(path: Path, config: Config, undersample: bool, paired: bool) -> Prep
         measured = spoilt if paired and spoilt is not scan else None
         slices = slices_of(scan, numbers, config, undersample, measured, coil_images)
     dropped, retrospective = len(scan.kspace) - len(usable), undersample and scan.mask is None
-    coils = 1 if scan.maps is None else scan.coils
-    return Prepared(slices, scan.subject, scan.matrix, file_digest(path), coils, dropped, scan.synthetic, retrospective)
+    maps, digest = scan.maps is not None, file_digest(path)
+    return Prepared(slices, scan.subject, scan.matrix, digest, maps, dropped, scan.synthetic, retrospective)
 
 
 class MatrixCheck:
@@ -193,7 +197,7 @@ def read_pile(
             scan = through_cache(cache, path, config, prepare, undersample, paired)
         check(path, scan.matrix)
         if scan.sources:
-            several.add(scan.coils > 1)
+            several.add(scan.maps)
         if len(several) > 1:
             raise DataError(f"{path}: has one coil and other scans several, or the reverse; do not mix one and several")
         sources += scan.sources
@@ -274,12 +278,15 @@ class TrainingData:
         return TrainingData(moved(self.full), moved(self.sub))
 
     def fingerprint(self) -> str:
-        """SHA-256 over all images and masks, so that a run is never continued with other data."""
+        """SHA-256 over the scans' own, and over each slice's volume, scale and acceleration.
+
+        So a run is never continued with other data, or with data that another version prepares otherwise. No image is
+        read for it.
+        """
         digest = hashlib.sha256()
         for name, pile in self.piles.items():
-            digest.update(name.encode())
-            for own in pile.slices:
-                digest.update(own.image.numpy().tobytes() + own.mask.numpy().tobytes())
+            slices = [[own.volume, own.scale, own.acceleration] for own in Slices.of(pile.slices).sources]
+            digest.update(json.dumps([name, pile.digests, slices]).encode())
         return digest.hexdigest()
 
 
@@ -312,27 +319,29 @@ def read_training_data(
         If a pile is missing or unusable, or a subject is in both.
     """
     check, count = MatrixCheck(), config.pile_slices
-    read = partial(read_pile, config=config, check=check, cache=cache)
+
+    def read(paths: Sequence[str | Path], parts: int = 1, **how: bool) -> tuple[Pile, dict[str, Path]]:
+        """A pile with as many slices as are asked for, and all its subjects; the other slices are let go."""
+        pile = read_pile(find_files(paths), config, check, cache=cache, **how)
+        return pile.thinned(count and count * parts), pile.subjects
+
     if pairing == "undersampled":
         if not sub:
             raise DataError(f"no undersampled scans: method '{config.method}' needs --sub PATH")
-        pile = read(find_files(sub), undersample=True)
-        return TrainingData(None, pile.thinned(count)).scaled(config)
+        return TrainingData(None, read(sub, undersample=True)[0]).scaled(config)
     if not full:
         raise DataError("no fully sampled scans: give --full PATH")
     if pairing == "simulated":
-        pile = read(find_files(full), undersample=False)
-        return TrainingData(pile.thinned(count), None).scaled(config)
+        return TrainingData(read(full, undersample=False)[0], None).scaled(config)
     if pairing == "paired":
         piles = [paths for paths in ((full, sub) if config.pairs == "both" else (sub,)) if paths]
         if not piles:
             raise DataError("pairs 'sub': learns from the scans of --sub PATH alone, but none are given")
-        files = find_files([path for paths in piles for path in paths])
-        pile = read(files, undersample=False, paired=True)
-        return TrainingData(pile.thinned(count and count * len(piles)), None).scaled(config)
+        together = [path for paths in piles for path in paths]
+        return TrainingData(read(together, len(piles), undersample=False, paired=True)[0], None).scaled(config)
     if not sub:
         raise DataError(f"no undersampled scans: method '{config.method}' needs --sub PATH")
-    full_pile = read(find_files(full), undersample=False)
-    sub_pile = read(find_files(sub), undersample=True)
-    check_disjoint(full_pile.subjects, sub_pile.subjects, "--full and --sub")
-    return TrainingData(full_pile.thinned(count), sub_pile.thinned(count)).scaled(config)
+    full_pile, full_subjects = read(full, undersample=False)
+    sub_pile, sub_subjects = read(sub, undersample=True)
+    check_disjoint(full_subjects, sub_subjects, "--full and --sub")
+    return TrainingData(full_pile, sub_pile).scaled(config)

@@ -12,7 +12,7 @@ from torch import Tensor
 from switchrecon.data.augment import distort, draw_contrast, draw_distortion, move, with_contrast, with_gamma
 from switchrecon.device import send
 from switchrecon.fourier import fourier, fourier_centre, inverse_fourier
-from switchrecon.masks import Direction, full_centre_fraction, line_direction
+from switchrecon.masks import Direction, full_centre_fraction, line_direction, measured_acceleration
 from switchrecon.scaling import (
     brightness,
     centre_of,
@@ -92,6 +92,11 @@ class Slice:
         """See :func:`switchrecon.masks.line_direction`."""
         return line_direction(self.mask)
 
+    @property
+    def acceleration(self) -> float:
+        """See :func:`switchrecon.masks.measured_acceleration`."""
+        return measured_acceleration(self.mask.numpy())
+
     def low_resolution(self, center_fraction: float) -> Tensor:
         """See :func:`switchrecon.scaling.low_resolution`; complex (H, W)."""
         return self._low_resolution(center_fraction)
@@ -155,12 +160,27 @@ class Source(Protocol):
         ...
 
     @property
+    def scale(self) -> float:
+        """See :class:`Slice`."""
+        ...
+
+    @property
+    def mask(self) -> Tensor:
+        """See :class:`Slice`."""
+        ...
+
+    @property
     def line_direction(self) -> Direction:
         """See :attr:`Slice.line_direction`."""
         ...
 
+    @property
+    def acceleration(self) -> float:
+        """See :attr:`Slice.acceleration`."""
+        ...
+
     def brightness(self, center_fraction: float) -> float:
-        """See :meth:`Slice.brightness`; of the slice before it is divided by any scale."""
+        """See :meth:`Slice.brightness`; asked before the slice is divided by its scale, not after."""
         ...
 
     def full_centre(self, center_fraction: float) -> float:
@@ -196,8 +216,20 @@ class _Sent:
         return self.source.subject
 
     @property
+    def scale(self) -> float:
+        return self.source.scale
+
+    @property
+    def mask(self) -> Tensor:
+        return send(self.source.mask, self.device)
+
+    @property
     def line_direction(self) -> Direction:
         return self.source.line_direction
+
+    @property
+    def acceleration(self) -> float:
+        return self.source.acceleration
 
     def brightness(self, center_fraction: float) -> float:
         return self.source.brightness(center_fraction)
@@ -288,8 +320,8 @@ class Prepared:
         (H, W).
     digest
         SHA-256 of its files.
-    coils
-        Of its slices' maps; 1 for slices without.
+    maps
+        Whether its slices have coil sensitivity maps.
     dropped
         How many near-empty slices were left out.
     synthetic
@@ -302,7 +334,7 @@ class Prepared:
     subject: str
     matrix: tuple[int, int]
     digest: str
-    coils: int
+    maps: bool
     dropped: int
     synthetic: bool
     retrospective: bool
