@@ -1,6 +1,7 @@
 """Speed and memory, as ratios of things measured in turn: prints a table and writes JSON.
 
-Usage: python benchmarks/bench.py [--parts imports layers growth inference arithmetic simulated threads together steps gpu]
+Usage: python benchmarks/bench.py
+    [--parts imports layers growth inference arithmetic simulated threads together steps gpu]
     [--sides 128 256] [--methods NAME ...] [--repeats N] [--slices 10 1000] [--out runs/bench/bench.json]
 
 Parts that are not run keep what the JSON says of them.
@@ -30,7 +31,18 @@ from steps import (
 
 from switchrecon.data.write import write_text
 
-PARTS = tuple("imports layers growth inference arithmetic simulated threads together steps gpu".split())
+PARTS = (
+    "imports",
+    "layers",
+    "growth",
+    "inference",
+    "arithmetic",
+    "simulated",
+    "threads",
+    "together",
+    "steps",
+    "gpu",
+)
 
 
 def processor() -> str:
