@@ -22,6 +22,7 @@ from switchrecon.recorded import batch_of, tensors_of
 from switchrecon.train import step_on, train
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
+METHODS_TIMED = ("switchable", "joint")
 CALLS: tuple[Calls, ...] = ("together", "one-by-one")
 FOLD_SLICES, FOLD_STEPS = 75, 3750  # of the paper's IXI experiment: slices a pile, and steps of 50 epochs
 
@@ -50,22 +51,24 @@ def on(device: torch.device, batch: Batch) -> Batch:
 
 
 def measure_step(device: torch.device, side: int, repeats: int) -> dict[str, Any]:
-    """``gpu_step_milliseconds`` and ``gpu_literal_over_step`` of ``switchable``, by precision and calls of networks."""
-    batch = on(device, replace(make_batch(side), draws=None))  # a replay would copy them
-    theirs, _, plain = prepared("switchable", side, device=device)
-    with_torchs_layers(theirs)
-    set_up(device, "float32")
-    literal = milliseconds(lambda: literal_step(theirs, batch, plain), device, 5, repeats)
-    times = {}
-    for precision, calls in product(PRECISIONS, CALLS):
-        state, method, config = prepared("switchable", side, precision, device)
-        set_up(device, config.precision)
-        call = partial(step_on(device, calls, side * side), state, method.phases, batch, "exact")
-        times[f"{precision} {calls}"] = milliseconds(call, device, 20, repeats)
-    return {
-        "gpu_step_milliseconds": {"literal float32": literal, **times},
-        "gpu_literal_over_step": {name: literal / value for name, value in times.items()},
-    }
+    """``gpu_step_milliseconds``, ``gpu_literal_over_step``: method → precision and calls of networks → value."""
+    found: dict[str, dict[str, dict[str, float]]] = {"gpu_step_milliseconds": {}, "gpu_literal_over_step": {}}
+    for name in METHODS_TIMED:
+        batch = make_batch(side)
+        batch = on(device, batch if name == "joint" else replace(batch, draws=None))  # a replay would copy them
+        theirs, _, plain = prepared(name, side, device=device)
+        with_torchs_layers(theirs)
+        set_up(device, "float32")
+        literal = milliseconds(partial(literal_step, theirs, batch, plain), device, 5, repeats)
+        times = {}
+        for precision, calls in product(PRECISIONS, CALLS):
+            state, method, config = prepared(name, side, precision, device)
+            set_up(device, config.precision)
+            call = partial(step_on(device, calls, side * side), state, method.phases, batch, "exact")
+            times[f"{precision} {calls}"] = milliseconds(call, device, 20, repeats)
+        found["gpu_step_milliseconds"][name] = {"literal float32": literal, **times}
+        found["gpu_literal_over_step"][name] = {own: literal / value for own, value in times.items()}
+    return found
 
 
 def measure_fold(device: torch.device, side: int, steps: int) -> dict[str, Any]:

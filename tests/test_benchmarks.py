@@ -48,7 +48,9 @@ def test_what_is_measured_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(gpu, "PRECISIONS", ("float32",))
     processor = torch.device("cpu")
-    over_step = gpu.measure_step(processor, 64, 1)["gpu_literal_over_step"]
+    timed = gpu.measure_step(processor, 64, 1)["gpu_literal_over_step"]
+    assert set(timed) == {"switchable", "joint"}
+    over_step = timed["joint"]
     assert set(over_step) == {"float32 together", "float32 one-by-one"}
     assert all(ratio > 0 for ratio in over_step.values())
     assert gpu.measure_slices(processor, 64, 2)["gpu_slices_a_second"]["float32"] > 0
