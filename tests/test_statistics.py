@@ -53,7 +53,8 @@ def test_the_difference_of_two_rows_is_that_of_their_means_also_where_folds_diff
     assert found["mean"] == pytest.approx(-1)  # the mean over slices would be +0.2
     assert (found["low"], found["high"]) == (pytest.approx(-3), pytest.approx(1))
     assert over_folds(first)["low"] <= over_folds(first)["mean"] <= over_folds(first)["high"]
-    assert recovered(second, first, {u: value + 1 for u, value in first.items()})["mean"] == pytest.approx(-1)
+    above = {u: value + 1 for u, value in first.items()}
+    assert recovered({0: second}, {0: first}, {0: above})["mean"] == pytest.approx(-1)
     assert seed_spread([first, second]) == pytest.approx(np.std([15, 14], ddof=1))
 
 
@@ -119,9 +120,19 @@ def test_recovered_part_of_a_gap_by_hand() -> None:
             (("a", 0, 23.0), ("a", 1, 23.0), ("b", 0, 22.0)),
         )
     )
-    found = recovered(method, lower, upper)
+    found = recovered({0: method}, {0: lower}, {0: upper})
     assert found["mean"] == pytest.approx((3 + 1 + 1) / (4 + 2 + 4))
     assert (found["low"], found["high"]) == (pytest.approx(1 / 4), pytest.approx(4 / 6))  # b alone, a alone
-    assert recovered(lower, lower, upper)["mean"] == 0
-    assert recovered(upper, lower, upper)["mean"] == 1
-    assert recovered(method, upper, lower)["mean"] is None  # no gap, nothing to recover
+    assert recovered({0: lower}, {0: lower}, {0: upper})["mean"] == 0
+    assert recovered({0: upper}, {0: lower}, {0: upper})["mean"] == 1
+    assert recovered({0: method}, {0: upper}, {0: lower})["mean"] is None  # no gap, nothing to recover
+
+
+def test_the_recovered_part_is_of_the_same_seeds_gap() -> None:
+    lower, upper, method = ({unit(0, "a"): value} for value in (20.0, 24.0, 23.0))
+    later = [{own: value + 2 for own, value in row.items()} for row in (lower, upper)]  # a luckier seed of both ends
+    found = recovered({0: method}, {0: lower, 1: later[0]}, {0: upper, 1: later[1]})
+    assert found["mean"] == pytest.approx(3 / 4)  # and not (23 − 21) / 4
+    both = recovered({0: method, 1: method}, {0: lower, 1: later[0]}, {0: upper, 1: later[1]})
+    assert both["mean"] == pytest.approx((3 + 1) / (4 + 4))
+    assert recovered({0: method}, {1: lower}, {1: upper})["mean"] is None

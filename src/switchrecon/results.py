@@ -41,10 +41,11 @@ class Row:
         """Values by unit, averaged over seeds."""
         return seed_average(list(self.by_seed(convention, metric).values()))
 
-    def rising(self, convention: str, metric: str) -> dict[Unit, float]:
-        """The same, with the sign that makes more better."""
+    def rising(self, convention: str, metric: str) -> dict[int, dict[Unit, float]]:
+        """Seed → values by unit, with the sign that makes more better."""
         sign = -1 if metric in FALLING else 1
-        return {unit: sign * value for unit, value in self.averaged(convention, metric).items()}
+        own = self.by_seed(convention, metric)
+        return {seed: {unit: sign * value for unit, value in values.items()} for seed, values in own.items()}
 
     def by_seed(self, convention: str, metric: str) -> dict[int, dict[Unit, float]]:
         """Seed → values by unit."""

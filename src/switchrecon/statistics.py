@@ -90,8 +90,10 @@ def difference(first: Mapping[int, Values], second: Mapping[int, Values]) -> dic
     }
 
 
-def recovered(values: Values, lower: Values, upper: Values) -> dict[str, Any]:
-    """The part of a gap that a method recovers: mean (value − lower) / mean (upper − lower) over what all three have.
+def recovered(values: Mapping[int, Values], lower: Mapping[int, Values], upper: Mapping[int, Values]) -> dict[str, Any]:
+    """The part of a gap that a method recovers: mean (value − lower) / mean (upper − lower), by seed.
+
+    Over the seeds and units that all three have, so that no seed of one stands against another seed of the others.
 
     Returns
     -------
@@ -99,8 +101,17 @@ def recovered(values: Values, lower: Values, upper: Values) -> dict[str, Any]:
         ``mean``, in which every fold counts alike; ``low`` and ``high``, the ends of the percentile bootstrap interval
         of that ratio with subjects drawn (None for fewer than two); ``subjects``. All None where there is no gap.
     """
-    shared = values.keys() & lower.keys() & upper.keys()
-    sums = _by_subject({unit: (values[unit] - lower[unit], upper[unit] - lower[unit]) for unit in shared})
+    gained, whole = (
+        seed_average(
+            [
+                {unit: own[seed][unit] - lower[seed][unit] for unit in shared}
+                for seed in sorted(values.keys() & lower.keys() & upper.keys())
+                if (shared := values[seed].keys() & lower[seed].keys() & upper[seed].keys())
+            ]
+        )
+        for own in (values, upper)
+    )
+    sums = _by_subject({unit: (gained[unit], whole[unit]) for unit in gained})
     total = sum(sums, np.zeros(2))
     if not np.isfinite(total).all() or total[1] <= 0:
         return {"mean": None, "low": None, "high": None, "subjects": len(sums)}
