@@ -175,6 +175,22 @@ def test_soft_data_consistency_is_measured_on_request_and_the_noise_is_told(
     assert "did you mean 'soft'" in err
 
 
+def test_soft_data_consistency_leaves_out_runs_that_end_with_hard(
+    tmp_path: Path, trained: Callable[..., Path], make_scan: MakeScan, run_cli: Callable[..., tuple[int, str, str]]
+) -> None:
+    config = tiny_config("method=simulated", "network=unrolled", "cascades=1", "unet_width=2")
+    unrolled, test = train(config, [make_scan("full", 1)], [], tmp_path / "unrolled"), make_scan("test", 5)
+    command = ("--reference", test, "--data-consistency", "soft", "--out", tmp_path / "out")
+    code, _, err = run_cli("evaluate", trained(), unrolled, *command)
+    assert code == 0, err
+    methods = json.loads((tmp_path / "out" / "metrics.json").read_text())["methods"].keys()
+    assert [name for name in methods if name.endswith("soft")] == ["switchable/soft", "switchable/ensemble-soft"]
+    assert "simulated" in methods
+    code, _, err = run_cli("evaluate", unrolled, *command[:-1], tmp_path / "alone")
+    assert code == 2
+    assert "nothing to weigh" in err
+
+
 def test_lpips_can_be_added_from_the_stored_images(
     tmp_path: Path,
     trained: Callable[..., Path],

@@ -280,3 +280,25 @@ def test_a_model_that_does_not_fit_its_settings_is_refused(tmp_path: Path, make_
     save_model(run / "model.safetensors", tensors, {**card, "config": {**card["config"], "width": 3}})
     with pytest.raises(RunError, match="do not fit its settings"):
         Reconstructor.load(run)
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        (("method=joint", "cascades=1", "unet_width=2", "calibrate=[noise]", "contrast=1"), []),
+        (("method=supervised", "calibrate=[noise]", "gate=open"), ["calibrate", "gate"]),
+        (("method=self-supervised", "cascades=1", "unet_width=2", "distortion=1"), ["distortion"]),
+        (("method=joint", "cascades=1", "unet_width=2", "simulated_mask.kind=random-1d"), ["simulated_mask"]),
+    ],
+)
+def test_settings_that_do_nothing_are_named(
+    tmp_path: Path,
+    piles: tuple[list[Path], list[Path]],
+    settings: tuple[str, ...],
+    named: list[str],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    full, sub = piles if "method=self-supervised" not in settings else ([], piles[1])
+    train(tiny_config("steps=1", *settings), full, sub, tmp_path / "run")
+    told = [line for line in capsys.readouterr().out.splitlines() if "does nothing here" in line]
+    assert [line.split()[1] for line in told] == named

@@ -85,8 +85,9 @@ def train(
         typer.Option(
             "--method",
             metavar="NAME",
-            help="cyclegan, iscl, iscl-sampling, switchable, supervised, simulated, …, or your own FILE.py:NAME "
-            "(which is run). Default: switchable.",
+            help="joint, joint-equivariant, self-supervised, simulated, supervised, switchable, iscl-sampling, iscl, "
+            "cyclegan, …, or your own FILE.py:NAME (which is run). Default: switchable, the paper's; joint is the one "
+            "to start with.",
         ),
     ] = None,
     config: ConfigOption = None,
@@ -225,7 +226,7 @@ def _print_table(metrics: dict[str, Any], convention: str) -> None:
     from rich.table import Table
 
     table = Table(title=f"{metrics['slices']} slices of {metrics['volumes']} scans, convention {convention}")
-    table.add_column("method")
+    table.add_column("method", overflow="fold")  # names differ at their ends
     columns = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "nmse": ("NMSE", 4), "lpips": ("LPIPS", 3)}
     for title, _ in columns.values():
         table.add_column(title, justify="right")

@@ -45,6 +45,8 @@ ENOUGH = 4  # subjects in each pile, before they are called alike
 LARGE = 0.8  # a standardised difference that is worth naming
 SHOWN = 6
 LEAST_CENTRE = 3  # samples a side
+QUIET = 0.01  # of the signal: noise that counts; below that, what the rim of k-space shows may be signal
+CALM = 0.01  # spread of the phase that counts: about 0.14 radians; images without phase have less
 
 
 @dataclass
@@ -90,48 +92,71 @@ def slice_features(kspace: np.ndarray, mask: np.ndarray, fraction: float) -> tup
         float(inside.mean()),
         math.log(spread[0] / spread[1]),
         math.log((fine + 1e-12) / (coarse + 1e-12)),
-        math.log10((noise + 1e-12) / bright) if math.isfinite(noise) else math.nan,
-        1 - float(np.abs(image[inside].sum()) / magnitude[inside].sum()),
+        math.log10(max(noise / bright, QUIET)) if math.isfinite(noise) else math.nan,
+        max(1 - float(np.abs(image[inside].sum()) / magnitude[inside].sum()), CALM),
     ]
     return numbers, magnitude
 
 
-def read_domain(
-    paths: Sequence[str | Path], config: Config, fraction: float | None, measured: bool = False
-) -> tuple[Domain, float]:
-    """Numbers of every usable slice of a pile, at the scans' own matrix, and the centre that was used.
+def common_centre(full: Sequence[Path], sub: Sequence[Path], config: Config) -> tuple[tuple[int, int] | None, float]:
+    """The matrix that scans are compared at, and the centre of k-space that all of X has measured.
 
-    Parameters
-    ----------
-    paths
-        Files, folders or patterns.
-    config
-        Mask settings (the centre to look for) and what counts as empty.
-    fraction
-        Centre that both piles have; None finds the one that all these scans have.
-    measured
-        Whether the scans are X, which the settings may corrupt.
+    The matrix is None where all have one, else the smallest of both sides: a centre of as many samples then shows as
+    much of each scan, whatever it was zero-padded to.
 
     Raises
     ------
     DataError
-        For files that cannot be used, or X without a fully measured centre.
+        For files that cannot be used, undersampled Y, or X without a fully measured centre.
     """
-    files = find_files(paths)
-    if not files:
+    if not full or not sub:
         raise DataError("no scans to compare: give --full and --sub")
-    # Read twice and not kept, so that memory does not grow with their number.
-    found = [(_fraction(scan, config), scan.matrix) for scan in (read_scan(path, config) for path in files)]
-    used = min(own for own, _ in found) if fraction is None else fraction
-    if measured and any(round(used * side) < LEAST_CENTRE for _, matrix in found for side in matrix):
+    # Read, and read once more later, so that memory does not grow with their number.
+    matrices = set()
+    for path in full:
+        scan = read_scan(path, config)
+        if scan.mask is not None:
+            found = measured_acceleration(scan.mask)
+            raise DataError(
+                f"{path}: undersampled k-space (acceleration {found:.1f}); --full needs fully sampled scans"
+            )
+        matrices.add(scan.matrix)
+    own = [(_fraction(scan, config), scan.matrix) for scan in (read_scan(path, config) for path in sub)]
+    matrices |= {matrix for _, matrix in own}
+    smallest = min(height for height, _ in matrices), min(width for _, width in matrices)
+    common = None
+    if len(matrices) > 1:
+        common = smallest
+        own = [(_fraction(read_scan(path, config).resized(common), config), common) for path in sub]
+    fraction = min(found for found, _ in own)
+    if any(round(fraction * side) < LEAST_CENTRE for side in smallest):
         raise DataError(
-            f"--sub: the fully measured centre of k-space is {used:.3f} of a side, less than {LEAST_CENTRE} "
+            f"--sub: the fully measured centre of k-space is {fraction:.3f} of a side, less than {LEAST_CENTRE} "
             "samples: there is no image without aliases to compare"
         )
+    return common, fraction
+
+
+def read_domain(
+    files: Sequence[Path], config: Config, matrix: tuple[int, int] | None, fraction: float, measured: bool = False
+) -> Domain:
+    """Numbers of every usable slice of a pile.
+
+    Parameters
+    ----------
+    files
+        The scans.
+    config
+        Mask settings, and what counts as empty.
+    matrix, fraction
+        See :func:`common_centre`.
+    measured
+        Whether the scans are X, which the settings may corrupt.
+    """
     domain = Domain(np.empty((0, len(FEATURES))), [], [], {}, [], False)
     rows = []
     for path in files:
-        scan = read_scan(path, config)
+        scan = read_scan(path, config).resized(matrix)
         scan = corrupted(scan, config.corruption) if measured else scan
         domain.paths.setdefault(scan.subject, scan.path)
         kspace = one_coil(scan)
@@ -139,14 +164,14 @@ def read_domain(
             mask = scan.mask[index] if scan.mask is not None else np.ones(scan.matrix, dtype=bool)
             # Of scans that are to be undersampled, no more is looked at than a training will see.
             seen = own_mask(scan, index, config).numpy() if measured else mask
-            numbers, image = slice_features(kspace[index], seen, used)
+            numbers, image = slice_features(kspace[index], seen, fraction)
             rows.append(numbers)
             domain.subjects.append(scan.subject)
             domain.examples.append(image / (image.max() or 1))
             domain.accelerations.append(measured_acceleration(mask))
         domain.lines |= scan.mask is not None and line_direction(scan.mask[0]) is not None
     domain.features = np.array(rows)
-    return domain, used
+    return domain
 
 
 def _fraction(scan: Scan, config: Config) -> float:
@@ -216,7 +241,7 @@ def compare_domains(
     Parameters
     ----------
     full, sub
-        Paths of the piles, disjoint subjects. Scans are read at their own matrix.
+        Paths of the piles, disjoint subjects. Scans are read at their own matrix, or at :func:`common_centre`'s.
     config
         Mask settings say how large a centre is looked for.
     show
@@ -231,11 +256,13 @@ def compare_domains(
     Raises
     ------
     DataError
-        For files that cannot be used, a subject in both piles, fewer than four slices in one, or a centre of k-space
-        that is not fully measured.
+        For files that cannot be used, undersampled Y, a subject in both piles, fewer than four slices in one, or a
+        centre of k-space that is not fully measured.
     """
-    x, fraction = read_domain(sub, config, None, measured=True)
-    y, _ = read_domain(full, config, fraction)
+    y_files, x_files = find_files(full), find_files(sub)
+    matrix, fraction = common_centre(y_files, x_files, config)
+    x = read_domain(x_files, config, matrix, fraction, measured=True)
+    y = read_domain(y_files, config, matrix, fraction)
     known = np.isfinite(np.concatenate([y.features, x.features])).all(0)
     for domain in (y, x):  # what some slice does not show cannot be compared
         domain.features[:, ~known] = 0

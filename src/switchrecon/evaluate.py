@@ -47,7 +47,7 @@ def variants(own: Reconstructor, name: str, consistencies: Sequence[str] = ()) -
     ``name`` its own setting, others under ``name/…``.
 
     Where the network itself ends with hard data consistency, putting measured samples back changes nothing; but with
-    several coils its last step is not the whole way.
+    several coils its last step is not the whole way. Soft consistency has nothing to weigh there, and is left out.
     """
     found = {name: own}
     exact = own.config.ends_consistent(own.card["coils"])
@@ -56,7 +56,7 @@ def variants(own: Reconstructor, name: str, consistencies: Sequence[str] = ()) -
             changed = [estimate] if estimate != own.config.estimate else []
             changed += [consistency] if consistency != own.config.data_consistency else []
             same = exact and estimate == "generator" and consistency == "hard" and own.config.data_consistency == "none"
-            if changed and not same:
+            if changed and not same and not (exact and consistency == "soft"):
                 found[f"{name}/{'-'.join(changed)}"] = own.using(estimate, consistency)
     return found
 
@@ -146,6 +146,9 @@ def evaluate(
     if (out / "model.safetensors").exists() or out.is_file():
         raise RunError(f"{out}: is a run or a file; choose another --out for the evaluation")
     runs = load_runs(folders)
+    own = [run.reconstructor for run in runs.values()]
+    if "soft" in consistencies and all(each.config.ends_consistent(each.card["coils"]) for each in own):
+        own[0].using(own[0].config.estimate, "soft")  # which says what to do instead
     methods = {n: r for name, run in runs.items() for n, r in variants(run.reconstructor, name, consistencies).items()}
     first = next(iter(methods.values()))
     config = first.config

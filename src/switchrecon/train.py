@@ -268,6 +268,8 @@ def train(
         print(f"{folder}: the run is finished")
         return folder
     check_goes_together(method, config, data)
+    for sentence in idle_settings(method, config, data):
+        print(f"warning: {sentence}")
     if method.cast.discriminator is not None:
         check_side(*data.matrix)
     set_up(chosen, config.precision)
@@ -355,6 +357,20 @@ def check_goes_together(method: Method, config: Config, data: TrainingData) -> N
             f"network '{config.network}' with several coils reconstructs measured images alone, but method "
             f"'{config.method}' gives it others; choose network 'paper' or joint"
         )
+
+
+def idle_settings(method: Method, config: Config, data: TrainingData) -> list[str]:
+    """A sentence for each setting that this method or these scans leave without an effect."""
+    objectives = {objective for phase in method.phases for objective in phase.objectives}
+    idle = {
+        "calibrate": bool(config.calibrate) and (simulated_pairs not in objectives or data.sub is None),
+        "simulated_mask": config.simulated_mask is not None
+        and (simulated_pairs not in objectives or data.sub is not None),
+        "distortion": config.distortion > 0 and data.full is None,
+        "contrast": config.contrast > 0 and data.full is None,
+        "gate": config.gate != "auto" and not method.gated,
+    }
+    return [f"{name} does nothing here, with method '{config.method}'" for name, found in idle.items() if found]
 
 
 def describe_data(data: TrainingData, config: Config) -> None:
