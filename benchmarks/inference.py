@@ -69,8 +69,8 @@ def measure_inference(side: int, repeats: int) -> dict[str, Any]:
             total_variation(encoding, zero_filled, 1e-3, iterations=ITERATIONS)
 
         with torch.no_grad():
-            over_unet, over_variation = ratios(
-                reconstruct, [lambda: unet(zero_filled.abs()[None, None]), variation], repeats
+            [[over_unet, over_variation]] = ratios(
+                [reconstruct], [lambda: unet(zero_filled.abs()[None, None]), variation], repeats
             )
             values = {
                 "inference_over_unet": over_unet,

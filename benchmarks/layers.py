@@ -43,7 +43,7 @@ def measure_layers(repeats: int) -> dict[str, Any]:
     for width, side in ((16, 64), (32, 128), (32, 256)):
         for name, (ours, theirs, image) in pairs(width, side).items():
             theirs.load_state_dict(ours.state_dict())
-            [ratio] = ratios(both_ways(ours, image), [both_ways(theirs, image)], 10 * repeats)
+            [[ratio]] = ratios([both_ways(ours, image)], [both_ways(theirs, image)], 10 * repeats)
             found.setdefault(name, {})[f"{width} channels, {side}x{side}"] = ratio
             print(f"{name}, {width} channels, {side}x{side}: {ratio:.2f}", flush=True)
     return {"layer_over_torch": found}

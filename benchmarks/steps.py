@@ -58,12 +58,16 @@ def seconds(step: Callable[[], object]) -> float:
     return time.process_time() - started
 
 
-def ratios(first: Callable[[], object], others: Sequence[Callable[[], object]], repeats: int) -> list[float]:
-    """Medians of the first's time over each other's, measured in turn after a call of each."""
-    for step in (first, *others):
+def ratios(
+    firsts: Sequence[Callable[[], object]], others: Sequence[Callable[[], object]], repeats: int
+) -> list[list[float]]:
+    """Of each first, the medians of its time over each other's; all measured in turn after a call of each."""
+    steps = (*firsts, *others)
+    for step in steps:
         step()
-    times = [[seconds(step) for step in (first, *others)] for _ in range(repeats)]
-    return [statistics.median(own[0] / own[1 + place] for own in times) for place in range(len(others))]
+    times = [[seconds(step) for step in steps] for _ in range(repeats)]
+    places = range(len(firsts), len(steps))
+    return [[statistics.median(own[n] / own[place] for own in times) for place in places] for n in range(len(firsts))]
 
 
 def convolution_part(step: Callable[[], object]) -> float:
@@ -105,16 +109,16 @@ def measure_steps(sides: Sequence[int], methods: Sequence[str], repeats: int) ->
     found: dict[str, Any] = {"step_over_literal": {}, "step_over_same_layers": {}, "step_over_convolutions": {}}
     for name in methods:
         for side in sides:
-            batch = make_batch(side)
+            batch, steps = make_batch(side), {}
             for precision in precisions():
                 ours, method, own = prepared(name, side, precision)
                 take = step_on(PROCESSOR, own.calls, side * side)
-                same, _, config = prepared(name, side)
-                theirs = with_torchs_layers(prepared(name, side)[0])
-
-                step = partial(take, ours, method.phases, batch, "exact")
-                literals = [partial(literal_step, state, batch, config) for state in (theirs, same)]
-                over_literal, over_same = ratios(step, literals, repeats)
+                steps[precision] = partial(take, ours, method.phases, batch, "exact")
+            same, _, config = prepared(name, side)
+            theirs = with_torchs_layers(prepared(name, side)[0])
+            literals = [partial(literal_step, state, batch, config) for state in (theirs, same)]
+            over = ratios(list(steps.values()), literals, repeats)
+            for (precision, step), (over_literal, over_same) in zip(steps.items(), over, strict=True):
                 values = {
                     "step_over_literal": over_literal,
                     "step_over_same_layers": over_same,
@@ -131,14 +135,16 @@ def measure_arithmetic(sides: Sequence[int]) -> dict[str, Any]:
     found: dict[str, dict[str, float]] = {}
     for side in sides:
         batch = make_batch(side)
-        for name in ("literal", "exact", "stale"):
-            state, method, config = prepared("switchable", side)
-            with_torchs_layers(state)
+        state, method, config = prepared("switchable", side)
+        with_torchs_layers(state)
+        ways: dict[str, Callable[[], object]] = {
+            "literal": partial(literal_step, state, batch, config),
+            "exact": partial(take_step, state, method.phases, batch, "exact"),
+            "stale": partial(take_step, state, method.phases, batch, "stale"),
+        }
+        for name, step in ways.items():
             with FlopCounterMode(display=False) as counter:
-                if name == "literal":
-                    literal_step(state, batch, config)
-                else:
-                    take_step(state, method.phases, batch, name)
+                step()
             found.setdefault(str(side), {})[name] = counter.get_total_flops() / 1e9
         print(f"switchable, 10^9 operations a step, {side}: {found[str(side)]}", flush=True)
     return {"switchable_step_gflop": found}
@@ -153,7 +159,7 @@ def measure_simulated(sides: Sequence[int], repeats: int) -> dict[str, Any]:
         theirs, _, config = prepared("switchable", side)
         literal = partial(literal_step, with_torchs_layers(theirs), batch, config)
         step = partial(take_step, ours, method.phases, batch, "exact")
-        [found[str(side)]] = ratios(step, [literal], repeats)
+        [[found[str(side)]]] = ratios([step], [literal], repeats)
         print(f"simulated over the literal switchable step, {side}: {found[str(side)]:.3f}", flush=True)
     return {"simulated_over_literal_switchable": found}
 
@@ -168,7 +174,7 @@ def measure_together(sides: Sequence[int], repeats: int) -> dict[str, Any]:
                 (first, method, _), (second, *_) = prepared(name, side, precision), prepared(name, side, precision)
                 together = partial(take_step, first, method.phases, batch, "exact", Plans())
                 one_by_one = partial(take_step, second, method.phases, batch, "exact")
-                [ratio] = ratios(together, [one_by_one], repeats)
+                [[ratio]] = ratios([together], [one_by_one], repeats)
                 found.setdefault(name, {}).setdefault(str(side), {})[precision] = ratio
                 print(f"{name}, calls together over one by one, {side} {precision}: {ratio:.2f}", flush=True)
     return {"together_over_one_by_one": found}
