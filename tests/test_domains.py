@@ -9,7 +9,9 @@ import torch
 
 from switchrecon.config import Config, load_config
 from switchrecon.domains import (
+    CALM,
     FEATURES,
+    QUIET,
     _sentence,
     auc,
     auc_interval,
@@ -131,7 +133,7 @@ def test_no_more_is_seen_of_scans_to_be_undersampled_than_training_will_see(tmp_
         np.save(path, kspace)
     after = read_domain(files, config, None, 0.08, measured=True)
     np.testing.assert_allclose(after.features, before.features, rtol=1e-5)
-    with pytest.raises(DataError, match="less than 3 samples: there is no image without aliases"):
+    with pytest.raises(DataError, match="less than 3 samples at 64x64: there is no image without aliases"):
         compare_domains([full], [sub], load_config(None, ["mask.center_fraction=0.02"]))
 
 
@@ -171,18 +173,35 @@ def test_undersampled_scans_are_no_fully_sampled_pile(tmp_path: Path, make_scan:
         compare_domains([full], [sub], Config())
 
 
-def test_what_is_below_the_floor_is_neither_noise_nor_phase(tmp_path: Path) -> None:
-    """A contrast has a rim of k-space of its own, and the even centre of a magnitude image a little phase."""
+@pytest.mark.parametrize("side", [64, 128])
+def test_little_noise_and_the_rest_of_a_phase_are_none(side: int) -> None:
+    """Of a smooth image, whose rim of k-space is noise alone; at any matrix and centre."""
+    rows, columns = np.mgrid[:side, :side] - side // 2
+    image = np.exp(-((np.hypot(rows, columns) / (0.2 * side)) ** 2))[None]
+    random = np.random.RandomState(0)
+    noise = random.normal(size=image.shape) + 1j * random.normal(size=image.shape)
     names = [about for about, _ in FEATURES]
-    numbers = np.array(
-        [
-            slice_features(kspace_of(change(blob_images(s, 1)))[0], FULL_MASK, 0.08)[0]
-            for s in range(6)
-            for change in (lambda u: u, darker_outside)
-        ]
-    )
-    assert np.ptp(numbers[:, names.index("noise")]) == 0
-    assert np.ptp(numbers[:, names.index("phase")]) == 0
+
+    def numbers(level: float, fraction: float) -> list[float]:
+        mask = np.ones((side, side), dtype=bool)
+        return slice_features((kspace_of(image) + level * noise)[0], mask, fraction)[0]
+
+    for fraction in (0.08, 0.16):
+        values = [numbers(level, fraction)[names.index("noise")] for level in (0.0, 0.01, 0.05, 0.1)]
+        assert values[0] == values[1] == np.log10(QUIET)
+        assert values[3] - values[2] == pytest.approx(np.log10(2), abs=0.02)
+        bright = np.quantile(np.abs(low_resolution_centre(kspace_of(image)[0], fraction)), 0.99)
+        bright *= round(fraction * side) / side  # an orthonormal transform of fewer samples is brighter
+        assert 10 ** values[2] == pytest.approx(0.05 / bright, rel=0.05)
+        assert numbers(0.0, fraction)[names.index("phase")] == CALM
+
+
+def test_noise_is_found_where_it_is_all_that_differs(tmp_path: Path) -> None:
+    full, sub = pile(tmp_path / "full", range(8)), pile(tmp_path / "sub", range(10, 18))
+    found = compare_domains([full], [sub], load_config(None, ["corruption.kind=noise", "corruption.level=0.05"]))
+    assert found["verdict"] == "differ"
+    assert "in noise: " in found["sentence"]
+    assert "use joint with calibrate=[noise]" in found["sentence"]
 
 
 def test_one_subject_cannot_speak_for_a_pile(tmp_path: Path) -> None:
@@ -202,7 +221,7 @@ def test_the_command_line_says_it_in_a_sentence(run_cli: Callable[..., tuple[int
     code, out, err = run_cli("compare-domains", "--full", full, "--sub", other, "--out", tmp_path / "out")
     assert code == 0, err
     assert out.startswith("The piles differ, in ")
-    assert "AUC 0.86 [0.71, 0.97]" in out
+    assert "AUC 0.95 [0.88, " in out
 
 
 def test_the_gate_opens_only_for_alike_piles(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -289,6 +289,8 @@ def test_a_model_that_does_not_fit_its_settings_is_refused(tmp_path: Path, make_
         (("method=supervised", "calibrate=[noise]", "gate=open"), ["calibrate", "gate"]),
         (("method=self-supervised", "cascades=1", "unet_width=2", "distortion=1"), ["distortion"]),
         (("method=joint", "cascades=1", "unet_width=2", "simulated_mask.kind=random-1d"), ["simulated_mask"]),
+        (("method=simulated", "simulated_mask.kind=random-1d", "corruption.kind=noise"), ["corruption"]),
+        (("method=joint-adversarial", "cascades=1", "unet_width=2", "gate=closed"), []),
     ],
 )
 def test_settings_that_do_nothing_are_named(

@@ -63,12 +63,6 @@ class CorruptionConfig(Settings):
     kind: Literal["none", "noise", "phase-errors", "ghosts"] = "none"
     level: float = Field(0.0, ge=0)  # noise: of the brightest pixel; the others: radians
 
-    @model_validator(mode="after")
-    def _has_a_level(self) -> "CorruptionConfig":
-        if self.kind != "none" and self.level == 0:
-            raise ValueError(f"'{self.kind}' of level 0 is none: set corruption.level")
-        return self
-
 
 SHARED_SETTINGS = ("phase", "mask", "corruption", "slice_axis", "empty_below", "coils", "coil_compression", "coil_maps")
 """What must agree between runs, besides the matrix, for their images to be comparable."""
@@ -192,7 +186,8 @@ def _explain(error: ValidationError, source: str) -> str:
     where = f"setting '{'.'.join(names)}' " if names else ""
     message = first["msg"].removeprefix("Value error, ")
     if first["type"] == "tuple_type":
-        message = f"expected a list, such as [{_short(first['input']).strip(chr(39))}]"
+        lists = {"calibrate": "a list, such as [noise]", "matrix": "a side, or [height, width]"}
+        message = f"expected {lists[path[0]]}" if path[0] in lists else message
     return (
         f"{source}: {where}has a wrong value {_short(first['input'])}: {message}" if where else f"{source}: {message}"
     )

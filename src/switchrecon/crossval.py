@@ -170,7 +170,7 @@ def write_results(grid: Grid, told: Sequence[str] = ()) -> dict[str, Any]:
     Raises
     ------
     RunError
-        If no cell is finished yet, which ``told`` explains where no cell has failed, or one is damaged.
+        If no cell is finished yet, for which ``told`` gives reasons besides failures, or one is damaged.
     """
     results = gather(grid)
     if len(results.missing) == len(grid.cells):
@@ -196,9 +196,11 @@ def failures(grid: Grid) -> list[str]:
     """A sentence for each cell that failed."""
     told = []
     for cell in unfinished(grid):
-        file = cell.folder / "failed.json"
-        if file.is_file():
-            told.append(f"{cell.name} failed: {json.loads(file.read_text(encoding='utf-8'))['error']}")
+        try:
+            found = json.loads((cell.folder / "failed.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:  # another process may just have begun to try again
+            continue
+        told.append(f"{cell.name} failed: {found['error']}")
     return told
 
 

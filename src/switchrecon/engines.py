@@ -54,7 +54,7 @@ def _trained(cell: Cell) -> int:
 
 
 def gpu_memory_of(cell: Cell) -> int:
-    """About how many bytes of a GPU a cell needs: for CUDA, a training step, and the slices that lie there."""
+    """About how many bytes of a GPU a cell needs: for CUDA, a step, and the slices that lie there, of one coil."""
     config = cell.config
     height, width = config.matrix or (256, 256)
     channels = max(config.width / 32, config.unet_width * config.cascades / 64)

@@ -260,7 +260,7 @@ def train(
     method = find_method(config)
     config = with_method_settings(config, method)
     check_folder(folder, config, resume)
-    gate = None
+    gate, asked = None, method
     if method.gated:
         method, gate = through_gate(method, config, full, sub)
     data = read_training_data(full, sub, config, method.pairing, find_cache(cache))
@@ -268,7 +268,7 @@ def train(
         print(f"{folder}: the run is finished")
         return folder
     check_goes_together(method, config, data)
-    for sentence in idle_settings(method, config, data):
+    for sentence in idle_settings(asked, config, data):
         print(f"warning: {sentence}")
     if method.cast.discriminator is not None:
         check_side(*data.matrix)
@@ -364,7 +364,9 @@ def idle_settings(method: Method, config: Config, data: TrainingData) -> list[st
     objectives = {objective for phase in method.phases for objective in phase.objectives}
     idle = {
         "calibrate": bool(config.calibrate) and (simulated_pairs not in objectives or data.sub is None),
+        "corruption": (config.corruption.kind == "none") != (config.corruption.level == 0),  # a kind, or a level, alone
         "simulated_mask": config.simulated_mask is not None
+        and method.pairing != "simulated"
         and (simulated_pairs not in objectives or data.sub is not None),
         "distortion": config.distortion > 0 and data.full is None,
         "contrast": config.contrast > 0 and data.full is None,

@@ -280,8 +280,8 @@ class TrainingData:
     def fingerprint(self) -> str:
         """SHA-256 over the scans' own, and over each slice's volume, scale and acceleration.
 
-        So a run is never continued with other data, or with data that another version prepares otherwise. No image is
-        read for it.
+        So a run is never continued with other data, or with data that another version scales or samples otherwise. No
+        image is read for it.
         """
         digest = hashlib.sha256()
         for name, pile in self.piles.items():
