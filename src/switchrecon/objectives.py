@@ -136,7 +136,10 @@ def held_out_samples(step: Pass) -> Tensor:
 
 
 def equivariance(step: Pass) -> Tensor:
-    """Multi-operator equivariance (Chen et al. 2021): ‖G(A' T G(x)) − T G(x)‖₁, T a symmetry, A' another mask."""
+    """Multi-operator equivariance (Chen et al. 2021): ‖G(A' T G(x)) − T G(x)‖₁, T a symmetry, A' another mask.
+
+    T is one of augmentation's symmetries: with ``augment=none`` the other mask is all that is left.
+    """
     return l1(step.full_of_turned - step.turned)
 
 
