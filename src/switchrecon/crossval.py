@@ -159,10 +159,10 @@ def run_grid(
                 run_ray(grid, cells, at_once, progress, address, gpus)
             else:
                 run_local(grid, cells, at_once, progress)
-    return write_results(grid, elsewhere(grid, only))
+    return write_results(grid, only)
 
 
-def write_results(grid: Grid, told: Sequence[str] = ()) -> dict[str, Any]:
+def write_results(grid: Grid, only: Only | None = None) -> dict[str, Any]:
     """Write the table in four formats, ``cells.csv``, figures and ``report.html``; return the table.
 
     ``table.json`` has the recipe's convention; the other conventions stand beside it as ``table-NAME.*``.
@@ -170,13 +170,12 @@ def write_results(grid: Grid, told: Sequence[str] = ()) -> dict[str, Any]:
     Raises
     ------
     RunError
-        If no cell is finished yet, for which ``told`` gives reasons besides failures, or one is damaged.
+        If no cell is finished yet, or one is damaged. ``only`` is the part that should have been run.
     """
     results = gather(grid)
     if len(results.missing) == len(grid.cells):
-        raise RunError(
-            f"{grid.out}: no cell is finished; {'; '.join([*failures(grid), *told]) or 'nothing has run yet'}"
-        )
+        reasons = failures(grid) + (elsewhere(grid, only) if only is not None else [])
+        raise RunError(f"{grid.out}: no cell is finished; {'; '.join(reasons) or 'nothing has run yet'}")
     cell = next(cell for cell in grid.cells if cell not in results.missing)
     own = cell.config.convention
     tables = {name: tabulate(grid, results, name) for name in sorted(CONVENTIONS, key=lambda name: name != own)}

@@ -19,7 +19,7 @@ from switchrecon.data.corruption import corrupted
 from switchrecon.data.files import find_files, read_scan
 from switchrecon.data.multicoil import one_coil
 from switchrecon.data.piles import check_disjoint, evenly, usable_slices
-from switchrecon.data.scan import Scan, own_mask
+from switchrecon.data.scan import Scan, check_fully_sampled, own_mask
 from switchrecon.errors import DataError
 from switchrecon.fourier import inverse_fourier
 from switchrecon.masks import centre_slice, full_centre_fraction, line_direction, measured_acceleration
@@ -116,11 +116,7 @@ def common_centre(full: Sequence[Path], sub: Sequence[Path], config: Config) -> 
     matrices = set()
     for path in full:
         scan = read_scan(path, config)
-        if scan.mask is not None:
-            found = measured_acceleration(scan.mask)
-            raise DataError(
-                f"{path}: undersampled k-space (acceleration {found:.1f}); --full needs fully sampled scans"
-            )
+        check_fully_sampled(scan, "--full needs fully sampled scans")
         matrices.add(scan.matrix)
     own = [(_fraction(scan, config), scan.matrix) for scan in (read_scan(path, config) for path in sub)]
     matrices |= {matrix for _, matrix in own}

@@ -13,7 +13,6 @@ from switchrecon.config import Calls, Config, Sharing
 from switchrecon.data.batches import Batches
 from switchrecon.data.cache import find_cache
 from switchrecon.data.piles import TrainingData, read_training_data
-from switchrecon.data.slices import Slices
 from switchrecon.device import describe, find_device, set_up
 from switchrecon.domains import compare_domains
 from switchrecon.errors import ConfigError, DataError, RunError
@@ -385,7 +384,7 @@ def describe_data(data: TrainingData, config: Config) -> None:
     if any(pile.synthetic for pile in data.piles.values()):
         print("k-space is synthetic: computed from magnitude images, so results are optimistic for a scanner")
     if data.sub is not None and data.sub.retrospective < data.sub.scans:
-        lines = any(own.line_direction is not None for own in Slices.of(data.sub.slices).sources)
+        lines = data.sub.has_lines
         found = data.sub.acceleration()
         if lines != config.mask.kind.endswith("1d") or not 0.8 < found / config.mask.acceleration < 1.25:
             print(

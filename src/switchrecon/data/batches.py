@@ -11,7 +11,6 @@ from switchrecon.config import Config
 from switchrecon.data.augment import DIHEDRAL, FLIPS, distortion_probability
 from switchrecon.data.draws import DrawSource, StepDraws
 from switchrecon.data.piles import Pile, Slice, TrainingData
-from switchrecon.data.slices import Slices
 from switchrecon.device import PROCESSOR, send
 from switchrecon.errors import ConfigError
 from switchrecon.masks import draw_mask
@@ -38,8 +37,7 @@ def symmetries(config: Config, data: TrainingData) -> tuple[int, ...]:
     if config.augment == "flips":
         return FLIPS
     square = data.matrix[0] == data.matrix[1]
-    last = Slices.of(list(data.piles.values())[-1].slices)
-    lines = any(own.line_direction is not None for own in last.sources)
+    lines = list(data.piles.values())[-1].has_lines
     if config.augment == "dihedral":
         if not square:
             raise ConfigError(f"augment 'dihedral' needs a square matrix, found {data.matrix}; use 'flips'")

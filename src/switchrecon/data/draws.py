@@ -12,7 +12,6 @@ from switchrecon.data.augment import move
 from switchrecon.data.calibration import Calibrator
 from switchrecon.data.multicoil import maps_region
 from switchrecon.data.piles import TrainingData
-from switchrecon.data.slices import Slices
 from switchrecon.device import send
 from switchrecon.masks import Direction, centre_slice, draw_mask, line_direction
 from switchrecon.operators import Encoding
@@ -115,10 +114,10 @@ class DrawSource:
         self.device = device
         self.config = config
         self.symmetries = symmetries
-        self.masked = Slices.of(data.sub.slices).sources if data.sub is not None else ()
+        self.masked = data.sub.sources if data.sub is not None else ()
         measured = data.sub or data.full  # paired methods sample their references by masks of their own
         assert measured is not None
-        self.sampled = Slices.of(measured.slices)
+        self.sampled = measured
 
     def mask(self, purpose: str, position: int) -> Tensor:
         """One of X's masks, moved by a symmetry; one drawn by the settings where there is no X."""
@@ -159,7 +158,7 @@ class DrawSource:
         height, width = self.data.matrix
         fraction = self.data.centre_fraction(self.config)
         parts = (fraction, fraction)
-        if self.sampled[0].maps is not None:
+        if self.sampled.slices[0].maps is not None:
             region = maps_region([own.mask.numpy() for own in self.sampled.sources])
             parts = max(fraction, region[0] / height), max(fraction, region[1] / width)
         rows, columns = centre_slice(height, parts[0]), centre_slice(width, parts[1])
@@ -174,7 +173,7 @@ class DrawSource:
         total = torch.zeros(self.data.matrix)
         for own in self.sampled.sources:
             total += own.mask
-        copies = torch.stack([move(total / len(self.sampled), symmetry) for symmetry in self.symmetries])
+        copies = torch.stack([move(total / len(self.sampled.sources), symmetry) for symmetry in self.symmetries])
         return copies.mean(0).clamp_min(LEAST_DENSITY).to(self.device)
 
     def split(self, mask: Tensor, position: int) -> tuple[Tensor, Tensor]:

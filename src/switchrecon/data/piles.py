@@ -16,11 +16,10 @@ from switchrecon.data.cache import through_cache
 from switchrecon.data.corruption import corrupted
 from switchrecon.data.files import file_digest, find_files, read_scan
 from switchrecon.data.multicoil import with_maps
-from switchrecon.data.scan import Scan, own_mask
+from switchrecon.data.scan import Scan, check_fully_sampled, own_mask
 from switchrecon.data.slices import Prepared, Slice, Slices, Source, evenly
 from switchrecon.errors import DataError
 from switchrecon.fourier import inverse_fourier, slice_by_slice
-from switchrecon.masks import measured_acceleration
 from switchrecon.methods import Pairing
 from switchrecon.scaling import combined
 
@@ -37,9 +36,19 @@ class Pile:
     retrospective: int = 0  # fully sampled scans that were undersampled here
     digests: list[str] = field(default_factory=list)  # SHA-256 of the files
 
+    @property
+    def sources(self) -> Sequence[Source]:
+        """Where each slice comes from; what they know, no image is read for."""
+        return Slices.of(self.slices).sources
+
+    @property
+    def has_lines(self) -> bool:
+        """Whether any slice's mask measures whole lines."""
+        return any(own.line_direction is not None for own in self.sources)
+
     def acceleration(self) -> float:
         """Mean measured acceleration of the slices' own masks."""
-        values = [own.acceleration for own in Slices.of(self.slices).sources]
+        values = [own.acceleration for own in self.sources]
         return sum(values) / max(len(values), 1)
 
     def thinned(self, count: int | None) -> "Pile":
@@ -117,9 +126,8 @@ def slices_of(
 def prepare(path: Path, config: Config, undersample: bool, paired: bool) -> Prepared:
     """Read a scan and make its usable slices; see :func:`read_pile`."""
     scan = with_maps(read_scan(path, config).resized(config.matrix), config)
-    if not undersample and scan.mask is not None:
-        found = measured_acceleration(scan.mask)
-        raise DataError(f"{path}: undersampled k-space (acceleration {found:.1f}); expected a fully sampled scan")
+    if not undersample:
+        check_fully_sampled(scan, "expected a fully sampled scan")
     coil_images = slice_by_slice(inverse_fourier, torch.from_numpy(scan.kspace))
     usable = _usable(coil_images, config)
     numbers = evenly(usable, config.slices_per_scan)
@@ -258,7 +266,7 @@ class TrainingData:
     def centre_fraction(self, config: Config) -> float:
         """The k-space centre that every slice has measured, so that one rule scales both domains."""
         fraction = config.mask.center_fraction
-        sources = Slices.of(self.sub.slices).sources if self.sub is not None else ()
+        sources = self.sub.sources if self.sub is not None else ()
         return min((own.full_centre(fraction) for own in sources), default=fraction)
 
     def scaled(self, config: Config) -> "TrainingData":
@@ -285,7 +293,7 @@ class TrainingData:
         """
         digest = hashlib.sha256()
         for name, pile in self.piles.items():
-            slices = [[own.volume, own.scale, own.acceleration] for own in Slices.of(pile.slices).sources]
+            slices = [[own.volume, own.scale, own.acceleration] for own in pile.sources]
             digest.update(json.dumps([name, pile.digests, slices]).encode())
         return digest.hexdigest()
 

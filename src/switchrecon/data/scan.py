@@ -118,6 +118,19 @@ def own_mask(scan: Scan, index: int, config: Config) -> torch.Tensor:
     return torch.from_numpy(draw_mask(config.mask, scan.matrix, volume=scan.name, index=index))
 
 
+def check_fully_sampled(scan: Scan, expected: str) -> None:
+    """Refuse undersampled k-space.
+
+    Raises
+    ------
+    DataError
+        Naming the file, its acceleration, and what was expected.
+    """
+    if scan.mask is not None:
+        found = measured_acceleration(scan.mask)
+        raise DataError(f"{scan.path}: undersampled k-space (acceleration {found:.1f}); {expected}")
+
+
 def what_was_measured(scan: Scan) -> str:
     """What images of a scan come from, for the descriptions in files."""
     kind = "synthetic k-space of magnitude images" if scan.synthetic else "k-space"

@@ -80,7 +80,7 @@ class Slice:
 
     def brightness(self, center_fraction: float) -> float:
         """See :func:`switchrecon.scaling.brightness`; only k-space's centre is computed where it suffices."""
-        of_centre = largest_magnitude(self._low_resolution(center_fraction, self.mask)).item()
+        of_centre = largest_magnitude(self.low_resolution(center_fraction, self.mask)).item()
         return of_centre or brightness(self.kspace, center_fraction, self.mask, self.maps).item()
 
     def full_centre(self, center_fraction: float) -> float:
@@ -97,11 +97,8 @@ class Slice:
         """See :func:`switchrecon.masks.measured_acceleration`."""
         return measured_acceleration(self.mask.numpy())
 
-    def low_resolution(self, center_fraction: float) -> Tensor:
+    def low_resolution(self, center_fraction: float, mask: Tensor | None = None) -> Tensor:
         """See :func:`switchrecon.scaling.low_resolution`; complex (H, W)."""
-        return self._low_resolution(center_fraction)
-
-    def _low_resolution(self, center_fraction: float, mask: Tensor | None = None) -> Tensor:
         images = self.image if self.measured_images is None else self.measured_images
         matrix = images.shape[-2], images.shape[-1]
         samples = fourier_centre(images, centre_of(matrix, center_fraction))
