@@ -12,16 +12,16 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from switchrecon.adapt import adapt
-from switchrecon.comparison import check_unseen, load_runs
+from switchrecon.data.coils import with_maps
 from switchrecon.data.corruption import corrupted
-from switchrecon.data.files import read_scan
-from switchrecon.data.multicoil import with_maps
 from switchrecon.data.piles import usable_slices
-from switchrecon.evaluate import evaluate_scan
-from switchrecon.lpips import Lpips
-from switchrecon.reconstruct_scans import undersampled
-from switchrecon.scores import find_lpips, measure
+from switchrecon.evaluation.evaluate import evaluate_scan
+from switchrecon.evaluation.runs import check_unseen, load_runs
+from switchrecon.evaluation.volumes import find_lpips, measure
+from switchrecon.metrics.lpips import Lpips
+from switchrecon.reconstruction.adapt import adapt
+from switchrecon.reconstruction.files import undersampled
+from switchrecon.scans.files import read_scan
 
 METRICS = {"psnr": ("PSNR / dB", 2), "ssim": ("SSIM", 3), "lpips": ("LPIPS", 3)}
 

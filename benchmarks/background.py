@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from scipy.ndimage import binary_dilation, binary_fill_holes
 
-from switchrecon.comparison import check_unseen, load_runs
-from switchrecon.data.files import read_scan
 from switchrecon.data.piles import usable_slices
-from switchrecon.evaluate import evaluate_scan
-from switchrecon.metrics import WINDOW, ssim_map
+from switchrecon.evaluation.evaluate import evaluate_scan
+from switchrecon.evaluation.runs import check_unseen, load_runs
+from switchrecon.metrics.metrics import WINDOW, ssim_map
+from switchrecon.scans.files import read_scan
 
 MARGIN = WINDOW // 2
 

@@ -29,7 +29,7 @@ from steps import (
     measure_together,
 )
 
-from switchrecon.data.write import write_text
+from switchrecon.core.files import write_text
 
 PARTS = (
     "imports",

@@ -22,11 +22,11 @@ import numpy as np
 import torch
 from safetensors.torch import load_file
 
-from switchrecon import train as training
-from switchrecon.checkpoint import load_checkpoint, save_checkpoint, sha256
 from switchrecon.config import load_config
-from switchrecon.log import read_log
-from switchrecon.look import write_heads
+from switchrecon.phantoms.scans import write_heads
+from switchrecon.runs.checkpoint import load_checkpoint, save_checkpoint, sha256
+from switchrecon.runs.log import read_log
+from switchrecon.training import train as training
 
 SETTINGS = ["matrix=64", "width=2", "residual_blocks=1", "extractor_depth=3", "lookahead_steps=2", "warm_up=0"]
 STEPS, EVERY = 12, 3

@@ -2,8 +2,9 @@
 
 Usage: python benchmarks/fuzz.py [--seconds 60] [--mutations N] [--seed 0] [--out runs/fuzz]
 
-A new format of ``switchrecon.data.files`` takes part as soon as ``SAMPLES`` makes a file of it. Whatever makes a reader
-raise anything but a SwitchreconError, hang, crash or fill the memory is kept in the folder, with the reason beside it.
+A new format of ``switchrecon.scans.files`` takes part as soon as ``SAMPLES`` makes a file of it. Whatever makes a
+reader raise anything but a SwitchreconError, hang, crash or fill the memory is kept in the folder, with the reason
+beside it.
 """
 
 import argparse
@@ -24,14 +25,14 @@ import nibabel
 import numpy as np
 
 from switchrecon.config import load_config
-from switchrecon.data import files
-from switchrecon.data.bart import write_bart
-from switchrecon.data.dicom_write import write_dicom
-from switchrecon.data.scan import Scan
 from switchrecon.errors import SwitchreconError
+from switchrecon.scans import files
+from switchrecon.scans.bart import write_bart
+from switchrecon.scans.dicom_write import write_dicom
+from switchrecon.scans.scan import Scan
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from tests.mrd_files import header, readout, write_mrd
+from tests.scans.mrd_files import header, readout, write_mrd
 
 BATCH = 40  # mutations a process, so that a reader that crashes takes no more with it
 PATIENCE = 10  # seconds for one file

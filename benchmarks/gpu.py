@@ -13,13 +13,13 @@ from literal import literal_step, with_torchs_layers
 from steps import make_batch, prepared
 
 from switchrecon.config import Calls, load_config
-from switchrecon.device import describe, find_device, set_up
-from switchrecon.look import write_heads
-from switchrecon.passes import Batch
-from switchrecon.players import build_generator
-from switchrecon.reconstruct import Reconstructor
-from switchrecon.recorded import batch_of, tensors_of
-from switchrecon.train import step_on, train
+from switchrecon.core.device import describe, find_device, set_up
+from switchrecon.methods.players import build_generator
+from switchrecon.methods.step import Batch
+from switchrecon.phantoms.scans import write_heads
+from switchrecon.reconstruction.reconstructor import Reconstructor
+from switchrecon.training.cuda_graphs import batch_of, tensors_of
+from switchrecon.training.train import step_on, train
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 METHODS_TIMED = ("switchable", "joint")

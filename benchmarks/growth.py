@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 import torch
 from switchrecon.config import load_config
-from switchrecon.data.batches import Batches
-from switchrecon.data.files import find_files, read_scan
+from switchrecon.training.batches import Batches
+from switchrecon.scans.files import find_files, read_scan
 from switchrecon.data.piles import read_training_data
-from switchrecon.fourier import inverse_fourier
-from switchrecon.masks import centre_slice
+from switchrecon.physics.fourier import inverse_fourier
+from switchrecon.physics.masks import centre_slice
 
 def image_of(kspace):
     shifted = np.fft.ifft2(np.fft.ifftshift(kspace, (-2, -1)), norm="ortho")

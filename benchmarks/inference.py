@@ -8,11 +8,11 @@ from steps import ratios, seconds
 from torch import Tensor, nn
 
 from switchrecon.config import load_config
-from switchrecon.fourier import fourier
-from switchrecon.operators import Encoding
-from switchrecon.players import build_generator
-from switchrecon.reconstruct import Reconstructor
-from switchrecon.solvers import total_variation
+from switchrecon.methods.players import build_generator
+from switchrecon.physics.fourier import fourier
+from switchrecon.physics.operators import Encoding
+from switchrecon.physics.solvers import total_variation
+from switchrecon.reconstruction.reconstructor import Reconstructor
 
 ITERATIONS = 60
 

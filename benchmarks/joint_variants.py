@@ -3,10 +3,10 @@
 import torch
 from torch import Tensor
 
-from switchrecon.methods import GENERATOR, JOINT, JOINT_EQUIVARIANT
-from switchrecon.objectives import equivariance, held_out_samples, l1
-from switchrecon.passes import Pass
-from switchrecon.scaling import channels_to_complex
+from switchrecon.methods.methods import GENERATOR, JOINT, JOINT_EQUIVARIANT
+from switchrecon.methods.objectives import equivariance, held_out_samples, l1
+from switchrecon.methods.step import Pass
+from switchrecon.physics.intensity import channels_to_complex
 
 HEAVIER = JOINT.adding(GENERATOR, {held_out_samples: 1})
 """X's samples weigh as much as the simulated pairs, instead of 0.3."""

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from switchrecon.config import Config
-from switchrecon.fourier import fourier, inverse_fourier
+from switchrecon.methods.players import Players
+from switchrecon.methods.step import Batch
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.layers import (
     EPSILON,
@@ -23,10 +24,9 @@ from switchrecon.nets.layers import (
     InstanceNorm,
     ValidConvolution,
 )
-from switchrecon.passes import Batch
-from switchrecon.players import Players
-from switchrecon.scaling import channels_to_complex
-from switchrecon.state import State
+from switchrecon.physics.fourier import fourier, inverse_fourier
+from switchrecon.physics.intensity import channels_to_complex
+from switchrecon.training.state import State
 
 HAS_EXTRACTOR = ("iscl", "iscl-sampling", "iscl-sampling-adain", "iscl-sampling-affine", "switchable")
 HAS_SAMPLING = HAS_EXTRACTOR[1:]

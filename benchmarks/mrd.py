@@ -17,8 +17,8 @@ import ismrmrd
 import numpy as np
 
 from switchrecon.config import Config
-from switchrecon.data.hdf5 import open_hdf5
-from switchrecon.data.mrd import read_mrd, read_readouts
+from switchrecon.scans.hdf5 import open_hdf5
+from switchrecon.scans.mrd import read_mrd, read_readouts
 
 SIZES = "<matrixSize><x>{0}</x><y>{1}</y><z>1</z></matrixSize>"
 SPACE = SIZES + "<fieldOfView_mm><x>{0}</x><y>{1}</y><z>5</z></fieldOfView_mm>"

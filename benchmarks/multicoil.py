@@ -14,19 +14,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from switchrecon.coils import CALIBRATION, root_sum_of_squares
 from switchrecon.config import load_config
-from switchrecon.data.files import read_scan
-from switchrecon.data.multicoil import with_maps
-from switchrecon.data.scan import own_mask
-from switchrecon.data.write import atomic_file
+from switchrecon.core.files import atomic_file
+from switchrecon.data.coils import with_maps
 from switchrecon.errors import DataError
-from switchrecon.figures import comparison_figure
-from switchrecon.fourier import inverse_fourier
-from switchrecon.metrics import slice_metrics
-from switchrecon.operators import Encoding
-from switchrecon.reconstruct import Reconstructor
-from switchrecon.solvers import sense, total_variation
+from switchrecon.metrics.metrics import slice_metrics
+from switchrecon.physics.coils import CALIBRATION, root_sum_of_squares
+from switchrecon.physics.fourier import inverse_fourier
+from switchrecon.physics.operators import Encoding
+from switchrecon.physics.solvers import sense, total_variation
+from switchrecon.reconstruction.reconstructor import Reconstructor
+from switchrecon.reports.figures import comparison_figure
+from switchrecon.scans.files import read_scan
+from switchrecon.scans.scan import own_mask
 
 SENSE_WEIGHT = 0.03
 TOTAL_VARIATION_WEIGHT = 0.01  # of the brightest pixel

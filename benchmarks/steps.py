@@ -18,14 +18,14 @@ from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
 from switchrecon.config import Config, load_config
-from switchrecon.device import PROCESSOR, emulates_bfloat16
-from switchrecon.methods import METHODS, Method, with_method_settings
-from switchrecon.operators import Encoding
-from switchrecon.passes import Batch
-from switchrecon.recorded import Placed
-from switchrecon.state import State, build_state
-from switchrecon.together import Plans
-from switchrecon.train import step_on, take_step
+from switchrecon.core.device import PROCESSOR, emulates_bfloat16
+from switchrecon.methods.methods import METHODS, Method, with_method_settings
+from switchrecon.methods.step import Batch
+from switchrecon.physics.operators import Encoding
+from switchrecon.training.batched_calls import Plans
+from switchrecon.training.cuda_graphs import Placed
+from switchrecon.training.state import State, build_state
+from switchrecon.training.train import step_on, take_step
 
 LEARNED = [name for name in METHODS if name not in ("total-variation", "wavelet", "sense")]
 

@@ -11,10 +11,10 @@ import torch
 
 from switchrecon import cli
 from switchrecon.config import Config, load_config
-from switchrecon.fourier import fourier
-from switchrecon.methods import METHODS
-from switchrecon.operators import Encoding
-from switchrecon.train import train
+from switchrecon.methods.methods import METHODS
+from switchrecon.physics.fourier import fourier
+from switchrecon.physics.operators import Encoding
+from switchrecon.training.train import train
 
 LEARNED = [name for name in METHODS if name not in ("total-variation", "wavelet", "sense")]
 SHARED = Path(os.environ.get("SWITCHRECON_TEST_DATA", Path(__file__).parents[2] / "shared"))

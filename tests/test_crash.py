@@ -15,11 +15,11 @@ import pytest
 import torch
 from filelock import FileLock
 
-from switchrecon.checkpoint import load_checkpoint, load_model, save_checkpoint
-from switchrecon.data.write import atomic_file
+from switchrecon.core.files import atomic_file
 from switchrecon.errors import RunError
-from switchrecon.runs import LOCK
-from switchrecon.train import train
+from switchrecon.runs.checkpoint import load_checkpoint, load_model, save_checkpoint
+from switchrecon.runs.folder import LOCK
+from switchrecon.training.train import train
 from tests.conftest import tiny_config
 
 MakeScan = Callable[..., Path]
@@ -84,7 +84,7 @@ def _reads_alike(damaged: bytes, same: object) -> bool:
 def test_checkpoints_of_another_version_are_refused_with_advice(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("switchrecon.checkpoint.FORMAT", 1)
+    monkeypatch.setattr("switchrecon.runs.checkpoint.FORMAT", 1)
     save_checkpoint(tmp_path, 1, {"a": torch.ones(2)}, {})
     monkeypatch.undo()
     with pytest.raises(RunError, match="of format 1, which another version of switchrecon made; expected 2"):

@@ -19,15 +19,15 @@ import pytest
 import torch
 import yaml
 
-from switchrecon.checkpoint import load_checkpoint, save_checkpoint
 from switchrecon.config import load_config
-from switchrecon.data.files import read_scan
-from switchrecon.data.hdf5 import open_hdf5, read_dataset
-from switchrecon.data.write import atomic_file, write_text
+from switchrecon.core.files import atomic_file, write_text
+from switchrecon.core.yaml_text import load_yaml
 from switchrecon.errors import ConfigError, DataError, RunError
-from switchrecon.fourier import fourier
-from switchrecon.recipe import load_recipe
-from switchrecon.yaml_text import load_yaml
+from switchrecon.experiments.recipe import load_recipe
+from switchrecon.physics.fourier import fourier
+from switchrecon.runs.checkpoint import load_checkpoint, save_checkpoint
+from switchrecon.scans.files import read_scan
+from switchrecon.scans.hdf5 import open_hdf5, read_dataset
 from tests.conftest import blob_images
 
 RunCli = Callable[..., tuple[int, str, str]]
@@ -265,11 +265,11 @@ import resource, sys, warnings
 from pathlib import Path
 import torch
 from switchrecon.config import load_config
-from switchrecon.checkpoint import load_checkpoint, load_model
-from switchrecon.data.files import read_scan
+from switchrecon.runs.checkpoint import load_checkpoint, load_model
+from switchrecon.scans.files import read_scan
 from switchrecon.errors import SwitchreconError
-from switchrecon.fourier import fourier
-from switchrecon.recipe import load_recipe
+from switchrecon.physics.fourier import fourier
+from switchrecon.experiments.recipe import load_recipe
 warnings.simplefilter("ignore")
 readers = {"scan": lambda p: read_scan(p, load_config()), "run": lambda p: load_model(p / "model.safetensors"),
            "checkpoint": load_checkpoint, "yaml": load_config, "recipe": lambda p: load_recipe(str(p))}

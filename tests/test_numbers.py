@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from switchrecon import Reconstructor
-from switchrecon.fourier import fourier, inverse_fourier
-from switchrecon.train import train
+from switchrecon.physics.fourier import fourier, inverse_fourier
+from switchrecon.training.train import train
 from tests.conftest import blob_images, tiny_config
 
 SIDES = (1, 2, 7, 63, 65, 127, 368, 372)

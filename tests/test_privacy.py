@@ -11,7 +11,7 @@ import nibabel
 import numpy as np
 import torch
 
-from switchrecon.fourier import fourier
+from switchrecon.physics.fourier import fourier
 from tests.conftest import blob_images
 
 RunCli = Callable[..., tuple[int, str, str]]

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from switchrecon import Reconstructor
-from switchrecon.checkpoint import load_model
 from switchrecon.config import load_config
-from switchrecon.crossval import open_grid
-from switchrecon.methods import find_method
-from switchrecon.recipe import load_recipe
-from switchrecon.train import train
+from switchrecon.experiments.crossval import open_grid
+from switchrecon.experiments.recipe import load_recipe
+from switchrecon.methods.methods import find_method
+from switchrecon.runs.checkpoint import load_model
+from switchrecon.training.train import train
 from tests.stored.scans import FILES, RUNS, scan, sensitivities, write_scans
 
 # Processors add in different orders: on the one that the files come from, the difference is 1e-6 at most.

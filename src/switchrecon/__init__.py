@@ -6,13 +6,13 @@ __version__ = "0.1.0"
 __all__ = ["Reconstructor", "__version__"]
 
 if TYPE_CHECKING:
-    from switchrecon.reconstruct import Reconstructor
+    from switchrecon.reconstruction.reconstructor import Reconstructor
 
 
 def __getattr__(name: str) -> Any:
     """Import :class:`Reconstructor` on first use, so that ``switchrecon --help`` does not load torch."""
     if name == "Reconstructor":
-        from switchrecon.reconstruct import Reconstructor
+        from switchrecon.reconstruction.reconstructor import Reconstructor
 
         return Reconstructor
     raise AttributeError(f"module 'switchrecon' has no attribute {name!r}")

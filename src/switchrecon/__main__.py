@@ -1,6 +1,6 @@
 """``python -m switchrecon``: the command line."""
 
-from switchrecon.cli import main
+from switchrecon.cli.app import main
 
 if __name__ == "__main__":
     main()

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from switchrecon.core.device_names import Precision
+from switchrecon.core.yaml_text import load_yaml
 from switchrecon.errors import ConfigError, nearest
-from switchrecon.yaml_text import load_yaml
 
 MaskKind = Literal[
     "random-2d",
@@ -24,7 +25,7 @@ Calibration = Literal["intensity", "noise", "phase"]
 Convention = Literal["fastmri", "slice-max"]
 Sharing = Literal["exact", "stale"]
 Calls = Literal["auto", "together", "one-by-one"]
-Precision = Literal["float32", "tf32", "bfloat16"]
+Pairing = Literal["unpaired", "paired", "simulated", "undersampled"]
 
 
 def _matrix(value: Any) -> Any:
@@ -71,7 +72,7 @@ SHARED_SETTINGS = ("phase", "mask", "corruption", "slice_axis", "empty_below", "
 class Config(Settings):
     """All settings of a training run. The defaults are the paper's."""
 
-    method: str = "switchable"  # a name of `switchrecon.methods.METHODS`, or FILE.py:NAME
+    method: str = "switchable"  # a name of `switchrecon.methods.methods.METHODS`, or FILE.py:NAME
     # Data
     matrix: Matrix | None = None  # side or (H, W); None keeps the scans' own, which must then agree
     representation: Literal["complex", "magnitude"] = "complex"  # magnitude is the paper's, see README

@@ -12,7 +12,7 @@ import torch
 
 from switchrecon import Reconstructor
 from switchrecon.config import load_config
-from switchrecon.train import train
+from switchrecon.training.train import train
 from tests.stored.scans import FILES, RUNS, SETTINGS, scan, sensitivities, write_scans
 
 

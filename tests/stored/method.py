@@ -1,7 +1,7 @@
 """A method file as an earlier version's documentation shows it."""
 
-from switchrecon.methods import GENERATOR, ISCL
-from switchrecon.objectives import l1
+from switchrecon.methods.methods import GENERATOR, ISCL
+from switchrecon.methods.objectives import l1
 
 
 def background(step):

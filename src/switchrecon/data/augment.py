@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from numpy.random import RandomState
 from torch import Tensor
 
-from switchrecon.device import send
+from switchrecon.core.device import send
 
 FLIPS = (0, 1, 2, 3)  # none, rows, columns, both
 DIHEDRAL = (0, 1, 2, 3, 4, 5, 6, 7)  # and each of them after a transposition

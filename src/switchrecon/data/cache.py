@@ -25,15 +25,15 @@ import numpy as np
 import torch
 
 from switchrecon.config import SHARED_SETTINGS, Config
-from switchrecon.data.bart import bart_pair, is_bart
-from switchrecon.data.files import subject_of
-from switchrecon.data.limits import check_file
-from switchrecon.data.scan import draw_name
+from switchrecon.core.device import PROCESSOR, send
+from switchrecon.core.files import atomic_file, write_text
+from switchrecon.core.limits import check_file
 from switchrecon.data.slices import Prepared, Slice
-from switchrecon.data.write import atomic_file, write_text
-from switchrecon.device import PROCESSOR, send
-from switchrecon.masks import Direction
-from switchrecon.scaling import centre_of
+from switchrecon.physics.intensity import centre_of
+from switchrecon.physics.masks import Direction
+from switchrecon.scans.bart import bart_pair, is_bart
+from switchrecon.scans.files import subject_of
+from switchrecon.scans.scan import draw_name
 
 FORMAT = 2
 SETTINGS = ("matrix", "slices_per_scan", *SHARED_SETTINGS)

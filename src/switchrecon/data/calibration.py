@@ -14,9 +14,9 @@ from torch import Tensor
 from switchrecon.config import Calibration
 from switchrecon.data.piles import Pile, Slice
 from switchrecon.data.slices import Slices
-from switchrecon.fourier import fourier
-from switchrecon.noise import noise_level
-from switchrecon.scaling import low_resolution
+from switchrecon.physics.fourier import fourier
+from switchrecon.physics.intensity import low_resolution
+from switchrecon.physics.noise import noise_level
 
 FOREGROUND = 0.1  # of the brightest pixel of a slice's low-resolution image
 QUANTILES = np.linspace(0, 1, 33)

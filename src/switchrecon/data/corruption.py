@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from switchrecon.config import CorruptionConfig
-from switchrecon.data.scan import Scan
-from switchrecon.seeds import numpy_random
+from switchrecon.core.seeds import numpy_random
+from switchrecon.scans.scan import Scan
 
 
 def corrupted(scan: Scan, corruption: CorruptionConfig) -> Scan:

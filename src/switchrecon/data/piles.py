@@ -11,17 +11,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from switchrecon.config import Config
+from switchrecon.config import Config, Pairing
 from switchrecon.data.cache import through_cache
+from switchrecon.data.coils import with_maps
 from switchrecon.data.corruption import corrupted
-from switchrecon.data.files import file_digest, find_files, read_scan
-from switchrecon.data.multicoil import with_maps
-from switchrecon.data.scan import Scan, check_fully_sampled, own_mask
 from switchrecon.data.slices import Prepared, Slice, Slices, Source, evenly
 from switchrecon.errors import DataError
-from switchrecon.fourier import inverse_fourier, slice_by_slice
-from switchrecon.methods import Pairing
-from switchrecon.scaling import combined
+from switchrecon.physics.fourier import inverse_fourier, slice_by_slice
+from switchrecon.physics.intensity import combined
+from switchrecon.scans.files import file_digest, find_files, read_scan
+from switchrecon.scans.scan import Scan, check_fully_sampled, own_mask
 
 
 @dataclass

@@ -9,11 +9,10 @@ import torch
 from numpy.random import RandomState
 from torch import Tensor
 
+from switchrecon.core.device import send
 from switchrecon.data.augment import distort, draw_contrast, draw_distortion, move, with_contrast, with_gamma
-from switchrecon.device import send
-from switchrecon.fourier import fourier, fourier_centre, inverse_fourier
-from switchrecon.masks import Direction, full_centre_fraction, line_direction, measured_acceleration
-from switchrecon.scaling import (
+from switchrecon.physics.fourier import fourier, fourier_centre, inverse_fourier
+from switchrecon.physics.intensity import (
     brightness,
     centre_of,
     combined,
@@ -21,6 +20,7 @@ from switchrecon.scaling import (
     low_resolution_of_centre,
     scale_of,
 )
+from switchrecon.physics.masks import Direction, full_centre_fraction, line_direction, measured_acceleration
 
 Item = TypeVar("Item")
 
@@ -79,26 +79,26 @@ class Slice:
         return fourier(self.image if self.measured_images is None else self.measured_images)
 
     def brightness(self, center_fraction: float) -> float:
-        """See :func:`switchrecon.scaling.brightness`; only k-space's centre is computed where it suffices."""
+        """See :func:`switchrecon.physics.intensity.brightness`; only k-space's centre is computed where it suffices."""
         of_centre = largest_magnitude(self.low_resolution(center_fraction, self.mask)).item()
         return of_centre or brightness(self.kspace, center_fraction, self.mask, self.maps).item()
 
     def full_centre(self, center_fraction: float) -> float:
-        """See :func:`switchrecon.masks.full_centre_fraction`."""
+        """See :func:`switchrecon.physics.masks.full_centre_fraction`."""
         return full_centre_fraction(self.mask.numpy(), center_fraction)
 
     @property
     def line_direction(self) -> Direction:
-        """See :func:`switchrecon.masks.line_direction`."""
+        """See :func:`switchrecon.physics.masks.line_direction`."""
         return line_direction(self.mask)
 
     @property
     def acceleration(self) -> float:
-        """See :func:`switchrecon.masks.measured_acceleration`."""
+        """See :func:`switchrecon.physics.masks.measured_acceleration`."""
         return measured_acceleration(self.mask.numpy())
 
     def low_resolution(self, center_fraction: float, mask: Tensor | None = None) -> Tensor:
-        """See :func:`switchrecon.scaling.low_resolution`; complex (H, W)."""
+        """See :func:`switchrecon.physics.intensity.low_resolution`; complex (H, W)."""
         images = self.image if self.measured_images is None else self.measured_images
         matrix = images.shape[-2], images.shape[-1]
         samples = fourier_centre(images, centre_of(matrix, center_fraction))
@@ -287,7 +287,7 @@ class Slices(Sequence[Slice]):
             return Slices([_Sent(source, device) for source in self.sources])
 
     def scale(self, center_fraction: float, headroom: float) -> None:
-        """Divide each by its own scale, see :func:`switchrecon.scaling.intensity_scale`.
+        """Divide each by its own scale, see :func:`switchrecon.physics.intensity.intensity_scale`.
 
         One after the other, so that no slice is in memory twice for longer than that takes.
         """

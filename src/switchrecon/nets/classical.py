@@ -10,9 +10,9 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor, nn
 
-from switchrecon.operators import Encoding
-from switchrecon.scaling import channels_to_complex, complex_to_channels
-from switchrecon.solvers import sense, total_variation
+from switchrecon.physics.intensity import channels_to_complex, complex_to_channels
+from switchrecon.physics.operators import Encoding
+from switchrecon.physics.solvers import sense, total_variation
 
 START = 0.003  # of the scale of a slice's image
 
@@ -54,7 +54,7 @@ class Regularised(nn.Module, ABC):
 
 
 class TotalVariation(Regularised):
-    """R(u) = Σ √(|∂_y u|² + |∂_x u|²), periodic; see :func:`switchrecon.solvers.total_variation`."""
+    """R(u) = Σ √(|∂_y u|² + |∂_x u|²), periodic; see :func:`switchrecon.physics.solvers.total_variation`."""
 
     def solve(self, zero_filled: Tensor, encoding: Encoding, weight: Tensor) -> Tensor:
         """See :class:`Regularised`."""
@@ -62,7 +62,7 @@ class TotalVariation(Regularised):
 
 
 class Sense(Regularised):
-    """R(u) = ½ ‖u‖², with several coils CG-SENSE; see :func:`switchrecon.solvers.sense`."""
+    """R(u) = ½ ‖u‖², with several coils CG-SENSE; see :func:`switchrecon.physics.solvers.sense`."""
 
     def solve(self, zero_filled: Tensor, encoding: Encoding, weight: Tensor) -> Tensor:
         """See :class:`Regularised`."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from switchrecon.config import Precision
-from switchrecon.device import processor_has
+from switchrecon.core.device import processor_has
 
 Module = TypeVar("Module", bound=nn.Module)
 

@@ -5,8 +5,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from switchrecon.nets.layers import SLOPE, Convolution, ImageNetwork, channels_last, pad_to_multiple
-from switchrecon.operators import Encoding
-from switchrecon.scaling import channels_to_complex, complex_to_channels
+from switchrecon.physics.intensity import channels_to_complex, complex_to_channels
+from switchrecon.physics.operators import Encoding
 
 
 class UNet(ImageNetwork):

@@ -1,0 +1,89 @@
+"""The command ``crossval``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from switchrecon.cli.options import CacheOption, DeviceOption, LpipsOption, OutOption
+
+
+def crossval(
+    out: OutOption,
+    config: Annotated[
+        str | None,
+        typer.Option(
+            "--config", metavar="RECIPE", help="A recipe: a YAML file, or ixi-x4, ixi-x6, fastmri-x4 or quick."
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Where the recipe's file patterns start. Default: here."),
+    ] = None,
+    methods: Annotated[list[str], typer.Option("--method", help="Run only this row now. May be repeated.")] = [],  # noqa: B006
+    folds: Annotated[list[int], typer.Option("--fold", help="Run only this fold now. May be repeated.")] = [],  # noqa: B006
+    parts: Annotated[list[str], typer.Option("--setting", help="Run only this setting now. May be repeated.")] = [],  # noqa: B006
+    seeds: Annotated[list[int], typer.Option("--seed", help="Run only this seed now. May be repeated.")] = [],  # noqa: B006
+    engine: Annotated[str, typer.Option(help="local: processes here. ray: Ray tasks.")] = "local",
+    workers: Annotated[int | None, typer.Option(min=1, help="Cells at once. Default: as many as fit.")] = None,
+    address: Annotated[
+        str | None,
+        typer.Option(help="Of a Ray cluster whose nodes see DIR under the same path. Default: start one here."),
+    ] = None,
+    gpus: Annotated[float, typer.Option(min=0, help="GPUs of each Ray task; parts of one are allowed.")] = 0,
+    slurm: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write a Slurm array script for the unfinished cells, run nothing."),
+    ] = None,
+    cell: Annotated[
+        str | None,
+        typer.Option(metavar="SETTING/METHOD/FOLD/SEED", help="Run only this cell, as the engines do."),
+    ] = None,
+    lpips_weights: LpipsOption = None,
+    cache: CacheOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Train and evaluate a grid: methods, settings, folds of subjects and seeds, with tables and figures.
+
+    Continues where it stopped; without --config it goes on with the grid in DIR. Writes table.json, .csv, .md and .tex,
+    figures as PNG and PDF, and report.html. Exit code 3: some cells are not done, the others are.
+
+    Example: switchrecon crossval --config quick --out runs/quick
+    """
+    import os
+
+    from switchrecon.data.cache import ENVIRONMENT as CACHE
+    from switchrecon.experiments.cells import CellBusy, read_plan
+    from switchrecon.experiments.crossval import Only, elsewhere, failures, open_grid, run_grid, run_one, write_slurm
+    from switchrecon.experiments.engines import BUSY
+    from switchrecon.experiments.recipe import load_recipe
+    from switchrecon.metrics.lpips import ENVIRONMENT, load_weights
+    from switchrecon.reports.tables import markdown
+
+    if lpips_weights is not None:
+        load_weights(lpips_weights)
+        os.environ[ENVIRONMENT] = str(lpips_weights.resolve())  # cells are processes of their own
+    if cache is not None:
+        os.environ[CACHE] = str(cache.resolve())
+    if cell is not None and config is None and data is None:  # an engine's process: it checks its own cell alone
+        grid = read_plan(out)
+    else:
+        grid = open_grid(load_recipe(config) if config is not None else None, data, out)
+    if cell is not None:
+        try:
+            run_one(grid, cell)
+        except CellBusy as error:
+            typer.echo(f"error: {error}", err=True)
+            raise typer.Exit(BUSY) from None
+    elif slurm is not None:
+        typer.echo(f"{slurm}: an array of {write_slurm(grid, slurm)} cells; submit it with sbatch")
+    else:
+        only = Only(methods, folds, parts, seeds)
+        table = run_grid(grid, only, engine, workers, address, gpus)
+        typer.echo(markdown(table))
+        typer.echo(f"report: {out / 'report.html'}")
+        failed = failures(grid) + elsewhere(grid, only)
+        for sentence in failed:
+            typer.echo(sentence, err=True)
+        if failed:
+            raise typer.Exit(3)

@@ -1,0 +1,93 @@
+"""The commands about files: ``inspect``, ``convert`` and ``export``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def inspect(
+    files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Scans: files, folders or patterns.")],
+    picture: Annotated[
+        Path | None,
+        typer.Option(
+            "--picture", metavar="FILE.png", help="Of one scan: what was measured, and the zero-filled image."
+        ),
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of sentences.")] = False,
+) -> None:
+    """Say what files hold: sizes, coils, sampling, noise scan, geometry, and what of it is read or skipped.
+
+    Example: switchrecon inspect scan.h5 --picture scan.png
+    """
+    import json
+
+    from switchrecon.errors import ConfigError, SwitchreconError
+    from switchrecon.scans.files import find_files
+    from switchrecon.scans.inspection import describe, inspect_file
+
+    paths, known, failed = find_files(files), [], 0
+    if picture is not None and len(paths) > 1:
+        raise ConfigError(f"--picture {picture}: found {len(paths)} scans; expected one")
+    for path in paths:
+        try:
+            known.append(inspect_file(path, picture))
+        except SwitchreconError as error:
+            typer.echo(f"failed: {error}", err=True)
+            failed += 1
+            continue
+        if not as_json:
+            typer.echo("\n".join(describe(known[-1])))
+    if as_json:
+        typer.echo(json.dumps(known, indent=2))
+    if picture is not None and known:
+        typer.echo(f"picture: {picture}", err=as_json)
+    if failed:
+        raise typer.Exit(3 if known else 2)
+
+
+def convert(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A scan of any kind.")],
+    out: Annotated[
+        Path,
+        typer.Argument(
+            metavar="OUT",
+            help="What to write: .npy, .h5 (fastMRI) or .cfl (BART) for sorted k-space; .nii.gz, .png or .dcm for the "
+            "zero-filled image.",
+        ),
+    ],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
+) -> None:
+    """Write a scan in another format, chosen by the ending of OUT: k-space sorted, readout oversampling removed.
+
+    K-space is complex64 (slices, coils, H, W), centred, orthonormal. Nothing of the patient is written.
+
+    Example: switchrecon convert scan.mrd scan.h5
+    """
+    from switchrecon.scans.convert import convert_file
+
+    scan, written = convert_file(source, out, overwrite)
+    shape = "x".join(map(str, (len(scan.kspace), scan.coils, *scan.matrix)))
+    note = "; synthetic k-space, computed from magnitude images" if scan.synthetic else ""
+    typer.echo(f"{source} -> {written} ({shape}: slices, coils, readout, phase encode{note})")
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="FILE.onnx", help="Where to. Cascades with networks of their own become FILE-1.onnx, …"
+        ),
+    ],
+) -> None:
+    """Write a run's generator network as ONNX, for programs without torch.
+
+    Fourier transforms, scaling and data consistency stay outside; the file's metadata say what they are.
+
+    Example: switchrecon export runs/first --out first.onnx
+    """
+    from switchrecon.reconstruction.onnx import export_run
+
+    for file in export_run(run, out):
+        typer.echo(f"written: {file}")

@@ -1,0 +1,62 @@
+"""Options that several commands share."""
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from switchrecon.core.device_names import ENVIRONMENT, check_name
+
+
+def _choose_device(name: str | None) -> str | None:
+    """Note the device for all that this command does, and for the processes that it starts."""
+    if name is not None:
+        os.environ[ENVIRONMENT] = check_name(name)
+    return name
+
+
+FullOption = Annotated[
+    list[str],
+    typer.Option(
+        "--full",
+        metavar="PATH",
+        help="Fully sampled scans (domain Y): a file, a folder or a quoted pattern. May be repeated.",
+    ),
+]
+SubOption = Annotated[
+    list[str],
+    typer.Option(
+        "--sub",
+        metavar="PATH",
+        help="Undersampled scans (domain X) of other subjects. Fully sampled ones are undersampled retrospectively. "
+        "May be repeated.",
+    ),
+]
+OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for what is written.")]
+ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings in YAML.")]
+SetOption = Annotated[
+    list[str],
+    typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as mask.acceleration=6. May be repeated."),
+]
+LpipsOption = Annotated[
+    Path | None,
+    typer.Option("--lpips-weights", metavar="FILE", help="LPIPS weights; see 'switchrecon weights lpips'."),
+]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--cache",
+        metavar="DIR",
+        help="Keep prepared slices there, so that memory does not grow with the scans and other trainings find them.",
+    ),
+]
+DeviceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--device",
+        metavar="NAME",
+        callback=_choose_device,
+        help="cpu, cuda, cuda:NUMBER, or auto: a GPU where there is one. Default: auto.",
+    ),
+]

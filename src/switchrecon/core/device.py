@@ -1,0 +1,86 @@
+"""Where networks and slices live: the processor or one GPU, chosen once for a command."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from switchrecon.core.device_names import ENVIRONMENT, Precision, check_name
+from switchrecon.errors import ConfigError
+
+PROCESSOR = torch.device("cpu")
+
+
+def find_device(name: str | None = None) -> torch.device:
+    """The device to compute on.
+
+    Parameters
+    ----------
+    name
+        ``cpu``, ``cuda``, ``cuda:N``, or ``auto``: a GPU where there is one. None: what the environment variable
+        ``SWITCHRECON_DEVICE`` says, else ``auto``.
+
+    Raises
+    ------
+    ConfigError
+        For another name, or a GPU that is not there.
+    """
+    wanted = check_name(name or os.environ.get(ENVIRONMENT) or "auto")
+    found = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if wanted == "auto":
+        wanted = "cuda" if found else "cpu"
+    if wanted == "cpu":
+        return PROCESSOR
+    number = int(wanted.partition(":")[2] or 0)
+    if number >= found:
+        built = f"torch {torch.__version__} sees {found or 'no'} GPU{'s' if found > 1 else ''}"
+        raise ConfigError(f"device '{wanted}' is not there: {built}; choose cpu or auto")
+    return torch.device("cuda", number)
+
+
+def describe(device: torch.device) -> str:
+    """The device's kind in words."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
+
+
+@cache
+def _capabilities() -> Mapping[str, Any]:
+    return torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+
+
+def processor_has(*capabilities: str) -> bool:
+    """Whether torch knows this processor to have any of these, such as ``avx512_f``."""
+    return any(_capabilities().get(name) for name in capabilities)
+
+
+def emulates_bfloat16() -> bool:
+    """Whether this is an x86 processor without instructions for bfloat16; of others nothing is known."""
+    return _capabilities().get("architecture") == "x86_64" and not processor_has("avx512_bf16", "amx_bf16")
+
+
+def set_up(device: torch.device, precision: Precision) -> None:
+    """Make a GPU the current one, and let its convolutions and products round their inputs to TF32 or not.
+
+    Both belong to the whole process, so they are set whenever networks are about to compute. On a processor, nothing.
+    ``bfloat16`` is the networks' own business; see :class:`switchrecon.nets.layers.ImageNetwork`. It warns where a
+    processor would emulate it.
+    """
+    if device.type == "cpu" and precision == "bfloat16" and emulates_bfloat16():
+        warnings.warn(
+            "precision bfloat16: this processor does not compute in it (no avx512_bf16 or amx_bf16) and emulates it, "
+            "many times slower than float32",
+            stacklevel=2,
+        )
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        torch.backends.cudnn.allow_tf32 = precision == "tf32"
+        torch.backends.cuda.matmul.allow_tf32 = precision == "tf32"
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the processor on a device, without waiting for what that is still computing."""
+    return tensor.to(device, non_blocking=True)

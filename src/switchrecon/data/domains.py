@@ -1,0 +1,329 @@
+"""Are the two piles alike? A two-sample test on what both show without aliasing: low-resolution images and noise.
+
+The centre of X's k-space is fully sampled, so that its low-resolution image is as good as Y's, before any training.
+Adversarial methods match G(X) to Y: where the piles differ in contrast, noise or anatomy, they learn that difference
+as if it were part of the reconstruction.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from switchrecon.config import Config
+from switchrecon.core.seeds import numpy_random
+from switchrecon.data.coils import one_coil
+from switchrecon.data.corruption import corrupted
+from switchrecon.data.piles import check_disjoint, evenly, usable_slices
+from switchrecon.errors import DataError
+from switchrecon.physics.fourier import inverse_fourier
+from switchrecon.physics.masks import centre_slice, full_centre_fraction, line_direction, measured_acceleration
+from switchrecon.physics.noise import noise_level
+from switchrecon.scans.files import find_files, read_scan
+from switchrecon.scans.scan import Scan, check_fully_sampled, own_mask
+
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+FEATURES = (
+    *(("contrast", f"brightness quantile {q:g}") for q in QUANTILES),
+    ("contrast", "middle over rim"),
+    ("contrast", "part that is brighter than four fifths"),
+    ("anatomy", "part of the field of view that is filled"),
+    ("anatomy", "height over width"),
+    ("sharpness", "fine over coarse structure"),
+    ("noise", "noise over signal"),
+    ("phase", "spread of the phase"),
+)
+"""What each number of a slice is about, and what it is."""
+RIDGE = 0.1  # of the variance of all slices, so that no number counts without limit
+RESAMPLES = 2000
+DIFFER, ALIKE = 0.65, 0.75  # of AUC: its interval lies above the first, or below the second
+ENOUGH = 4  # subjects in each pile, before they are called alike
+LARGE = 0.8  # a standardised difference that is worth naming
+SHOWN = 6
+LEAST_CENTRE = 3  # samples a side
+QUIET = 0.05  # of the low-resolution image, about 3 % of the brightest pixel: less noise changes little that is learnt
+CALM = 0.01  # spread of the phase that counts: about 0.14 radians; images without phase have less
+
+
+@dataclass
+class Domain:
+    """Numbers and examples of one pile."""
+
+    features: np.ndarray  # (slices, features)
+    subjects: list[str]  # of each slice
+    examples: list[np.ndarray]
+    paths: dict[str, Path]
+    accelerations: list[float]
+    lines: bool
+
+
+def low_resolution_centre(kspace: np.ndarray, fraction: float) -> np.ndarray:
+    """Complex image of the centre of k-space alone, at its own small size, Hann-weighted; (H, W) → (h, w)."""
+    rows, columns = (centre_slice(n, max(fraction, LEAST_CENTRE / n)) for n in kspace.shape)
+    centre = kspace[rows, columns]
+    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in centre.shape))
+    return inverse_fourier(torch.from_numpy((centre * window).astype(np.complex64))).numpy()
+
+
+def slice_features(kspace: np.ndarray, mask: np.ndarray, fraction: float) -> tuple[list[float], np.ndarray]:
+    """The numbers of one slice, free of its scale, and the magnitude of its low-resolution image."""
+    image = low_resolution_centre(kspace, fraction)
+    magnitude = np.abs(image)
+    bright = np.quantile(magnitude, 0.99) or 1.0
+    pixel = bright * math.sqrt(magnitude.size / kspace.size)  # at the scan's own size, where noise is measured
+    inside = magnitude > 0.1 * bright
+    rows, columns = np.nonzero(inside)
+    spread = [max(float(np.std(place)), 0.3) / n for place, n in zip((rows, columns), image.shape, strict=True)]
+    distance = np.hypot((rows - rows.mean()) / spread[0], (columns - columns.mean()) / spread[1])
+    core = np.zeros_like(inside)
+    core[rows, columns] = distance <= np.median(distance)
+    rim = inside & ~core
+    energy = np.abs(np.fft.fftshift(np.fft.fft2(magnitude))) ** 2
+    radius = np.hypot(*np.meshgrid(*((np.arange(n) - n // 2) / n for n in image.shape), indexing="ij"))
+    fine, coarse = energy[radius > 0.2].sum(), energy[(radius <= 0.2) & (radius > 0)].sum()
+    noise = noise_level(kspace, mask)
+    numbers = [
+        *np.quantile(magnitude[inside] / bright, QUANTILES),
+        math.log(magnitude[core].mean() / magnitude[rim].mean()) if rim.any() else 0.0,
+        float((magnitude[inside] > 0.8 * bright).mean()),
+        float(inside.mean()),
+        math.log(spread[0] / spread[1]),
+        math.log((fine + 1e-12) / (coarse + 1e-12)),
+        math.log10(max(noise / pixel, QUIET)) if math.isfinite(noise) else math.nan,
+        max(1 - float(np.abs(image[inside].sum()) / magnitude[inside].sum()), CALM),
+    ]
+    return numbers, magnitude
+
+
+def common_centre(full: Sequence[Path], sub: Sequence[Path], config: Config) -> tuple[tuple[int, int] | None, float]:
+    """The matrix that scans are compared at, and the centre of k-space that all of X has measured.
+
+    The matrix is None where all have one, else the smallest of both sides: a centre of as many samples then shows as
+    much of each scan, whatever it was zero-padded to.
+
+    Raises
+    ------
+    DataError
+        For files that cannot be used, undersampled Y, or X without a fully measured centre.
+    """
+    if not full or not sub:
+        raise DataError("no scans to compare: give --full and --sub")
+    # Read, and read anew later, so that memory does not grow with their number.
+    matrices = set()
+    for path in full:
+        scan = read_scan(path, config)
+        check_fully_sampled(scan, "--full needs fully sampled scans")
+        matrices.add(scan.matrix)
+    own = [(_fraction(scan, config), scan.matrix) for scan in (read_scan(path, config) for path in sub)]
+    matrices |= {matrix for _, matrix in own}
+    smallest = min(height for height, _ in matrices), min(width for _, width in matrices)
+    common = None
+    if len(matrices) > 1:
+        common = smallest
+        own = [(_fraction(read_scan(path, config).resized(common), config), common) for path in sub]
+    fraction = min(found for found, _ in own)
+    if any(round(fraction * side) < LEAST_CENTRE for side in smallest):
+        raise DataError(
+            f"--sub: the fully measured centre of k-space is {fraction:.3f} of a side, less than {LEAST_CENTRE} "
+            f"samples at {smallest[0]}x{smallest[1]}: there is no image without aliases to compare"
+        )
+    return common, fraction
+
+
+def read_domain(
+    files: Sequence[Path], config: Config, matrix: tuple[int, int] | None, fraction: float, measured: bool = False
+) -> Domain:
+    """Numbers of every usable slice of a pile.
+
+    Parameters
+    ----------
+    files
+        The scans.
+    config
+        Mask settings, and what counts as empty.
+    matrix, fraction
+        See :func:`common_centre`.
+    measured
+        Whether the scans are X, which the settings may corrupt.
+    """
+    domain = Domain(np.empty((0, len(FEATURES))), [], [], {}, [], False)
+    rows = []
+    for path in files:
+        scan = read_scan(path, config).resized(matrix)
+        scan = corrupted(scan, config.corruption) if measured else scan
+        domain.paths.setdefault(scan.subject, scan.path)
+        kspace = one_coil(scan)
+        for index in evenly(usable_slices(scan, config), config.slices_per_scan):
+            mask = scan.mask[index] if scan.mask is not None else np.ones(scan.matrix, dtype=bool)
+            # Of scans that are to be undersampled, no more is looked at than a training will see.
+            seen = own_mask(scan, index, config).numpy() if measured else mask
+            numbers, image = slice_features(kspace[index], seen, fraction)
+            rows.append(numbers)
+            domain.subjects.append(scan.subject)
+            domain.examples.append(image / (image.max() or 1))
+            domain.accelerations.append(measured_acceleration(mask))
+        domain.lines |= scan.mask is not None and line_direction(scan.mask[0]) is not None
+    domain.features = np.array(rows)
+    return domain
+
+
+def _fraction(scan: Scan, config: Config) -> float:
+    wanted = config.mask.center_fraction
+    return wanted if scan.mask is None else min(full_centre_fraction(mask, wanted) for mask in scan.mask)
+
+
+def auc(negative: np.ndarray, positive: np.ndarray) -> float:
+    """Area under the ROC curve: the probability that a positive score is larger, ties counting half."""
+    order = np.sort(negative)
+    below = np.searchsorted(order, positive, "left") + np.searchsorted(order, positive, "right")
+    return float(below.mean() / (2 * len(negative)))
+
+
+def cross_validated_scores(full: Domain, sub: Domain) -> tuple[np.ndarray, np.ndarray]:
+    """Scores of each slice by a discriminant that has seen none of its subject; larger means more like X.
+
+    The discriminant takes the numbers as independent: with a handful of subjects, their correlations cannot be known.
+    Each fold leaves out some subjects of each pile; a pile of one subject is cut into two halves of slices instead.
+    """
+    folds = min(5, *(max(2, len(set(domain.subjects))) for domain in (full, sub)))
+    parts = [_parts(domain, folds) for domain in (full, sub)]
+    scores = [np.zeros(len(domain.subjects)) for domain in (full, sub)]
+    for fold in range(folds):
+        train = [domain.features[part != fold] for domain, part in zip((full, sub), parts, strict=True)]
+        everything = np.concatenate(train)
+        centre, scale = everything.mean(0), everything.std(0) + 1e-9
+        y, x = ((own - centre) / scale for own in train)
+        direction = (x.mean(0) - y.mean(0)) / ((y.var(0) + x.var(0)) / 2 + RIDGE)
+        middle = (x.mean(0) + y.mean(0)) / 2
+        for place, domain in enumerate((full, sub)):
+            left_out = parts[place] == fold
+            scores[place][left_out] = ((domain.features[left_out] - centre) / scale - middle) @ direction
+    return scores[0], scores[1]
+
+
+def _parts(domain: Domain, folds: int) -> np.ndarray:
+    names = list(dict.fromkeys(domain.subjects))
+    if len(names) == 1:
+        return (np.arange(len(domain.subjects)) * 2 // len(domain.subjects)).clip(0, folds - 1)
+    return np.array([names.index(subject) % folds for subject in domain.subjects])
+
+
+def auc_interval(scores: Sequence[np.ndarray], subjects: Sequence[Sequence[str]]) -> tuple[float, float]:
+    """95 % bootstrap interval of the AUC: subjects are drawn with replacement in each pile, with all their slices."""
+    random = numpy_random("domains")
+    groups = [
+        [own[np.array(names) == name] for name in dict.fromkeys(names)]
+        for own, names in zip(scores, subjects, strict=True)
+    ]
+    drawn = []
+    for _ in range(RESAMPLES):
+        y, x = (np.concatenate([pile[i] for i in random.randint(len(pile), size=len(pile))]) for pile in groups)
+        drawn.append(auc(y, x))
+    low, high = np.percentile(drawn, (2.5, 97.5))
+    return float(low), float(high)
+
+
+def compare_domains(
+    full: Sequence[str | Path],
+    sub: Sequence[str | Path],
+    config: Config,
+    show: Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], None] = lambda full, sub: None,
+) -> dict[str, Any]:
+    """Compare the two piles and say in plain words whether and how they differ.
+
+    Parameters
+    ----------
+    full, sub
+        Paths of the piles, disjoint subjects. Scans are read at their own matrix, or at :func:`common_centre`'s.
+    config
+        Mask settings say how large a centre is looked for.
+    show
+        Called with a few low-resolution magnitude images of each pile.
+
+    Returns
+    -------
+    dict
+        ``verdict`` (differ, alike or unknown), ``sentence``, ``auc`` with its interval, and the standardised difference
+        of every number.
+
+    Raises
+    ------
+    DataError
+        For files that cannot be used, undersampled Y, a subject in both piles, fewer than four slices in one, or a
+        centre of k-space that is not fully measured.
+    """
+    y_files, x_files = find_files(full), find_files(sub)
+    matrix, fraction = common_centre(y_files, x_files, config)
+    x = read_domain(x_files, config, matrix, fraction, measured=True)
+    y = read_domain(y_files, config, matrix, fraction)
+    known = np.isfinite(np.concatenate([y.features, x.features])).all(0)
+    for domain in (y, x):  # what some slice does not show cannot be compared
+        domain.features[:, ~known] = 0
+    check_disjoint(y.paths, x.paths, "--full and --sub")
+    for domain, what in ((y, "--full"), (x, "--sub")):
+        if len(domain.subjects) < 4:
+            raise DataError(f"{what}: {len(domain.subjects)} slices are too few for a comparison; expected at least 4")
+    scores = cross_validated_scores(y, x)
+    value = auc(*scores)
+    low, high = auc_interval(scores, (y.subjects, x.subjects))
+    spread = np.sqrt((y.features.var(0) + x.features.var(0)) / 2) + 1e-9
+    effects = (x.features.mean(0) - y.features.mean(0)) / spread
+    fewest = min(len(set(y.subjects)), len(set(x.subjects)))
+    verdict = "unknown"
+    if fewest > 1 and low > DIFFER:
+        verdict = "differ"
+    elif fewest >= ENOUGH and high < ALIKE:
+        verdict = "alike"
+    result = {
+        "verdict": verdict,
+        "sentence": _sentence(verdict, effects, fewest == 1),
+        "auc": {"value": value, "low": low, "high": high},
+        "subjects": {"full": len(set(y.subjects)), "sub": len(set(x.subjects))},
+        "slices": {"full": len(y.subjects), "sub": len(x.subjects)},
+        "center_fraction": fraction,
+        "masks": _masks(x),
+        "differences": [
+            {"about": about, "what": what, "standardised": float(effect)}
+            for (about, what), effect in zip(FEATURES, effects, strict=True)
+        ],
+    }
+    show(*(evenly(domain.examples, SHOWN) for domain in (y, x)))
+    return result
+
+
+def _masks(domain: Domain) -> str:
+    mean = sum(domain.accelerations) / len(domain.accelerations)
+    if mean < 1.01:
+        return "the scans of --sub are fully sampled; they would be undersampled by the mask settings"
+    return f"the scans of --sub have {'line' if domain.lines else 'point'} masks of acceleration {mean:.2f}"
+
+
+def _sentence(verdict: str, effects: np.ndarray, few: bool) -> str:
+    largest: dict[str, float] = {}
+    for (about, _), effect in zip(FEATURES, effects, strict=True):
+        largest[about] = max(largest.get(about, 0.0), abs(float(effect)))
+    named = [about for about, size in sorted(largest.items(), key=lambda pair: -pair[1]) if size > LARGE]
+    seen = f" What is seen differs in {', '.join(named)}." if named else ""
+    if few:
+        return f"One subject in a pile: a difference of the piles cannot be told from one of two people.{seen}"
+    if verdict == "differ":
+        return (
+            f"The piles differ, in {', '.join(named) or 'a combination of small things'}: matching reconstructions of "
+            f"X to Y would teach that difference; use {_advice(effects)}, not an adversarial method."
+        )
+    if verdict == "alike":
+        return "No difference of the piles was found at low resolution: matching reconstructions of X to Y is allowed."
+    return f"It cannot be told whether the piles differ: more subjects are needed. Prefer joint.{seen}"
+
+
+def _advice(effects: np.ndarray) -> str:
+    """The method and settings that help against another contrast, or more noise in X; measured in docs/results.md."""
+    large = [about for (about, _), effect in zip(FEATURES, effects, strict=True) if abs(effect) > LARGE]
+    noisier = any(about == "noise" and effect > LARGE for (about, _), effect in zip(FEATURES, effects, strict=True))
+    helpful = (["contrast=1"] if "contrast" in large else []) + (["calibrate=[noise]"] if noisier else [])
+    method = "joint-equivariant" if "contrast" in large else "joint"
+    return f"{method} with {' and '.join(helpful)}" if helpful else method

@@ -1,0 +1,281 @@
+"""Evaluation: trained runs against fully sampled references, with stated masks and metrics."""
+
+import datetime
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from switchrecon.config import Config
+from switchrecon.core.files import atomic_file, write_text
+from switchrecon.data.coils import with_maps
+from switchrecon.data.corruption import corrupted
+from switchrecon.data.piles import evenly, usable_slices
+from switchrecon.errors import ConfigError, DataError, RunError, nearest
+from switchrecon.evaluation.baselines import zero_filled
+from switchrecon.evaluation.runs import check_unseen, data_statement, describe_run, load_runs
+from switchrecon.evaluation.volumes import (
+    ZERO_FILLED,
+    Volume,
+    csv_text,
+    error_spectra,
+    find_lpips,
+    measure,
+    score,
+    slice_rows,
+    units,
+)
+from switchrecon.metrics.metrics import CONVENTIONS, seen
+from switchrecon.physics.fourier import inverse_fourier
+from switchrecon.physics.intensity import combined
+from switchrecon.physics.masks import measured_acceleration
+from switchrecon.physics.noise import relative_noise
+from switchrecon.reconstruction.reconstructor import ESTIMATES, Reconstructor
+from switchrecon.runs.folder import machine, versions
+from switchrecon.scans.files import find_files, read_scan
+from switchrecon.scans.scan import Scan, own_mask
+
+EXAMPLES = 3
+
+
+def variants(own: Reconstructor, name: str, consistencies: Sequence[str] = ()) -> dict[str, Reconstructor]:
+    """Every estimate of a run, without and with hard data consistency, and with others that are asked for: under
+    ``name`` its own setting, others under ``name/…``.
+
+    Where the network itself ends with hard data consistency, putting measured samples back changes nothing; but with
+    several coils its last step is not the whole way. Soft consistency has nothing to weigh there, and is left out.
+    """
+    found = {name: own}
+    exact = own.config.ends_consistent(own.card["coils"])
+    for consistency in dict.fromkeys(("none", "hard", *consistencies)):
+        for estimate in ESTIMATES if own.extractor is not None else ESTIMATES[:1]:
+            changed = [estimate] if estimate != own.config.estimate else []
+            changed += [consistency] if consistency != own.config.data_consistency else []
+            same = exact and estimate == "generator" and consistency == "hard" and own.config.data_consistency == "none"
+            if changed and not same and not (exact and consistency == "soft"):
+                found[f"{name}/{'-'.join(changed)}"] = own.using(estimate, consistency)
+    return found
+
+
+def evaluate_scan(
+    scan: Scan, numbers: list[int], config: Config, methods: dict[str, Reconstructor], name: str, subject: str
+) -> Volume:
+    """Undersample a fully sampled scan and reconstruct it with every method.
+
+    Parameters
+    ----------
+    scan
+        At the matrix of the runs.
+    numbers
+        Its slices to evaluate.
+    config
+        Masks.
+    methods
+        By name.
+    name, subject
+        The scan's and its subject's name in the results.
+    """
+    all_maps = torch.from_numpy(scan.maps) if scan.maps is not None else None
+    references = combined(inverse_fourier(torch.from_numpy(scan.kspace)), all_maps).abs().numpy()
+    maps = all_maps[numbers] if all_maps is not None else None
+    masks = torch.stack([own_mask(scan, i, config) for i in numbers])
+    maximum = float(seen(references, "fastmri").max())
+    kspace = corrupted(scan, config.corruption).kspace[numbers]
+    noise = relative_noise(kspace, masks.numpy(), references[numbers])
+    volume = Volume(name, subject, numbers, references[numbers], maximum, masks.numpy(), noise)
+    measured = torch.from_numpy(kspace)
+    volume.images[ZERO_FILLED] = zero_filled(measured, masks, maps).abs().numpy()
+    for method, reconstructor in methods.items():
+        volume.images[method] = reconstructor(measured, masks, maps).abs().numpy()
+    return volume
+
+
+def evaluate(
+    folders: Sequence[Path],
+    references: Sequence[str | Path],
+    out: Path,
+    conventions: Sequence[str] = (),
+    lpips_weights: Path | None = None,
+    slices_per_scan: int | None = None,
+    title: str = "Evaluation",
+    summary: Sequence[str] = (),
+    reduced: Sequence[str] = (),
+    pictures: Sequence[tuple[str, str]] = (),
+    consistencies: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Evaluate runs on fully sampled references, undersampled with the runs' own mask settings.
+
+    Parameters
+    ----------
+    folders
+        Run folders with equal matrix, masks and phase.
+    references
+        Fully sampled scans of subjects that no run was trained on.
+    out
+        Gets ``metrics.json``, ``metrics.csv`` (a row a slice), ``units.csv`` (a row for each value that a mean is
+        taken of, in every convention), ``images.npz`` (every run's own reconstructions as fractions of the
+        reference's maximum, float16), ``evaluation.json`` and ``examples.npz``.
+    conventions
+        Of ``fastmri`` and ``slice-max``: reports show the first, or else the first run's. All are stored.
+    lpips_weights
+        See :func:`switchrecon.metrics.lpips.find_weights`; where there is none, LPIPS is null and the report says why.
+    slices_per_scan
+        So many of each reference's usable slices, evenly spread; None: all.
+    title, summary, reduced, pictures
+        For the report: sentences, and (file, caption) of pictures in ``out``.
+    consistencies
+        Data consistency afterwards to be measured besides ``none`` and ``hard``.
+
+    Returns
+    -------
+    dict
+        What ``metrics.json`` holds.
+
+    Raises
+    ------
+    SwitchreconError
+        For runs or references that cannot be used, before anything is written.
+    """
+    for name in conventions:
+        if name not in CONVENTIONS:
+            raise ConfigError(f"unknown convention '{name}'; {nearest(name, CONVENTIONS)}")
+    if (out / "model.safetensors").exists() or out.is_file():
+        raise RunError(f"{out}: is a run or a file; choose another --out for the evaluation")
+    runs = load_runs(folders)
+    own = [run.reconstructor for run in runs.values()]
+    if "soft" in consistencies and all(each.config.ends_consistent(each.card["coils"]) for each in own):
+        own[0].using(own[0].config.estimate, "soft")  # which says what to do instead
+    methods = {n: r for name, run in runs.items() for n, r in variants(run.reconstructor, name, consistencies).items()}
+    first = next(iter(methods.values()))
+    config = first.config
+    convention = conventions[0] if conventions else config.convention
+    perceptual, reason = find_lpips(lpips_weights)
+    volumes: list[Volume] = []
+    subjects: dict[str, str] = {}
+    data = []
+    for number, path in enumerate(find_files(references), 1):
+        scan = read_scan(path, config).resized(tuple(first.card["matrix"]))
+        if scan.mask is not None:
+            raise DataError(f"{path}: undersampled k-space; a reference must be fully sampled")
+        scan = with_maps(scan, config)
+        check_unseen(scan, runs)
+        name = f"scan-{number:03d}"
+        subject = subjects.setdefault(scan.subject, f"subject-{len(subjects) + 1:03d}")
+        numbers = evenly(usable_slices(scan, config), slices_per_scan)
+        volumes.append(evaluate_scan(scan, numbers, config, methods, name, subject))
+        measure(volumes[-1], perceptual)
+        kind = "k-space computed from magnitude images (synthetic)" if scan.synthetic else "k-space from the file"
+        noise = volumes[-1].noise
+        told = f", noise at most {noise:.2%} of the brightest pixel" if math.isfinite(noise) else ""
+        data.append(f"{name}: {len(numbers)} of {len(scan.kspace)} slices, {kind}{told}.")
+    scores = {own: score(volumes, own) for own in CONVENTIONS}
+    metrics = {
+        "convention": convention,
+        "convention_text": CONVENTIONS[convention],
+        "volumes": len(volumes),
+        "subjects": len(subjects),
+        "slices": sum(len(v.numbers) for v in volumes),
+        "methods": scores[convention],
+        "conventions": scores,
+        "error_spectrum": error_spectra(volumes),
+    }
+    examples = choose_examples(volumes)
+    picked = [{"file": file, "caption": caption} for file, caption in pictures]
+    description = {
+        "title": title,
+        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        "summary": [*summary, *result_sentences(metrics, list(runs))],
+        "reduced": list(reduced),
+        "data": data_statement(config, runs) + data + reason,
+        "sampling": {
+            **config.mask.model_dump(),
+            "measured_acceleration": float(np.mean([measured_acceleration(m) for v in volumes for m in v.masks])),
+        },
+        "matrix": first.card["matrix"],
+        "versions": versions(),
+        "machine": machine(first.device),
+        "runs": [describe_run(name, run) for name, run in runs.items()],
+        "cards": [
+            {key: value for key, value in run.card.items() if key not in ("salt", "subjects")} for run in runs.values()
+        ],
+        "examples": [_example(volumes[v], s, convention) for v, s in examples],
+        "example_methods": list(volumes[0].images),
+        "pictures": picked,
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    write_text(out / "metrics.csv", csv_text(slice_rows(volumes, convention)))
+    write_text(out / "units.csv", csv_text(units(volumes)))
+    _write_images(out / "images.npz", volumes, list(runs))
+    _write_examples(out / "examples.npz", volumes, examples)
+    write_text(out / "evaluation.json", json.dumps(description, indent=1))
+    write_text(out / "metrics.json", json.dumps(metrics, indent=1))
+    return metrics
+
+
+def result_sentences(metrics: dict[str, Any], runs: Sequence[str]) -> list[str]:
+    """One sentence a run: its own setting against zero filling."""
+    methods = metrics["methods"]
+    psnr0, ssim0 = (methods[ZERO_FILLED][n]["mean"] for n in ("psnr", "ssim"))
+    sentences = []
+    for name in runs:
+        psnr_mean, ssim_mean = (methods[name][n]["mean"] for n in ("psnr", "ssim"))
+        if None in (psnr0, ssim0, psnr_mean, ssim_mean):
+            continue  # nothing was left out of k-space, say
+        sentences.append(
+            f"{name}: {psnr_mean:.2f} dB and SSIM {ssim_mean:.3f}, against {psnr0:.2f} dB and {ssim0:.3f} for zero "
+            f"filling ({psnr_mean - psnr0:+.2f} dB, {ssim_mean - ssim0:+.3f})."
+        )
+    return sentences
+
+
+def choose_examples(volumes: Sequence[Volume]) -> list[tuple[int, int]]:
+    """Pick slices at even places over all volumes, whatever their scores: (volume, position)."""
+    return evenly([(v, s) for v, volume in enumerate(volumes) for s in range(len(volume.numbers))], EXAMPLES)
+
+
+def _example(volume: Volume, position: int, convention: str) -> dict[str, Any]:
+    methods = {
+        name: {metric: values[position][metric] for metric in ("psnr", "ssim")}
+        for name, values in volume.slices[convention].items()
+    }
+    return {"scan": volume.scan, "slice": volume.numbers[position], "methods": methods}
+
+
+def _write_images(target: Path, volumes: Sequence[Volume], runs: Sequence[str]) -> None:
+    def flat(images: list[np.ndarray]) -> np.ndarray:
+        fractions = [
+            image / (reference.max() or 1)
+            for volume, own in zip(volumes, images, strict=True)
+            for reference, image in zip(volume.reference, own, strict=True)
+        ]
+        return np.stack(fractions).astype(np.float16)
+
+    names = [ZERO_FILLED, *runs]
+    with atomic_file(target, suffix=".npz") as temporary:
+        np.savez_compressed(
+            temporary,
+            scan=np.array([v.scan for v in volumes for _ in v.numbers]),
+            slice=np.array([n for v in volumes for n in v.numbers]),
+            reference=flat([v.reference for v in volumes]),
+            maximum=np.concatenate([v.reference.max((-2, -1)) for v in volumes]),
+            volume_maximum=np.array([v.maximum for v in volumes for _ in v.numbers]),
+            mask=np.concatenate([v.masks for v in volumes]),
+            methods=np.array(names),
+            images=np.stack([flat([v.images[name] for v in volumes]) for name in names]),
+        )
+
+
+def _write_examples(target: Path, volumes: Sequence[Volume], examples: Sequence[tuple[int, int]]) -> None:
+    names = list(volumes[0].images)
+    images = [[volumes[v].images[name][s] for v, s in examples] for name in names]
+    with atomic_file(target, suffix=".npz") as temporary:
+        np.savez_compressed(
+            temporary,
+            reference=np.stack([volumes[v].reference[s] for v, s in examples]).astype(np.float32),
+            mask=np.stack([volumes[v].masks[s] for v, s in examples]),
+            images=np.asarray(images, dtype=np.float32),
+        )

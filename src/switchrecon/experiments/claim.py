@@ -1,0 +1,336 @@
+"""The CLAIM checklist (Mongan, Moy and Kahn 2020), filled from what a run, an evaluation or a cross-validation knows.
+
+Items are given in our own words. What only the authors of a study can say is marked for them.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from switchrecon.config import Config, parse_config
+from switchrecon.core.files import write_text
+from switchrecon.errors import RunError
+from switchrecon.experiments.cells import PLAN, read_plan
+from switchrecon.metrics.metrics import CONVENTIONS
+from switchrecon.metrics.statistics import LEVEL, RESAMPLES
+from switchrecon.reports.tables import DECIMALS, settings_of, spread
+from switchrecon.runs.checkpoint import load_model
+from switchrecon.runs.folder import versions_text
+
+EVERY_SLICE = "all slices that are not near empty"
+YOURS = "**To be filled in by you.**"
+FILE = "claim.md"
+PILES = {"full": "fully sampled", "sub": "undersampled"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known: cards of the runs, metrics by method, how subjects were divided, and which slices were tested."""
+
+    cards: Sequence[Mapping[str, Any]]
+    metrics: Mapping[str, Mapping[str, Any]]
+    convention: str
+    partition: str
+    tested: str
+    statistics: str | None
+
+
+def _data(facts: Facts) -> str:
+    lines = []
+    for card in facts.cards:
+        piles = [
+            f"{own['slices']} {PILES[pile]} slices of {own['subjects']} subjects" for pile, own in card["data"].items()
+        ]
+        lines.append(f"{card['config']['method']}: {' and '.join(piles)}")
+    return "; ".join(dict.fromkeys(lines)) + f". {YOURS} Name the data set, its licence and how it was acquired."
+
+
+def _preprocessing(facts: Facts) -> str:
+    def describe(card: Mapping[str, Any], config: Config) -> str:
+        height, width = card["matrix"]
+        return (
+            f"resized in k-space to {height}x{width}; {config.representation} images, each slice divided by "
+            f"{config.headroom:g} times the maximum of its low-resolution image (central "
+            f"{card['center_fraction']:g} of k-space); slices under {config.empty_below:g} of the mean magnitude of "
+            f"their scan's brightest slice dropped; retrospective undersampling {config.mask.kind}, acceleration "
+            f"{config.mask.acceleration:g}, centre fraction {config.mask.center_fraction:g}, one mask for each "
+            f"{config.mask.per}"
+        )
+
+    text = f"{_grouped(facts, describe)}."
+    if any(pile["synthetic"] for own in facts.cards for pile in own["data"].values()):
+        text += (
+            " K-space was computed from magnitude images, so figures are optimistic for raw data (Shimron et al. 2022)."
+        )
+    return text
+
+
+def _subsets(facts: Facts) -> str:
+    def describe(card: Mapping[str, Any], config: Config) -> str:
+        limits = [
+            f"{count} {what}, evenly spread"
+            for count, what in (
+                (config.slices_per_scan, "slices of each scan"),
+                (config.pile_slices, "slices of each pile"),
+            )
+            if count is not None
+        ]
+        return " and ".join(limits) or EVERY_SLICE
+
+    return f"For training: {_grouped(facts, describe)}. For testing: {facts.tested}."
+
+
+def _grouped(facts: Facts, describe: Callable[[Mapping[str, Any], Config], str]) -> str:
+    """What is said of each run, with the methods that it is true of; once where it is true of all."""
+    said: dict[str, list[str]] = {}
+    for card in facts.cards:
+        config = parse_config(card["config"])
+        said.setdefault(describe(card, config), []).append(config.method)
+    if len(said) == 1:
+        return next(iter(said))
+    return "; ".join(f"{', '.join(dict.fromkeys(methods))}: {text}" for text, methods in said.items())
+
+
+def _network(config: Config) -> str:
+    if config.network == "paper":
+        return (
+            f"generator (7x7 convolution to {config.width} channels, two strided convolutions, "
+            f"{config.residual_blocks} residual blocks, two transposed convolutions, 7x7 convolution, tanh)"
+        )
+    if config.network == "unrolled":
+        refiner = f"U-Nets of width {config.unet_width}" if config.refiner == "unet" else "the paper's generator"
+        return f"{config.cascades} cascades ({refiner}) with {config.cascade_consistency} data consistency"
+    return f"{config.network}, {config.iterations} iterations, one weight"
+
+
+def _model(facts: Facts) -> str:
+    def describe(card: Mapping[str, Any], config: Config) -> str:
+        sizes = ", ".join(f"{group} {count:,}" for group, count in card["parameters"].items())
+        return f"{config.channels}-channel images; {_network(config)}; parameters: {sizes}"
+
+    return _grouped(facts, describe) + ". All layers are in the source of switchrecon."
+
+
+def _software(facts: Facts) -> str:
+    versions = [versions_text(card) for card in facts.cards]
+    return f"{'; '.join(dict.fromkeys([*versions, *(card['machine'] for card in facts.cards)]))}."
+
+
+def _initial(facts: Facts) -> str:
+    def describe(card: Mapping[str, Any], config: Config) -> str:
+        if config.network == "unrolled" and config.refiner == "unet":
+            return "Kaiming normal, last layer of each U-Net 0.001"
+        if config.network in ("total-variation", "wavelet"):
+            return "a small weight"
+        return f"truncated normal with standard deviation 0.05, the generator's last layer {config.output_deviation:g}"
+
+    seeds = ", ".join(sorted({str(card["config"]["seed"]) for card in facts.cards}))
+    return f"{_grouped(facts, describe)}; seed {seeds}."
+
+
+def _training(facts: Facts) -> str:
+    def describe(card: Mapping[str, Any], config: Config) -> str:
+        return (
+            f"{card['steps']} steps, batch size {config.batch_size}, learning rate {config.learning_rate:g} falling "
+            f"linearly to {config.final_learning_rate:g}, augmentation {config.augment}"
+        )
+
+    def adversarial(card: Mapping[str, Any], config: Config) -> str:
+        return (
+            f"Lookahead ({config.lookahead_steps}, {config.lookahead_rate:g}) for discriminator and extractor, at most "
+            f"{config.warm_up} steps towards the identity first"
+        )
+
+    return (
+        f"{len(facts.cards)} trainings; {_grouped(facts, describe)}. RAdam; adversarial methods: "
+        f"{_grouped(facts, adversarial)}. All settings are in config.yaml of each run."
+    )
+
+
+def _final(facts: Facts) -> str:
+    def describe(card: Mapping[str, Any], config: Config) -> str:
+        return f"the average of the generator's weights over the steps from {config.average_from:.0%} of the run on"
+
+    return f"No selection by results: {_grouped(facts, describe)}."
+
+
+def _ensemble(facts: Facts) -> str:
+    estimates = sorted({str(card["config"]["estimate"]) for card in facts.cards})
+    return f"Estimate: {', '.join(estimates)} (the ensemble is the mean of generator and extractor estimates)."
+
+
+def _performance(facts: Facts) -> str | None:
+    if not facts.metrics:
+        return None
+    lines = []
+    for name, values in facts.metrics.items():
+        shown = [f"{m.upper()} {spread(values[m], d)}" for m, d in DECIMALS.items() if m in values]
+        lines.append(f"{name}: {', '.join(shown)}")
+    return "On the test partition: " + "; ".join(lines) + "."
+
+
+def _metrics(facts: Facts) -> str:
+    return f"PSNR, SSIM, NMSE and LPIPS (AlexNet, v0.1). {CONVENTIONS[facts.convention].rsplit(';', 1)[0]}."
+
+
+Fill = Callable[[Facts], str | None]
+
+
+def _says(text: str) -> Fill:
+    return lambda facts: text
+
+
+ITEMS: tuple[tuple[str, str, Fill | None], ...] = (
+    ("Title, abstract", "Says that AI is used, and which kind", _says("Deep learning; the method is named below.")),
+    ("Title, abstract", "Structured summary", None),
+    (
+        "Introduction",
+        "Background, intended use and clinical role",
+        _says(f"Research software, no clinical role. {YOURS}"),
+    ),
+    ("Introduction", "Aims and hypotheses", None),
+    ("Design", "Prospective or retrospective", _says("Retrospective.")),
+    ("Design", "Goal of the study", None),
+    ("Data", "Sources", _data),
+    ("Data", "Eligibility criteria", None),
+    ("Data", "Preprocessing", _preprocessing),
+    ("Data", "Selection of subsets", _subsets),
+    ("Data", "Definitions of data elements", None),
+    (
+        "Data",
+        "De-identification",
+        _says(
+            f"Results name no subject: runs store salted hashes, reports number the scans. {YOURS} How the scans were."
+        ),
+    ),
+    ("Data", "Missing data", _says("Scans that cannot be read are refused by name; none is left out in silence.")),
+    ("Reference standard", "Definition", _says("The image of the same slice's fully sampled k-space.")),
+    (
+        "Reference standard",
+        "Why it was chosen",
+        _says("Undersampling is retrospective, so the fully sampled image is known exactly."),
+    ),
+    ("Reference standard", "Annotators", _says("Not applicable: no annotations.")),
+    ("Reference standard", "Annotation tools", _says("Not applicable: no annotations.")),
+    ("Reference standard", "Variability of raters", _says("Not applicable: no raters.")),
+    ("Partitions", "Sample size and its reason", None),
+    ("Partitions", "How data were assigned", lambda facts: facts.partition),
+    ("Partitions", "Level at which they are disjoint", _says("Subjects; a subject in two partitions is refused.")),
+    ("Model", "Description", _model),
+    ("Model", "Software", _software),
+    ("Model", "Initial parameters", _initial),
+    ("Training", "Approach and hyper-parameters", _training),
+    ("Training", "Choice of the final model", _final),
+    ("Training", "Ensembles", _ensemble),
+    ("Evaluation", "Metrics", _metrics),
+    ("Evaluation", "Statistical measures", lambda facts: facts.statistics),
+    ("Evaluation", "Robustness", None),
+    ("Evaluation", "Explainability", _says("Error maps and the error by spatial frequency are in the report.")),
+    ("Evaluation", "External data", None),
+    ("Results", "Flow of participants", None),
+    ("Results", "Demographics", None),
+    ("Results", "Performance", _performance),
+    ("Results", "Diagnostic accuracy", _says("Not applicable: image quality was measured, no diagnosis.")),
+    ("Results", "Failure analysis", None),
+    ("Discussion", "Limitations", None),
+    ("Discussion", "Implications for practice", _says(f"None are claimed by the software. {YOURS}")),
+    ("Other", "Registration", None),
+    ("Other", "Protocol", None),
+    ("Other", "Funding", None),
+)
+"""Section, item in our words, and what fills it; None where only the authors can."""
+
+
+def write_claim(folder: Path) -> Path:
+    """Write ``claim.md`` into a run's, an evaluation's or a cross-validation's folder and return it.
+
+    Raises
+    ------
+    RunError
+        If the folder is none of these.
+    """
+    facts = _facts(folder)
+    lines = [
+        "# CLAIM checklist",
+        "",
+        "Filled from what the software knows; items in our own words after Mongan, Moy and Kahn, Radiology: AI 2020. "
+        "Check every line, and fill in those that are marked.",
+        "",
+        "| | section | item | |",
+        "|---:|---|---|---|",
+    ]
+    for number, (section, item, fill) in enumerate(ITEMS, 1):
+        text = (fill(facts) if fill is not None else None) or YOURS
+        lines.append(f"| {number} | {section} | {item} | {text.replace('|', chr(92) + '|')} |")
+    write_text(folder / FILE, "\n".join(lines) + "\n")
+    return folder / FILE
+
+
+def _facts(folder: Path) -> Facts:
+    if (folder / PLAN).is_file():
+        return _of_crossval(folder)
+    if (folder / "evaluation.json").is_file():
+        return _of_evaluation(folder)
+    if (folder / "model.safetensors").is_file():
+        card = load_model(folder / "model.safetensors")[1]
+        trained = f"{len(card['subjects'])} subjects for training; none for testing yet."
+        return Facts([card], {}, card["config"]["convention"], trained, "nothing yet", None)
+    raise RunError(f"{folder}: nothing to report on; expected a run, an evaluation or a cross-validation")
+
+
+def _of_crossval(folder: Path) -> Facts:
+    grid = read_plan(folder)
+    file = folder / "table.json"
+    try:
+        table = json.loads(file.read_text(encoding="utf-8"))
+        cards = [
+            load_model(cell.folder / "run" / "model.safetensors")[1]
+            for cell in grid.cells
+            if (cell.folder / "DONE").is_file()
+        ]
+        metrics = {
+            f"{setting} {name}".strip(): values
+            for setting, part in settings_of(table).items()
+            for name, values in part["methods"].items()
+        }
+        convention = table["convention"]
+    except (OSError, ValueError, LookupError) as error:
+        raise RunError(f"{file}: missing or damaged ({error})") from error
+    run, cut = len(grid.recipe.used_folds), grid.recipe.folds
+    folds = f"{cut} folds" + (f", {run} of which are run," if run < cut else "")
+    partition = (
+        f"{grid.subjects} subjects in {folds} in the order of their names; of the subjects that a fold does not test, "
+        "the first half is fully sampled and the second undersampled."
+    )
+    if grid.recipe.data.full_files:
+        partition += (
+            " The fully sampled scans of unpaired methods come from another domain: those of the first half, and of "
+            "subjects that only that domain has."
+        )
+    statistics = (
+        f"Mean and sample standard deviation over folds; {LEVEL:.0%} percentile bootstrap intervals of paired "
+        f"differences, {RESAMPLES:,} resamples, clustered by subject; {len(grid.recipe.seeds)} seed(s)."
+    )
+    count = grid.recipe.test_slices_per_scan
+    tested = EVERY_SLICE if count is None else f"{count} slices of each scan, evenly spread"
+    return Facts(cards, metrics, convention, partition, tested, statistics)
+
+
+def _of_evaluation(folder: Path) -> Facts:
+    try:
+        facts = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        cards = facts["cards"]
+        partition = f"{metrics['subjects']} test subjects; training subjects are refused as tests."
+        return Facts(
+            cards,
+            metrics["methods"],
+            metrics["convention"],
+            partition,
+            f"{metrics['slices']} slices",
+            f"{CONVENTIONS[metrics['convention']].rsplit('; ', 1)[1].capitalize()}.",
+        )
+    except (OSError, ValueError, LookupError) as error:
+        raise RunError(f"{folder}: an evaluation that is damaged, or older than this version ({error})") from error

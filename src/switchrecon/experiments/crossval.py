@@ -1,0 +1,227 @@
+"""Cross-validation: a recipe's grid of cells, run by an engine, gathered into tables, figures and a page."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from switchrecon.core.files import write_text
+from switchrecon.errors import ConfigError, RunError, nearest
+from switchrecon.evaluation.volumes import csv_text
+from switchrecon.experiments.cells import (
+    PLAN,
+    Cell,
+    Grid,
+    check_claim,
+    find_cell,
+    is_done,
+    make_grid,
+    read_plan,
+    run_cell,
+    write_plan,
+)
+from switchrecon.experiments.engines import fitting_workers, places, run_local, run_ray, slurm_script, unfinished
+from switchrecon.experiments.figures import draw_figures
+from switchrecon.experiments.page import write_crossval_page
+from switchrecon.experiments.progress import GridProgress
+from switchrecon.experiments.recipe import Recipe
+from switchrecon.experiments.results import cell_rows, gather, tabulate
+from switchrecon.metrics.metrics import CONVENTIONS
+from switchrecon.reports.tables import csv_table, latex, markdown
+
+ENGINES = ("local", "ray")
+
+
+@dataclass(frozen=True)
+class Only:
+    """A part of a grid; an empty part means all of it."""
+
+    methods: Sequence[str] = field(default=())
+    folds: Sequence[int] = field(default=())
+    settings: Sequence[str] = field(default=())
+    seeds: Sequence[int] = field(default=())
+
+    def holds(self, cell: Cell) -> bool:
+        """Whether a cell belongs to this part."""
+        asked = (
+            (self.methods, cell.row),
+            (self.folds, cell.fold),
+            (self.settings, cell.setting),
+            (self.seeds, cell.seed),
+        )
+        return all(not wanted or value in wanted for wanted, value in asked)
+
+
+def open_grid(recipe: Recipe | None, data: Path | None, out: Path) -> Grid:
+    """The grid of a folder: a new one from a recipe, or the one that is there.
+
+    A recipe may grow (more methods, folds or seeds) as long as the cells that exist stay what they are.
+
+    Raises
+    ------
+    SwitchreconError
+        If recipe, data and folder do not go together; nothing has been written then.
+    """
+    if recipe is None:
+        if data is not None:
+            raise ConfigError("--data goes with --config; the folder remembers its own data")
+        grid = read_plan(out)
+        _check(grid)
+        return grid
+    found = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
+    if out.is_file() or (found - {"data"} and PLAN not in found):  # heads are written before anything else
+        raise RunError(f"{out}: is not empty and holds no cross-validation; choose another --out")
+    grid = make_grid(recipe, data or Path(), out)
+    _check(grid)
+    write_plan(grid)
+    return grid
+
+
+def _check(grid: Grid) -> None:
+    for cell in grid.cells:
+        check_claim(cell)
+
+
+def select(grid: Grid, only: Only) -> list[Cell]:
+    """The unfinished cells of a part of the grid.
+
+    Raises
+    ------
+    ConfigError
+        If the part names what the grid has not.
+    """
+    for wanted, valid in (
+        (only.methods, list(grid.recipe.methods)),
+        (only.settings, list(grid.recipe.settings)),
+        ([str(fold) for fold in only.folds], [str(fold) for fold in grid.recipe.used_folds]),
+        ([str(seed) for seed in only.seeds], [str(seed) for seed in grid.recipe.seeds]),
+    ):
+        for name in wanted:
+            if name not in valid:
+                raise ConfigError(f"the recipe has no '{name}'; {nearest(name, valid)}")
+    return [cell for cell in unfinished(grid) if only.holds(cell)]
+
+
+def run_one(grid: Grid, key: str) -> None:
+    """Run one cell by its key, as the engines and a Slurm array do.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such cell.
+    CellBusy
+        If another process works on it.
+    """
+    run_cell(find_cell(grid, key))
+
+
+def run_grid(
+    grid: Grid,
+    only: Only = Only(),
+    engine: str = "local",
+    workers: int | None = None,
+    address: str | None = None,
+    gpus: float = 0,
+) -> dict[str, Any]:
+    """Run what is unfinished and write table, figures and page from all that is done.
+
+    Parameters
+    ----------
+    grid
+        From :func:`open_grid`.
+    only
+        The part to run.
+    engine
+        ``local`` or ``ray``.
+    workers
+        Cells at once; None: as many as fit.
+    address, gpus
+        See :func:`switchrecon.experiments.engines.run_ray`.
+
+    Returns
+    -------
+    dict
+        What ``table.json`` holds.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown engine or part.
+    """
+    if engine not in ENGINES:
+        raise ConfigError(f"unknown engine '{engine}'; {nearest(engine, ENGINES)}")
+    cells = select(grid, only)
+    if cells:
+        at_once = workers or fitting_workers(cells, places())
+        with GridProgress(cells, len(grid.cells) - len(unfinished(grid))) as progress:
+            if engine == "ray":
+                run_ray(grid, cells, at_once, progress, address, gpus)
+            else:
+                run_local(grid, cells, at_once, progress)
+    return write_results(grid, only)
+
+
+def write_results(grid: Grid, only: Only | None = None) -> dict[str, Any]:
+    """Write the table in four formats, ``cells.csv``, figures and ``report.html``; return the table.
+
+    ``table.json`` has the recipe's convention; the other conventions stand beside it as ``table-NAME.*``.
+
+    Raises
+    ------
+    RunError
+        If no cell is finished yet, or one is damaged. ``only`` is the part that should have been run.
+    """
+    results = gather(grid)
+    if len(results.missing) == len(grid.cells):
+        reasons = failures(grid) + (elsewhere(grid, only) if only is not None else [])
+        raise RunError(f"{grid.out}: no cell is finished; {'; '.join(reasons) or 'nothing has run yet'}")
+    cell = next(cell for cell in grid.cells if cell not in results.missing)
+    own = cell.config.convention
+    tables = {name: tabulate(grid, results, name) for name in sorted(CONVENTIONS, key=lambda name: name != own)}
+    for convention, table in tables.items():
+        stem = "table" if convention == own else f"table-{convention}"
+        write_text(grid.out / f"{stem}.json", json.dumps(table, indent=1))
+        write_text(grid.out / f"{stem}.csv", csv_table(table))
+        write_text(grid.out / f"{stem}.md", markdown(table))
+        write_text(grid.out / f"{stem}.tex", latex(table))
+    write_text(grid.out / "cells.csv", csv_text(cell_rows(results)))
+    figures = draw_figures(grid, results, tables[own])
+    write_crossval_page(grid.out, list(tables.values()), figures, failures(grid))
+    return tables[own]
+
+
+def failures(grid: Grid) -> list[str]:
+    """A sentence for each cell that failed."""
+    told = []
+    for cell in unfinished(grid):
+        try:
+            found = json.loads((cell.folder / "failed.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:  # another process may just have begun to try again
+            continue
+        told.append(f"{cell.name} failed: {found['error']}")
+    return told
+
+
+def elsewhere(grid: Grid, only: Only) -> list[str]:
+    """A sentence where cells of a part are neither done nor failed: other processes work, or worked, on them."""
+    open_cells = [cell for cell in select(grid, only) if not is_done(cell)]
+    names = [cell.name for cell in open_cells if not (cell.folder / "failed.json").is_file()]
+    if not names:
+        return []
+    return [f"not done: {'; '.join(names)}: another process works on this; run the command again once it has ended"]
+
+
+def write_slurm(grid: Grid, target: Path) -> int:
+    """Write a Slurm array script for the unfinished cells and return their number.
+
+    Raises
+    ------
+    RunError
+        If all cells are done.
+    """
+    cells = unfinished(grid)
+    if not cells:
+        raise RunError(f"{grid.out}: all {len(grid.cells)} cells are done; nothing to submit")
+    write_text(target, slurm_script(grid, cells))
+    return len(cells)

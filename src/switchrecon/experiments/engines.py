@@ -1,0 +1,302 @@
+"""Engines that work through the cells of a grid: processes here, Ray tasks, or a Slurm array."""
+
+import collections
+import logging
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from switchrecon.core.device import find_device
+from switchrecon.core.device_names import ENVIRONMENT as DEVICE
+from switchrecon.data.cache import ENVIRONMENT as CACHE
+from switchrecon.data.cache import find_cache
+from switchrecon.errors import ConfigError
+from switchrecon.experiments.cells import Cell, CellBusy, Grid, find_cell, is_wanting, mark_failed, read_plan, run_cell
+from switchrecon.experiments.progress import GridProgress
+from switchrecon.metrics.lpips import ENVIRONMENT, find_weights
+
+GROUP = Path("/sys/fs/cgroup")
+BUSY = 75  # exit code of a cell that another process works on (EX_TEMPFAIL)
+CELLS_A_GPU = 4  # at once, at most: one alone does not fill it
+STEP_MEMORY = 2 << 30  # bytes that a training step keeps at 256x256 with width 32: 1,782 MiB on a processor
+CUDA_MEMORY = 1 << 30  # and what CUDA keeps of a GPU for a process
+POLL = 0.5  # seconds
+BASE_MEMORY = 1 << 30  # bytes of a process without data
+GPU_MEMORY = 3 << 30  # and of what CUDA keeps on the processor's side
+SLICES_OF_A_SCAN = 40  # assumed where the recipe does not say
+BYTES_OF_A_PIXEL = 9  # image and mask
+COPIES = 3  # of it, while it is read and scaled
+
+
+def memory_of(cell: Cell) -> int:
+    """About how many bytes a cell needs: its slices, or those of its test with all their reconstructions."""
+    config = cell.config
+    height, width = config.matrix or (256, 256)
+    tested = len(cell.test) * (cell.test_slices_per_scan or SLICES_OF_A_SCAN)
+    return BASE_MEMORY + max(_trained(cell), 2 * tested) * height * width * BYTES_OF_A_PIXEL * COPIES
+
+
+def _trained(cell: Cell) -> int:
+    """About how many slices a cell learns from."""
+    a_scan = cell.config.slices_per_scan or SLICES_OF_A_SCAN
+    piles = [len(pile) * a_scan for pile in (cell.full, cell.sub)]
+    if cell.config.pile_slices is not None:
+        piles = [min(count, cell.config.pile_slices) for count in piles]
+    return sum(piles)
+
+
+def gpu_memory_of(cell: Cell) -> int:
+    """About how many bytes of a GPU a cell needs: for CUDA, a step, and the slices that lie there, of one coil."""
+    config = cell.config
+    height, width = config.matrix or (256, 256)
+    channels = max(config.width / 32, config.unet_width * config.cascades / 64)
+    step = int(STEP_MEMORY * config.batch_size * channels * height * width / 256**2)
+    return CUDA_MEMORY + step + _trained(cell) * height * width * BYTES_OF_A_PIXEL
+
+
+def places() -> list[str]:
+    """Devices that cells are spread over: every GPU, unless one or the processor is asked for."""
+    device = find_device()
+    if device.type == "cpu" or ":" in os.environ.get(DEVICE, ""):
+        return [str(device)]
+    return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+
+
+def available_memory() -> int:
+    """Bytes that new processes may use: what the system can give, at most what this process's group has left.
+
+    A group is a Linux control group, version 2; files that the group keeps in memory do not count as used.
+    """
+    try:
+        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+        found = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        found = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    try:
+        own = Path("/proc/self/cgroup").read_text(encoding="ascii").partition("0::/")[2].split("\n")[0]
+    except OSError:
+        own = ""
+    for group in {GROUP, GROUP / own}:  # a container sees its own group at the top, a batch system's job its own path
+        try:
+            limit, used = (int((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
+            counts = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+            found = max(0, min(found, limit - used + int(counts["inactive_file"])))
+        except (OSError, ValueError, LookupError):  # no such group, or one without a limit
+            continue
+    return found
+
+
+def fitting_workers(cells: Sequence[Cell], devices: Sequence[str]) -> int:
+    """As many cells at once as processors, free memory and GPUs allow, at least one."""
+    free = available_memory()
+    cores = len(os.sched_getaffinity(0)) // max(cell.threads for cell in cells)
+    need = max(map(memory_of, cells))
+    shared = cores
+    if devices[0] != "cpu":
+        need += GPU_MEMORY
+        largest = max(map(gpu_memory_of, cells))
+        shared = sum(min(CELLS_A_GPU, max(1, torch.cuda.mem_get_info(own)[0] // largest)) for own in devices)
+    return max(1, min(cores, shared, free // need))
+
+
+def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridProgress) -> None:
+    """Run cells in processes of their own, so that one that dies takes no other with it.
+
+    A failed cell goes to the end of the queue ``retries`` times; then it is marked and the others go on.
+    """
+    waiting = collections.deque(cells)
+    running: dict[subprocess.Popen[bytes], tuple[Cell, str]] = {}
+    devices = places()
+    failures: collections.Counter[int] = collections.Counter()
+    environment = {**os.environ, "OMP_NUM_THREADS": str(grid.recipe.threads)}
+    # A grid that is told to stop takes its cells with it, as Ctrl-C does.
+    before = signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                cell = waiting.popleft()
+                command = [sys.executable, "-m", "switchrecon", "crossval", "--out", str(grid.out)]
+                cell.folder.mkdir(parents=True, exist_ok=True)
+                with (cell.folder / "log.txt").open("a", encoding="utf-8") as log:
+                    taken = collections.Counter(place for _, place in running.values())
+                    place = min(devices, key=lambda device: taken[device])
+                    own = {**environment, DEVICE: place}
+                    process = subprocess.Popen([*command, "--cell", cell.key], stdout=log, stderr=log, env=own)
+                running[process] = cell, place
+                progress.set(cell, "running")
+            for process in [p for p in running if p.poll() is not None]:
+                cell, _ = running.pop(process)
+                _settle(grid, cell, _outcome(process.returncode, cell), waiting, failures, progress)
+            progress.show(len(running))
+            time.sleep(POLL)
+    finally:
+        for process in running:
+            process.terminate()
+        for process in running:
+            process.wait()
+        signal.signal(signal.SIGTERM, before)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _outcome(code: int, cell: Cell) -> str | None:
+    """None for success, else what went wrong: the last line of the cell's log."""
+    if code == 0:
+        return None
+    if code == BUSY:
+        return "busy"
+    if code < 0:
+        return f"killed by signal {-code}"
+    lines = (cell.folder / "log.txt").read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return lines[-1].removeprefix("error: ") if lines else f"exit code {code}"
+
+
+def _settle(
+    grid: Grid,
+    cell: Cell,
+    problem: str | None,
+    waiting: "collections.deque[Cell]",
+    failures: "collections.Counter[int]",
+    progress: GridProgress,
+) -> None:
+    if problem is None:
+        progress.set(cell, "done")
+    elif problem == "busy":
+        progress.set(cell, "elsewhere")
+    elif failures[cell.index] < grid.recipe.retries:
+        failures[cell.index] += 1
+        progress.set(cell, "waiting", f"failed, to be tried again: {problem}")
+        waiting.append(cell)
+    else:
+        mark_failed(cell, problem)
+        progress.set(cell, "failed", problem)
+
+
+def work(out: str, key: str) -> str | None:
+    """What a Ray task does: one cell of the grid in a folder that all nodes see. Returns what went wrong."""
+    try:
+        run_cell(find_cell(read_plan(Path(out)), key))
+    except CellBusy:
+        return "busy"
+    except Exception as error:
+        return f"{type(error).__name__}: {error}" if not str(error) else str(error)
+    return None
+
+
+def run_ray(
+    grid: Grid,
+    cells: Sequence[Cell],
+    workers: int,
+    progress: GridProgress,
+    address: str | None = None,
+    gpus: float = 0,
+) -> None:
+    """Run cells as Ray tasks; Ray starts a task again whose worker died, and the cell goes on where it stopped.
+
+    Parameters
+    ----------
+    grid, cells, workers, progress
+        As for :func:`run_local`; ``workers`` counts on a local instance alone.
+    address
+        Of an existing cluster whose nodes see the folder under the same path; None starts a local instance.
+    gpus
+        GPUs of each task. 0: a part of one on a local instance that has GPUs, none on a cluster.
+
+    Raises
+    ------
+    ConfigError
+        If Ray is not installed.
+    """
+    # Nothing is reported to anyone, and a local instance listens to this machine alone.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError("--engine ray needs Ray: pip install 'switchrecon[ray]'") from None
+    threads = grid.recipe.threads
+    local: dict[str, Any] = {"num_cpus": workers * threads, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
+    options: dict[str, Any] = {"address": address} if address else local
+    ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
+    try:
+        if places()[0] != "cpu" and not gpus and not address:
+            gpus = 1 / CELLS_A_GPU
+        # Ray says which GPU is a task's own; without one it must not take a neighbour's.
+        environment = {"env_vars": {**variables(grid), DEVICE: "auto" if gpus else "cpu"}}
+        task: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=3, runtime_env=environment)(work)
+        _follow(ray, grid, cells, lambda cell: task.remote(str(grid.out.resolve()), cell.key), progress)
+    finally:
+        ray.shutdown()
+
+
+def _follow(ray: Any, grid: Grid, cells: Sequence[Cell], submit: Callable[[Cell], Any], progress: GridProgress) -> None:
+    waiting: collections.deque[Cell] = collections.deque()
+    failures: collections.Counter[int] = collections.Counter()
+    started = time.time()
+    pending = {submit(cell): cell for cell in cells}
+    while pending:
+        ready, _ = ray.wait(list(pending), timeout=POLL)
+        for cell in pending.values():  # Ray does not say when a task starts; its log does
+            log = cell.folder / "log.txt"
+            if progress.states[cell.index] == "waiting" and log.exists() and log.stat().st_mtime > started:
+                progress.set(cell, "running")
+        for reference in ready:
+            cell = pending.pop(reference)
+            try:
+                problem = ray.get(reference)
+            except ray.exceptions.RayError as error:
+                problem = " ".join(str(error).split())[:300]
+            _settle(grid, cell, problem, waiting, failures, progress)
+            while waiting:
+                again = waiting.popleft()
+                pending[submit(again)] = again
+        progress.show(sum(progress.states[cell.index] == "running" for cell in pending.values()))
+
+
+def variables(grid: Grid) -> dict[str, str]:
+    """Environment variables of a cell's process that does not inherit them."""
+    paths = {ENVIRONMENT: find_weights(), CACHE: find_cache()}
+    known = {n: str(p.resolve()) for n, p in paths.items() if p}
+    chosen = os.environ.get(DEVICE)
+    return {"OMP_NUM_THREADS": str(grid.recipe.threads)} | known | ({DEVICE: chosen} if chosen else {})
+
+
+def slurm_script(grid: Grid, cells: Sequence[Cell]) -> str:
+    """A batch script for Slurm in which task i of the array runs one unfinished cell."""
+    keys = " ".join(cell.key for cell in cells)
+    exports = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables(grid).items())
+    out = shlex.quote(str(grid.out.resolve()))
+    python = shlex.quote(sys.executable)
+    return f"""#!/bin/bash
+#SBATCH --job-name=switchrecon
+#SBATCH --array=0-{len(cells) - 1}
+#SBATCH --cpus-per-task={grid.recipe.threads}
+#SBATCH --output={out.replace("%", "%%")}/slurm-%a.txt
+# Each task runs one cell, which continues where it stopped; its output is log.txt in the cell's folder, and what comes
+# before it, or ends it from outside, is in slurm-%a.txt.
+# Add what your cluster asks for (partition, time, memory, GPUs). At any time this makes the table of what is done:
+#   switchrecon report {out}
+cells=({keys})
+export {exports}
+for attempt in {{0..{grid.recipe.retries}}}; do
+  {python} -m switchrecon crossval --out {out} --cell "${{cells[$SLURM_ARRAY_TASK_ID]}}"
+  code=$?
+  [[ $code == 0 || $code == {BUSY} ]] && break
+done
+exit $code
+"""
+
+
+def unfinished(grid: Grid) -> list[Cell]:
+    """The cells that have something to do, in order."""
+    return [cell for cell in grid.cells if is_wanting(cell)]

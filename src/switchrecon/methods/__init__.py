@@ -1,0 +1,47 @@
+"""Methods as data. What a method file of your own needs can be imported from here."""
+
+from switchrecon.methods.methods import *  # noqa: F403
+from switchrecon.methods.players import (
+    CYCLE,
+    DISCRIMINATOR,
+    EXTRACTOR,
+    GENERATOR,
+    SINGLE,
+    SINGLE_ADVERSARIAL,
+    SWITCHABLE,
+    TWO_WAY,
+    Cast,
+    Players,
+)
+
+__all__ = [  # noqa: F405
+    "CYCLE",
+    "CYCLEGAN",
+    "DISCRIMINATOR",
+    "EXTRACTOR",
+    "GENERATOR",
+    "ISCL",
+    "ISCL_SAMPLING",
+    "ISCL_SAMPLING_ADAIN",
+    "ISCL_SAMPLING_AFFINE",
+    "JOINT",
+    "JOINT_ADVERSARIAL",
+    "JOINT_EQUIVARIANT",
+    "METHODS",
+    "SELF_SUPERVISED",
+    "SENSE",
+    "SIMULATED",
+    "SINGLE",
+    "SINGLE_ADVERSARIAL",
+    "SUPERVISED",
+    "SWITCHABLE",
+    "SWITCHABLE_ISCL",
+    "TOTAL_VARIATION",
+    "TWO_WAY",
+    "WARM_UP",
+    "WAVELET",
+    "Cast",
+    "Method",
+    "Phase",
+    "Players",
+]

@@ -1,0 +1,267 @@
+"""Methods are data: who plays, what each update moves, and which objectives it adds up.
+
+``METHODS`` maps the names of the command line to methods. A method of your own needs one file::
+
+    from switchrecon.methods.methods import ISCL, GENERATOR
+    from switchrecon.methods.objectives import l1
+
+    def background(step):
+        return l1(step.full_of_x * (step.x.abs() < 0.01))
+
+    MINE = ISCL.adding(GENERATOR, {background: 0.1})
+
+and runs with ``switchrecon train --method mine.py:MINE``.
+"""
+
+import runpy
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from switchrecon.config import Config, Pairing, parse_config
+from switchrecon.errors import ConfigError, nearest
+from switchrecon.methods.objectives import (
+    Objective,
+    boosting,
+    bypass,
+    cycle,
+    equivariance,
+    held_out_samples,
+    hinge_boosting,
+    hinge_discriminator,
+    hinge_full_discriminator,
+    hinge_full_generator,
+    hinge_generator,
+    identity,
+    lsgan_discriminator,
+    lsgan_full_discriminator,
+    lsgan_full_generator,
+    lsgan_generator,
+    noise_consistency,
+    pseudo_noise,
+    sampling_consistency,
+    simulated_pairs,
+    supervised,
+)
+from switchrecon.methods.players import (
+    CYCLE,
+    DISCRIMINATOR,
+    EXTRACTOR,
+    GENERATOR,
+    SINGLE,
+    SINGLE_ADVERSARIAL,
+    SWITCHABLE,
+    TWO_WAY,
+    Cast,
+    SwitchableDiscriminator,
+    SwitchableGenerator,
+)
+
+
+@dataclass(frozen=True)
+class Phase:
+    """One update: the group that moves and the weights of the objectives that it minimises."""
+
+    group: str
+    objectives: Mapping[Objective, float]
+
+    @property
+    def kind(self) -> tuple[str, tuple[Objective, ...]]:
+        """What it moves and looks at, whatever the weights: hashable."""
+        return self.group, tuple(self.objectives)
+
+
+@dataclass(frozen=True)
+class Method:
+    """Players and the phases of a step, in order.
+
+    Attributes
+    ----------
+    cast
+        Who plays.
+    phases
+        The updates of one step.
+    pairing
+        ``unpaired``: x and y of different subjects; ``paired``: y is x's own reference, x sampled once;
+        ``simulated``: x is made from y with a mask redrawn in every step, and only Y is used;
+        ``undersampled``: only X is used.
+    settings
+        Values of settings that the user has not set.
+    warm_up
+        The phases of the first ``warm_up`` steps instead.
+    gated
+        Objectives that match G(X) to Y, which is right only where the two piles are alike.
+    """
+
+    cast: Cast
+    phases: tuple[Phase, ...]
+    pairing: Pairing = "unpaired"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    warm_up: tuple[Phase, ...] = ()
+    gated: frozenset[Objective] = frozenset()
+
+    def adding(self, group: str, objectives: Mapping[Objective, float]) -> "Method":
+        """The same method with objectives added to the phase of a group."""
+        return replace(
+            self,
+            phases=tuple(
+                Phase(p.group, {**p.objectives, **objectives}) if p.group == group else p for p in self.phases
+            ),
+        )
+
+    def using(self, cast: Cast) -> "Method":
+        """The same objectives with another cast."""
+        return replace(self, cast=cast)
+
+    def closed(self) -> "Method":
+        """The same method without its gated objectives, and without a discriminator that nothing else needs."""
+        kept = [Phase(p.group, {f: w for f, w in p.objectives.items() if f not in self.gated}) for p in self.phases]
+        phases = tuple(phase for phase in kept if phase.objectives)
+        judged = any(phase.group == DISCRIMINATOR for phase in phases)
+        cast = self.cast if judged else self.cast.using(discriminator=None)
+        return replace(self, cast=cast, phases=phases, gated=frozenset())
+
+    def exchanging(self, exchange: Mapping[Objective, Objective]) -> "Method":
+        """The same method with some objectives replaced by others, at the same weights."""
+        return replace(
+            self,
+            phases=tuple(Phase(p.group, {exchange.get(f, f): w for f, w in p.objectives.items()}) for p in self.phases),
+            gated=frozenset(exchange.get(f, f) for f in self.gated),
+        )
+
+
+WARM_UP = (Phase(GENERATOR, {identity: 1}),)
+"""The phases of the first ``warm_up`` steps of an unpaired method.
+
+Cycle consistency is as content with an inverted contrast as with the right one, and methods that start at random
+leave the wrong one after some hundred or thousand steps, by luck. A few steps towards the identity settle the sign;
+they do not trap G there, as a skip connection does. They also allow ``output_deviation`` to be small: from ISCL's 0.05
+tanh starts saturated, which cost the supervised family 2 dB in 3,000 steps, while without the warm-up unpaired methods
+that started from 0.005 were still in the inverted contrast after 1,200.
+"""
+
+CYCLEGAN = Method(
+    CYCLE,
+    (
+        Phase(DISCRIMINATOR, {lsgan_discriminator: 1}),
+        Phase(GENERATOR, {lsgan_generator: 1, cycle: 30}),
+    ),
+    warm_up=WARM_UP,
+)
+ISCL = Method(
+    TWO_WAY,
+    (
+        Phase(DISCRIMINATOR, {lsgan_discriminator: 1, boosting: 1}),
+        Phase(GENERATOR, {lsgan_generator: 1, cycle: 30, bypass: 30}),
+        Phase(EXTRACTOR, {pseudo_noise: 1, noise_consistency: 1}),
+    ),
+    warm_up=WARM_UP,
+)
+ISCL_SAMPLING = ISCL.adding(GENERATOR, {sampling_consistency: 1})
+ISCL_SAMPLING_ADAIN = ISCL_SAMPLING.using(TWO_WAY.using(generator=SwitchableGenerator))
+ISCL_SAMPLING_AFFINE = ISCL_SAMPLING.using(TWO_WAY.using(discriminator=SwitchableDiscriminator))
+SWITCHABLE_ISCL = ISCL_SAMPLING.using(SWITCHABLE)
+SUPERVISED = Method(SINGLE, (Phase(GENERATOR, {supervised: 1}),), pairing="paired")
+SIMULATED = replace(SUPERVISED, pairing="simulated")
+
+# RAdam is slow at first: these move the logarithm of the one weight by several units.
+TUNING = MappingProxyType({"steps": 100, "learning_rate": 1.0})
+TOTAL_VARIATION = replace(SIMULATED, settings={"network": "total-variation", **TUNING})
+SENSE = replace(SIMULATED, settings={"network": "sense", **TUNING})
+WAVELET = replace(SIMULATED, settings={"network": "wavelet", **TUNING})
+
+UNROLLED = MappingProxyType({"network": "unrolled"})
+"""Settings of methods whose generator knows the physics."""
+
+SELF_SUPERVISED = Method(
+    SINGLE,
+    (Phase(GENERATOR, {held_out_samples: 1, equivariance: 0.3}),),
+    pairing="undersampled",
+    settings=UNROLLED,
+)
+JOINT = Method(
+    SINGLE,
+    (Phase(GENERATOR, {simulated_pairs: 1, held_out_samples: 0.3}),),
+    settings=UNROLLED,
+)
+JOINT_EQUIVARIANT = JOINT.adding(GENERATOR, {equivariance: 0.3})
+JOINT_ADVERSARIAL = Method(
+    SINGLE_ADVERSARIAL,
+    (
+        Phase(DISCRIMINATOR, {lsgan_full_discriminator: 1}),
+        Phase(GENERATOR, {**JOINT.phases[0].objectives, lsgan_full_generator: 0.01}),
+    ),
+    settings=UNROLLED,
+    gated=frozenset({lsgan_full_discriminator, lsgan_full_generator}),
+)
+
+METHODS: Mapping[str, Method] = MappingProxyType(
+    {
+        "cyclegan": CYCLEGAN,
+        "iscl": ISCL,
+        "iscl-sampling": ISCL_SAMPLING,
+        "iscl-sampling-adain": ISCL_SAMPLING_ADAIN,
+        "iscl-sampling-affine": ISCL_SAMPLING_AFFINE,
+        "switchable": SWITCHABLE_ISCL,
+        "supervised": SUPERVISED,
+        "simulated": SIMULATED,
+        "total-variation": TOTAL_VARIATION,
+        "wavelet": WAVELET,
+        "sense": SENSE,
+        "self-supervised": SELF_SUPERVISED,
+        "joint": JOINT,
+        "joint-equivariant": JOINT_EQUIVARIANT,
+        "joint-adversarial": JOINT_ADVERSARIAL,
+    }
+)
+
+HINGE: Mapping[Objective, Objective] = {
+    lsgan_generator: hinge_generator,
+    lsgan_discriminator: hinge_discriminator,
+    boosting: hinge_boosting,
+    lsgan_full_generator: hinge_full_generator,
+    lsgan_full_discriminator: hinge_full_discriminator,
+}
+
+
+def _from_file(name: str) -> Method:
+    file, _, attribute = name.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise ConfigError(f"method '{name}': no such file {path}; expected FILE.py:NAME")
+    try:
+        names = runpy.run_path(str(path))
+    except Exception as error:
+        raise ConfigError(f"method '{name}': {path} raised {type(error).__name__}: {error}") from error
+    found = names.get(attribute)
+    if not isinstance(found, Method):
+        own = [key for key, value in names.items() if isinstance(value, Method)]
+        raise ConfigError(f"method '{name}': {path} has no Method named '{attribute}'; {nearest(attribute, own)}")
+    return found
+
+
+def with_method_settings(config: Config, method: Method) -> Config:
+    """The settings with the method's own values where the user has set none."""
+    own = {name: value for name, value in method.settings.items() if name not in config.model_fields_set}
+    return parse_config({**config.model_dump(), **own}, f"method '{config.method}'")
+
+
+def find_method(config: Config) -> Method:
+    """Return the method that the settings name.
+
+    A name of :data:`METHODS`, or ``FILE.py:NAME``, which runs that file.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such method; the message names the nearest one.
+    """
+    if ":" in config.method:
+        method = _from_file(config.method)
+    elif config.method in METHODS:
+        method = METHODS[config.method]
+    else:
+        raise ConfigError(f"unknown method '{config.method}'; {nearest(config.method, METHODS)}")
+    return method.exchanging(HINGE) if config.adversarial == "hinge" else method

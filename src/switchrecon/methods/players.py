@@ -1,0 +1,325 @@
+"""Players supply the five verbs that every method is written with.
+
+``to_full`` (X → Y), ``to_sub`` (Y → X), ``noise`` (H), ``score_full`` (is it a real image of Y?) and
+``score_sub`` (of X?). X holds undersampled, Y fully sampled images. A :class:`Cast` says who plays: two
+networks a verb pair as in ISCL, or one switchable network as in the paper's proposal.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from switchrecon.config import Config
+from switchrecon.errors import ConfigError
+from switchrecon.nets.classical import Sense, TotalVariation, Wavelet
+from switchrecon.nets.discriminator import Discriminator
+from switchrecon.nets.extractor import Extractor
+from switchrecon.nets.generator import CodeGenerator, Generator
+from switchrecon.nets.layers import Code, with_precision
+from switchrecon.nets.unrolled import UNet, Unrolled
+from switchrecon.physics.operators import Encoding
+
+Verb = Literal["to_full", "to_sub", "noise", "score_full", "score_sub"]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of a network: the verb, the image (B, channels, H, W), and the encoding or z that goes with it."""
+
+    verb: Verb
+    image: Tensor
+    other: Encoding | Tensor | None = None
+
+    def on(self, players: "Players") -> Tensor:
+        """Its result."""
+        others = () if self.other is None else (self.other,)
+        made: Tensor = getattr(players, self.verb)(self.image, *others)
+        return made
+
+
+def _joined(calls: Sequence[Call]) -> Call:
+    """Calls with the same verb as one of all their images."""
+    if len(calls) == 1:
+        return calls[0]
+    others: list[Any] = [call.other for call in calls]
+    other: Any = None
+    if isinstance(others[0], Encoding):
+        other = Encoding.joined(others)
+    elif others[0] is not None:
+        other = torch.cat(others)
+    return Call(calls[0].verb, torch.cat([call.image for call in calls]), other)
+
+
+def plain_generator(config: Config, adaptive: bool) -> Generator:
+    """The paper's G with the sizes of the settings."""
+    sizes = (config.channels, config.width, config.residual_blocks)
+    return Generator(*sizes, adaptive, config.output_deviation)
+
+
+def build_generator(config: Config, adaptive: bool) -> nn.Module:
+    """What maps X to Y: the paper's G; cascades of it or of a small U-Net with data consistency between; or
+    compressed sensing, whose one parameter is its regularisation weight.
+
+    Raises
+    ------
+    ConfigError
+        If the network does not go with the other settings.
+    """
+    if config.network == "paper":
+        return plain_generator(config, adaptive)
+    if config.representation != "complex":
+        raise ConfigError(
+            f"network '{config.network}' needs representation 'complex': magnitudes are not consistent with k-space"
+        )
+    if config.network == "total-variation":
+        return TotalVariation(config.iterations)
+    if config.network == "wavelet":
+        return Wavelet(config.iterations)
+    if config.network == "sense":
+        return Sense(config.iterations)
+    if adaptive and (config.refiner, config.cascade_weights) != ("generator", "shared"):
+        raise ConfigError(
+            "cascades of a generator with AdaIN, which also undersamples, need refiner 'generator' and cascade_weights "
+            "'shared'"
+        )
+
+    def refiner() -> nn.Module:
+        if config.refiner == "generator":
+            return plain_generator(config, adaptive)
+        return UNet(config.channels, config.unet_width)
+
+    networks = 1 if config.cascade_weights == "shared" else config.cascades
+    return Unrolled([refiner() for _ in range(networks)], config.cascades, config.cascade_consistency == "soft")
+
+
+def run(network: nn.Module, image: Tensor, encoding: Encoding) -> Tensor:
+    """Reconstruct an image (B, channels, H, W); networks that know the physics look at how it was encoded."""
+    return network(image) if isinstance(network, Generator) else network(image, encoding)
+
+
+class Generators(nn.Module):
+    """Base of the generators of a cast, with the network for X → Y as ``full``."""
+
+    adaptive = False
+    """Whether the networks have AdaIN sites."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.full = build_generator(config, self.adaptive)
+
+    def to_full(self, x: Tensor, encoding: Encoding) -> Tensor:
+        """Reconstruct x (B, channels, H, W); with AdaIN, at mean 0 and variance 1 at each site."""
+        return run(self.full, x, encoding)
+
+
+class OneGenerator(Generators):
+    """Only X → Y: the supervised family's generator, with affine instance norm and no AdaIN."""
+
+    def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
+        """Not played by this generator."""
+        raise TypeError("this method has no generator from fully sampled to undersampled images")
+
+
+class TwoGenerators(Generators):
+    """Two networks, as in CycleGAN and ISCL: one for each direction. z is not used."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.sub = plain_generator(config, self.adaptive)
+
+    def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
+        """Undersample y (B, channels, H, W)."""
+        return self.sub(y)
+
+
+class SwitchableGenerator(Generators):
+    """One network G; the code generator A switches it to Y → X: G(x) and G(y, A(z))."""
+
+    adaptive = True
+
+    def __init__(self, config: Config) -> None:
+        super().__init__(config)
+        self.code = CodeGenerator(Generator.site_widths(config.width), config.code_size)
+
+    @property
+    def plain(self) -> nn.Module:
+        """G itself, also where it stands in cascades."""
+        return self.full.refiners[0] if isinstance(self.full, Unrolled) else self.full
+
+    def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
+        """Undersample y (B, channels, H, W) with the code A(z), z of shape (B, code_size)."""
+        return self.plain(y, self.code(z))
+
+    def mixed(self, full: Call, sub: Call) -> Tensor | None:
+        """Both directions as one batch: the results of ``full``, then those of ``sub``; None where G is in cascades."""
+        if self.plain is not self.full:
+            return None
+        count = len(full.image)
+        codes = [
+            Code(
+                torch.cat([code.mean.new_zeros(count, code.mean.shape[1]), code.mean]),
+                torch.cat([code.variance.new_ones(count, code.variance.shape[1]), code.variance]),
+            )
+            for code in self.code(sub.other)
+        ]
+        made: Tensor = self.plain(torch.cat([full.image, sub.image]), codes)
+        return made
+
+
+class TwoDiscriminators(nn.Module):
+    """D_X and D_Y of CycleGAN and ISCL."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.sub = Discriminator(config.channels, config.width, switchable=False)
+        self.full = Discriminator(config.channels, config.width, switchable=False)
+
+    def score_full(self, image: Tensor) -> Tensor:
+        """D_Y's scores (B, 1, h, w)."""
+        return self.full(image)
+
+    def score_sub(self, image: Tensor) -> Tensor:
+        """D_X's scores (B, 1, h, w)."""
+        return self.sub(image)
+
+
+class OneDiscriminator(nn.Module):
+    """D_Y alone, for methods that never make undersampled images."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.full = Discriminator(config.channels, config.width, switchable=False)
+
+    def score_full(self, image: Tensor) -> Tensor:
+        """D_Y's scores (B, 1, h, w)."""
+        return self.full(image)
+
+    def score_sub(self, image: Tensor) -> Tensor:
+        """Not played by this discriminator."""
+        raise TypeError("this method has no discriminator of undersampled images")
+
+
+class SwitchableDiscriminator(nn.Module):
+    """One network D whose affine transform is switched on for domain Y."""
+
+    def __init__(self, config: Config) -> None:
+        super().__init__()
+        self.both = Discriminator(config.channels, config.width, switchable=True)
+
+    def score_full(self, image: Tensor) -> Tensor:
+        """Scores (B, 1, h, w) with γ and β."""
+        return self.both(image, full=len(image))
+
+    def score_sub(self, image: Tensor) -> Tensor:
+        """Scores (B, 1, h, w) without them."""
+        return self.both(image, full=0)
+
+    def mixed(self, full: Call, sub: Call) -> Tensor:
+        """Both as one batch: the scores of ``full``, then those of ``sub``."""
+        return self.both(torch.cat([full.image, sub.image]), full=len(full.image))
+
+
+GENERATOR, DISCRIMINATOR, EXTRACTOR = "generator", "discriminator", "extractor"
+GROUPS = (GENERATOR, DISCRIMINATOR, EXTRACTOR)
+
+
+class Players(nn.Module):
+    """The networks of a method, in up to three groups that are updated in turn.
+
+    Attributes
+    ----------
+    generator, discriminator, extractor
+        The groups; the last two are None where a method has none.
+    """
+
+    def __init__(
+        self, generator: nn.Module, discriminator: nn.Module | None = None, extractor: nn.Module | None = None
+    ) -> None:
+        super().__init__()
+        self.generator = generator
+        self.discriminator = discriminator
+        self.extractor = extractor
+
+    def to_full(self, x: Tensor, encoding: Encoding) -> Tensor:
+        """X → Y: the reconstruction of x; only generators that know the physics look at how it was encoded."""
+        return self._of(GENERATOR).to_full(x, encoding)
+
+    def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
+        """Y → X."""
+        return self._of(GENERATOR).to_sub(y, z)
+
+    def _of(self, group: str) -> Any:
+        module = getattr(self, group)
+        if module is None:
+            raise TypeError(f"this method has no {group}, but one of its objectives needs it")
+        return module
+
+    def noise(self, x: Tensor) -> Tensor:
+        """H(x), the estimate of what undersampling added."""
+        return self._of(EXTRACTOR)(x)
+
+    def score_full(self, image: Tensor) -> Tensor:
+        """D's score of an image as one of Y."""
+        return self._of(DISCRIMINATOR).score_full(image)
+
+    def score_sub(self, image: Tensor) -> Tensor:
+        """D's score of an image as one of X."""
+        return self._of(DISCRIMINATOR).score_sub(image)
+
+    def together(self, calls: Sequence[Call]) -> list[Tensor]:
+        """The results of calls; those that go through the same network go through it as one batch."""
+        places: dict[str, list[int]] = {}
+        for place, call in enumerate(calls):
+            places.setdefault(call.verb, []).append(place)
+        joined = {verb: _joined([calls[place] for place in own]) for verb, own in places.items()}
+        made: dict[str, Tensor] = {}
+        for group, full, sub in (
+            (self.generator, "to_full", "to_sub"),
+            (self.discriminator, "score_full", "score_sub"),
+        ):
+            if isinstance(group, SwitchableGenerator | SwitchableDiscriminator) and joined.keys() >= {full, sub}:
+                both = group.mixed(joined[full], joined[sub])
+                if both is not None:
+                    count = len(joined[full].image)
+                    made |= {full: both[:count], sub: both[count:]}
+        results: dict[int, Tensor] = {}
+        for verb, own in places.items():
+            batch = made[verb] if verb in made else joined[verb].on(self)
+            results |= zip(own, batch.split([len(calls[place].image) for place in own]), strict=True)
+        return [results[place] for place in range(len(calls))]
+
+    def groups(self) -> dict[str, nn.Module]:
+        """The groups that this method has, by name."""
+        return {name: getattr(self, name) for name in GROUPS if getattr(self, name) is not None}
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who plays: a class a group, each built from the settings alone."""
+
+    generator: type[nn.Module]
+    discriminator: type[nn.Module] | None = None
+    extractor: bool = False
+
+    def build(self, config: Config) -> Players:
+        """Make the networks, with weights drawn from torch's global generator."""
+        players = Players(
+            self.generator(config),
+            self.discriminator(config) if self.discriminator is not None else None,
+            Extractor(config.channels, config.width, config.extractor_depth) if self.extractor else None,
+        )
+        return with_precision(players, config.precision)
+
+    def using(self, **parts: object) -> "Cast":
+        """The same cast with some parts replaced."""
+        return replace(self, **parts)  # type: ignore[arg-type]
+
+
+CYCLE = Cast(TwoGenerators, TwoDiscriminators)
+TWO_WAY = Cast(TwoGenerators, TwoDiscriminators, extractor=True)
+SWITCHABLE = Cast(SwitchableGenerator, SwitchableDiscriminator, extractor=True)
+SINGLE = Cast(OneGenerator)
+SINGLE_ADVERSARIAL = Cast(OneGenerator, OneDiscriminator)

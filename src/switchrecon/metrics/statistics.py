@@ -1,0 +1,176 @@
+"""Statistics of paired results: means over folds, and bootstrap intervals clustered by subject."""
+
+import collections
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from switchrecon.core.seeds import numpy_random
+
+RESAMPLES = 10_000
+LEVEL = 0.95
+TAILS = (50 * (1 - LEVEL), 50 * (1 + LEVEL))  # percent
+
+
+@dataclass(frozen=True, order=True)
+class Unit:
+    """What one value is measured on: a slice, or a volume where ``slice`` is empty. Folds share no subject."""
+
+    fold: int
+    subject: str
+    scan: str
+    slice: str
+
+    @property
+    def cluster(self) -> tuple[int, str]:
+        """The subject."""
+        return self.fold, self.subject
+
+
+Values = Mapping[Unit, float]
+
+
+def over_folds(values: Values) -> dict[str, Any]:
+    """Mean and standard deviation over folds, each fold the mean of its units, and the interval of the mean.
+
+    Returns
+    -------
+    dict
+        ``mean``; ``std`` (sample standard deviation; None for one fold); ``low`` and ``high``, see
+        :func:`clustered_interval`; ``folds``: each fold's mean. All None if a value is not a finite number.
+    """
+    if not values or not all(math.isfinite(value) for value in values.values()):
+        return {"mean": None, "std": None, "low": None, "high": None, "folds": {}}
+    numbers = sorted({unit.fold for unit in values})
+    means = {n: float(np.mean([v for unit, v in values.items() if unit.fold == n])) for n in numbers}
+    low, high = clustered_interval(values)
+    return {
+        "mean": float(np.mean(list(means.values()))),
+        "std": float(np.std(list(means.values()), ddof=1)) if len(means) > 1 else None,
+        "low": low,
+        "high": high,
+        "folds": {str(n): mean for n, mean in means.items()},
+    }
+
+
+def fold_weights(units: Iterable[Unit]) -> dict[Unit, float]:
+    """1 / (folds × units of the own fold): a weighted sum is the mean of fold means, which every estimate here is."""
+    units = list(units)
+    counts = collections.Counter(unit.fold for unit in units)
+    return {unit: 1 / (len(counts) * counts[unit.fold]) for unit in units}
+
+
+def difference(first: Mapping[int, Values], second: Mapping[int, Values]) -> dict[str, Any]:
+    """Paired differences second − first, by seed, over the seeds and units that both have.
+
+    Returns
+    -------
+    dict
+        ``mean`` over folds of each fold's mean; ``low`` and ``high``, its interval; ``subjects``. None and 0 where the
+        two have nothing in common, or a value is not a finite number.
+    """
+    paired = seed_average(
+        [
+            {unit: second[seed][unit] - first[seed][unit] for unit in first[seed].keys() & second[seed].keys()}
+            for seed in sorted(first.keys() & second.keys())
+        ]
+    )
+    if not paired or not all(math.isfinite(value) for value in paired.values()):
+        return {"mean": None, "low": None, "high": None, "subjects": 0}
+    low, high = clustered_interval(paired)
+    weights = fold_weights(paired)
+    return {
+        "mean": sum(weights[unit] * value for unit, value in paired.items()),
+        "low": low,
+        "high": high,
+        "subjects": len({unit.cluster for unit in paired}),
+    }
+
+
+def recovered(values: Mapping[int, Values], lower: Mapping[int, Values], upper: Mapping[int, Values]) -> dict[str, Any]:
+    """The part of a gap that a method recovers: mean (value − lower) / mean (upper − lower), by seed.
+
+    Over the seeds and units that all three have, so that no seed of one stands against another seed of the others.
+
+    Returns
+    -------
+    dict
+        ``mean``, in which every fold counts alike; ``low`` and ``high``, the ends of the percentile bootstrap interval
+        of that ratio with subjects drawn (None for fewer than two); ``subjects``. All None where there is no gap.
+    """
+    gained, whole = (
+        seed_average(
+            [
+                {unit: own[seed][unit] - lower[seed][unit] for unit in shared}
+                for seed in sorted(values.keys() & lower.keys() & upper.keys())
+                if (shared := values[seed].keys() & lower[seed].keys() & upper[seed].keys())
+            ]
+        )
+        for own in (values, upper)
+    )
+    sums = _by_subject({unit: (gained[unit], whole[unit]) for unit in gained})
+    total = sum(sums, np.zeros(2))
+    if not np.isfinite(total).all() or total[1] <= 0:
+        return {"mean": None, "low": None, "high": None, "subjects": len(sums)}
+    low, high = _ratio_interval(sums)
+    return {"mean": float(total[0] / total[1]), "low": low, "high": high, "subjects": len(sums)}
+
+
+def clustered_interval(values: Values, resamples: int = RESAMPLES) -> tuple[float | None, float | None]:
+    """Percentile bootstrap interval of the mean of fold means, with subjects drawn instead of units.
+
+    The slices of a subject are not independent. Each resample draws as many subjects as there are, with
+    replacement, and takes the weighted mean over all their units. The draws are the same in every call.
+
+    Parameters
+    ----------
+    values
+        By unit, all finite.
+    resamples
+        Number of draws.
+
+    Returns
+    -------
+    tuple
+        Ends of the interval; None for fewer than two subjects, of which nothing can be drawn.
+    """
+    return _ratio_interval(_by_subject({unit: (value, 1) for unit, value in values.items()}), resamples)
+
+
+def _by_subject(pairs: Mapping[Unit, tuple[float, float]]) -> list[np.ndarray]:
+    """The sum of each subject's pairs, weighted so that every fold counts alike."""
+    sums: dict[tuple[int, str], np.ndarray] = {}
+    for unit, weight in fold_weights(sorted(pairs)).items():
+        sums[unit.cluster] = sums.get(unit.cluster, np.zeros(2)) + weight * np.array(pairs[unit])
+    return list(sums.values())
+
+
+def _ratio_interval(sums: Sequence[np.ndarray], resamples: int = RESAMPLES) -> tuple[float | None, float | None]:
+    """Interval of Σ first / Σ second over subjects, each given as such a pair."""
+    if len(sums) < 2:
+        return None, None
+    drawn = numpy_random("bootstrap").randint(len(sums), size=(resamples, len(sums)))
+    totals = np.array(sums)[drawn].sum(1)
+    low, high = np.percentile(totals[:, 0] / totals[:, 1], TAILS)
+    return float(low), float(high)
+
+
+def seed_average(by_seed: Sequence[Values]) -> dict[Unit, float]:
+    """Values averaged over the seeds that have them, unit by unit."""
+    units = sorted({unit for values in by_seed for unit in values})
+    return {unit: float(np.mean([values[unit] for values in by_seed if unit in values])) for unit in units}
+
+
+def seed_spread(by_seed: Sequence[Values]) -> float | None:
+    """Sample standard deviation over seeds of the mean over the units that all have; None for one seed.
+
+    The mean is over folds of each fold's mean.
+    """
+    shared = fold_weights(sorted(set.intersection(*map(set, by_seed)))) if by_seed else {}
+    means = [sum(weight * values[unit] for unit, weight in shared.items()) for values in by_seed] if shared else []
+    if len(means) < 2 or not all(map(math.isfinite, means)):
+        return None
+    return float(np.std(means, ddof=1))

@@ -1,0 +1,152 @@
+"""Test-time adaptation: the network of a run learns on, from one undersampled scan alone."""
+
+import copy
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from switchrecon.config import Config
+from switchrecon.core.device import set_up
+from switchrecon.data.piles import Pile, Slice, TrainingData, slices_of, usable_slices
+from switchrecon.errors import ConfigError, DataError
+from switchrecon.methods.methods import SELF_SUPERVISED
+from switchrecon.methods.objectives import held_out_samples
+from switchrecon.methods.players import run
+from switchrecon.methods.step import Pass
+from switchrecon.physics.intensity import channels_to_complex, to_network
+from switchrecon.physics.operators import Encoding
+from switchrecon.reconstruction.reconstructor import Reconstructor
+from switchrecon.scans.scan import Scan
+from switchrecon.training.batches import Batches
+
+CHECKED_PART = 0.1  # of the measured samples outside the centre, kept apart to decide when to stop
+CHECK_EVERY = 10
+PATIENCE = 5  # checks without a better one
+
+Check = tuple[Slice, Slice, Tensor]
+"""A slice, the same without the samples kept apart, and those samples, boolean (H, W)."""
+
+
+@dataclass(frozen=True)
+class Adaptation:
+    """What adapting gave: errors at samples that it never learned from, before and at the best step, and its cost."""
+
+    before: float
+    after: float
+    steps: int
+    seconds: float
+
+    def __str__(self) -> str:
+        gain = 100 * (1 - self.after / self.before) if self.before else 0.0
+        return (
+            f"adapted in {self.steps} steps and {self.seconds:.0f} s; error at held-out measured samples "
+            f"{self.before:.4g} → {self.after:.4g} ({gain:.1f} % less)"
+        )
+
+
+class _Network(nn.Module):
+    """The generator as the only player."""
+
+    def __init__(self, generator: nn.Module) -> None:
+        super().__init__()
+        self.generator = generator
+
+    def to_full(self, x: Tensor, encoding: Encoding) -> Tensor:
+        """Reconstruct x."""
+        return run(self.generator, x, encoding)
+
+
+def adapt(reconstructor: Reconstructor, scan: Scan, steps: int) -> tuple[Reconstructor, Adaptation]:
+    """Train a copy of a run's network on one scan with :func:`switchrecon.methods.objectives.held_out_samples`.
+
+    A tenth of the measured samples outside the centre is kept apart. Their error is looked at every ten steps; the
+    weights of the smallest error are kept, those of the run where it never falls, and training stops after five checks
+    without a better one.
+
+    Parameters
+    ----------
+    reconstructor
+        A trained run with representation ``complex``.
+    scan
+        Undersampled, at the run's matrix, with maps where it has several coils.
+    steps
+        The most that are done, with the run's learning rate.
+
+    Raises
+    ------
+    ConfigError
+        If the run knows magnitudes alone: they are not consistent with k-space.
+    DataError
+        If the scan has another matrix than the run, no usable slice, or no sample to keep apart.
+    """
+    started, config = time.monotonic(), reconstructor.config
+    trained = tuple(reconstructor.card["matrix"])
+    if scan.matrix != trained:
+        found, expected = ("x".join(map(str, matrix)) for matrix in (scan.matrix, trained))
+        raise DataError(f"{scan.path}: a matrix of {found}, but the run was trained at {expected}; allow resizing")
+    # Scaled by the centre that the run's images were scaled by.
+    mask = config.mask.model_copy(update={"center_fraction": reconstructor.card["center_fraction"]})
+    config = config.model_copy(update={"mask": mask})
+    if config.representation != "complex":
+        raise ConfigError(f"a run with representation '{config.representation}' cannot be adapted; it needs 'complex'")
+    slices = slices_of(scan, usable_slices(scan, config), config, undersample=True)
+    if not slices:
+        raise DataError(f"{scan.path}: no usable slice to adapt to")
+    learning, checks = _kept_apart(slices, config)
+    if not any(apart.any() for *_, apart in checks):
+        raise DataError(f"{scan.path}: no measured samples outside the centre to keep apart; it cannot be adapted to")
+    device = reconstructor.device
+    set_up(device, config.precision)
+    batches = Batches(learning, config.model_copy(update={"batch_size": 1}), SELF_SUPERVISED.pairing, device)
+    network = _Network(copy.deepcopy(reconstructor.generator))
+    optimizer = torch.optim.RAdam(network.parameters(), lr=config.learning_rate)
+    checks = [(a.to(device), b.to(device), apart.to(device)) for a, b, apart in checks]
+    best, best_step = _error(network, checks, config), 0
+    before, weights = best, copy.deepcopy(network.generator.state_dict())
+    done = 0
+    while done < steps and done - best_step < PATIENCE * CHECK_EVERY:
+        optimizer.zero_grad()
+        held_out_samples(Pass(network, batches.batch(done))).backward()  # type: ignore[arg-type]
+        optimizer.step()
+        done += 1
+        if done % CHECK_EVERY == 0 or done == steps:
+            error = _error(network, checks, config)
+            if not math.isfinite(error):
+                break
+            if error < best:
+                best, best_step, weights = error, done, copy.deepcopy(network.generator.state_dict())
+    network.generator.load_state_dict(weights)
+    facts = reconstructor.config, reconstructor.card, reconstructor.resize, device
+    adapted = Reconstructor(network.generator, reconstructor.extractor, *facts)
+    return adapted, Adaptation(before, best, done, time.monotonic() - started)
+
+
+def _kept_apart(slices: Sequence[Slice], config: Config) -> tuple[TrainingData, list[Check]]:
+    """The slices without the samples kept apart, for learning; and what those samples are checked with."""
+    scaled = TrainingData(None, Pile(list(slices))).scaled(config)
+    assert scaled.sub is not None
+    source = Batches(scaled, config.model_copy(update={"kept_part": 1 - CHECKED_PART}), SELF_SUPERVISED.pairing).source
+    learning, checks = [], []
+    for position, own in enumerate(scaled.sub.slices):
+        kept, weight = source.split(own.mask, position)
+        learning.append(own.sampled_by(kept))
+        checks.append((own, learning[-1], weight > 0))
+    return TrainingData(None, Pile(learning)), checks
+
+
+@torch.no_grad()
+def _error(network: _Network, checks: Sequence[Check], config: Config) -> float:
+    """Mean absolute error at the samples kept apart, of images that were made without them."""
+    total = count = 0.0
+    for own, seen, apart in checks:
+        maps = None if own.maps is None else own.maps[None]
+        encoding = Encoding(seen.mask[None], maps)
+        image = network.to_full(to_network(seen.image[None], config.representation), encoding)
+        difference = encoding.sampled_by(apart[None])(channels_to_complex(image))[0] - own.kspace * apart
+        total += float(difference.abs().sum())
+        count += float(apart.sum()) * (1 if maps is None else maps.shape[1])
+    return total / count

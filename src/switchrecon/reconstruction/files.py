@@ -1,0 +1,207 @@
+"""Reconstruct files: scans in, images in each scan's own format, matrix, units and geometry out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from switchrecon.config import Config, MaskConfig, load_config
+from switchrecon.data.coils import with_maps
+from switchrecon.errors import ConfigError, DataError, SwitchreconError
+from switchrecon.physics.fourier import resize_image
+from switchrecon.physics.masks import measured_acceleration
+from switchrecon.physics.noise import relative_noise
+from switchrecon.reconstruction.adapt import Adaptation, adapt
+from switchrecon.reconstruction.reconstructor import Reconstructor
+from switchrecon.scans.files import OWN, find_files, read_scan, target_for, write_images
+from switchrecon.scans.scan import Scan, own_mask
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one scan: the file written, or the error."""
+
+    scan: Path
+    written: Path | None = None
+    error: SwitchreconError | None = None
+    acceleration: float = float("nan")
+    synthetic: bool = False
+    adaptation: Adaptation | None = None
+    noise: float = float("nan")  # see :func:`switchrecon.physics.noise.relative_noise`
+
+
+def parse_undersampling(text: str, config: Config) -> MaskConfig:
+    """Read ``run``, or ``KIND:ACCELERATION:CENTER_FRACTION`` such as ``random-1d:4:0.08``.
+
+    Raises
+    ------
+    ConfigError
+        For anything else.
+    """
+    if text == "run":
+        return config.mask
+    parts = text.split(":")
+    if len(parts) != 3:
+        raise ConfigError(
+            f"--undersample {text!r}: expected 'run' or KIND:ACCELERATION:CENTER_FRACTION, such as random-1d:4:0.08"
+        )
+    assignments = [f"mask.{n}={v}" for n, v in zip(("kind", "acceleration", "center_fraction"), parts, strict=True)]
+    return load_config(None, assignments).mask
+
+
+def undersampled(reconstructor: Reconstructor, scan: Scan, undersampling: MaskConfig | None) -> Scan:
+    """The scan as it was measured, or undersampled as asked for.
+
+    Parameters
+    ----------
+    reconstructor
+        A trained run.
+    scan
+        At its own matrix.
+    undersampling
+        How a fully sampled scan is undersampled; None refuses it.
+
+    Raises
+    ------
+    DataError
+        For a fully sampled scan without ``undersampling``.
+    """
+    if scan.mask is not None:
+        return scan
+    if undersampling is None:
+        what = "an image" if scan.image else "fully sampled k-space"
+        raise DataError(
+            f"{scan.path}: holds {what}, there is nothing to reconstruct; to undersample it first, say how with "
+            "--undersample run or --undersample KIND:ACCELERATION:CENTER_FRACTION"
+        )
+    scan = scan.resized(_mask_matrix(reconstructor, scan))
+    config = reconstructor.config.model_copy(update={"mask": undersampling})
+    masks = np.stack([own_mask(scan, index, config).numpy() for index in range(len(scan.kspace))])
+    return replace(scan, kspace=scan.kspace * (masks if scan.coils == 1 else masks[:, None]), mask=masks)
+
+
+def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> np.ndarray:
+    """Reconstruct all slices of an undersampled scan.
+
+    Returns
+    -------
+    np.ndarray
+        (slices, H, W), complex64 or float32: at the scan's matrix, or with several coils at the run's.
+
+    Raises
+    ------
+    DataError
+        For another matrix than the run's where resizing is not allowed.
+    """
+    assert scan.mask is not None
+    if scan.coils > 1:  # maps belong to a matrix, so k-space is resized before they are estimated
+        scan = with_maps(scan.resized(_mask_matrix(reconstructor, scan)), reconstructor.config)
+    try:
+        return reconstructor(scan.kspace, scan.mask, scan.maps)
+    except DataError as error:
+        raise DataError(f"{scan.path}: {error}") from error
+
+
+def _mask_matrix(reconstructor: Reconstructor, scan: Scan) -> tuple[int, int]:
+    """Retrospective sampling of a larger scan keeps the run's matrix inside it: the mask is drawn there."""
+    height, width = reconstructor.card["matrix"]
+    return (height, width) if reconstructor.resize else scan.matrix
+
+
+def reconstruct_files(
+    reconstructor: Reconstructor,
+    paths: Sequence[str | Path],
+    out: Path,
+    undersample: str | None = None,
+    overwrite: bool = False,
+    report: Callable[[Outcome], None] = lambda outcome: None,
+    format: str = OWN,
+    adapt_steps: int = 0,
+) -> list[Outcome]:
+    """Reconstruct every scan; one that fails does not stop the others.
+
+    Parameters
+    ----------
+    reconstructor
+        A trained run.
+    paths
+        Scans: files, folders or patterns.
+    out
+        Folder for the images; each file keeps its name.
+    undersample
+        See :func:`parse_undersampling`; None refuses fully sampled scans.
+    overwrite
+        Replace files that exist.
+    report
+        Called after each scan.
+    format
+        Of the images; see :func:`~switchrecon.scans.files.target_for`.
+    adapt_steps
+        Adapt the network to each scan first, in at most so many steps; see :mod:`switchrecon.reconstruction.adapt`.
+
+    Returns
+    -------
+    list of Outcome
+        One a scan, in the order of their names.
+
+    Raises
+    ------
+    SwitchreconError
+        Before anything is written: for paths that do not exist, two scans of one name, or an output that exists.
+    """
+    files = find_files(paths)
+    undersampling = parse_undersampling(undersample, reconstructor.config) if undersample is not None else None
+    _check_targets(files, out, overwrite, format)
+    outcomes = []
+    for number, path in enumerate(files, 1):
+        try:
+            target = (out, format, number)
+            outcome = _one(reconstructor, path, undersampling, adapt_steps, target)
+        except SwitchreconError as error:
+            outcome = Outcome(path, error=error)
+        outcomes.append(outcome)
+        report(outcome)
+    return outcomes
+
+
+def _one(
+    reconstructor: Reconstructor,
+    path: Path,
+    undersampling: MaskConfig | None,
+    adapt_steps: int,
+    target: tuple[Path, str, int],
+) -> Outcome:
+    scan = read_scan(path, reconstructor.config)
+    measured = undersampled(reconstructor, scan, undersampling)
+    assert measured.mask is not None
+    adaptation, ready = None, measured
+    if adapt_steps:
+        small = with_maps(measured.resized(_mask_matrix(reconstructor, measured)), reconstructor.config)
+        reconstructor, adaptation = adapt(reconstructor, small, adapt_steps)
+        ready = small if measured.coils > 1 else measured  # maps are estimated once
+    images = torch.from_numpy(reconstruct_scan(reconstructor, ready))
+    described = replace(scan, mask=measured.mask)  # the files say how much was measured
+    written = write_images(described, resize_image(images, scan.matrix).numpy(), *target)
+    acceleration = measured_acceleration(measured.mask)
+    noise = relative_noise(measured.kspace, measured.mask, images.numpy())
+    return Outcome(path, written, None, acceleration, scan.synthetic, adaptation, noise)
+
+
+def _check_targets(files: Sequence[Path], out: Path, overwrite: bool, format: str) -> None:
+    if out.exists() and not out.is_dir():
+        raise DataError(f"{out}: is a file, expected a folder for the images")
+    seen: dict[Path, Path] = {}
+    for number, path in enumerate(files, 1):
+        try:
+            target = target_for(path, out, format, number)
+        except DataError:
+            continue  # it is listed as failed when its turn comes
+        if target in seen:
+            raise DataError(f"{path} and {seen[target]} would have one name; reconstruct them into different folders")
+        seen[target] = path
+        source = target.exists() and (target.samefile(path) or path.resolve().is_relative_to(target.resolve()))
+        if target.exists() and (not overwrite or source):
+            hint = "choose another --out" if source else "add --overwrite or choose another --out"
+            raise DataError(f"{target}: exists already; {hint}")

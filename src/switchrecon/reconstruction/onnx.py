@@ -1,0 +1,142 @@
+"""A run's networks as ONNX, for programs without torch.
+
+ONNX has no complex numbers, so Fourier transforms, scaling and data consistency stay outside: what has to be done there
+is written into the file.
+"""
+
+import json
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from switchrecon.core.files import NOTE, atomic_file
+from switchrecon.errors import ConfigError
+from switchrecon.nets.generator import Generator
+from switchrecon.nets.unrolled import Unrolled
+from switchrecon.reconstruction.reconstructor import Reconstructor
+
+OPSET = 18
+SCALING = (
+    "s = headroom * max |u_low|, with u_low the image of the centre of k-space, center_fraction of each side. "
+    "u = zero-filled image / s, orthonormal transforms, centred. The output times s is in the units of the image"
+)
+INPUT = {
+    "complex": "(batch, 2, H, W): real and imaginary part of u",
+    "magnitude": "(batch, 1, H, W): 2 |u| - 1; magnitude = (output + 1) / 2, at least 0",
+}
+CASCADES = (
+    "u0 = u. For cascade i = 0, 1, …: v = network[i modulo networks](u_i), u_(i+1) = v + w_i (u - A^H A v), "
+    "with A = sampling * Fourier transform * coil sensitivity maps"
+)
+
+
+def export_run(run: str | Path, out: Path) -> list[Path]:
+    """Write a run's generator network, or the network of each cascade, as ONNX.
+
+    The input ``image`` and the output ``reconstruction`` are float32 (batch, channels, H, W), with any batch and the
+    run's matrix. The metadata hold the card's matrix, scaling rule and, for cascades, their rule and weights.
+
+    Parameters
+    ----------
+    run
+        A run folder.
+    out
+        ``FILE.onnx``; several networks become ``FILE-1.onnx``, ``FILE-2.onnx`` and so on.
+
+    Returns
+    -------
+    list of Path
+        What was written.
+
+    Raises
+    ------
+    RunError
+        If the folder holds no sound run.
+    ConfigError
+        If ONNX is not installed, ``out`` has another ending, or the run has no network that learns images.
+    """
+    if out.suffix != ".onnx":
+        raise ConfigError(f"--out {out}: expected a name that ends in .onnx")
+    _check_installed()
+    loaded = Reconstructor.load(run, data_consistency="none", device="cpu")
+    network = loaded.generator
+    if not isinstance(network, Unrolled | Generator):
+        raise ConfigError(f"{run}: network '{loaded.config.network}' is an iteration, not a neural network: no ONNX")
+    networks = list(network.refiners) if isinstance(network, Unrolled) else [network]
+    facts = _facts(loaded)
+    written = []
+    for number, part in enumerate(networks, start=1):
+        target = out if len(networks) == 1 else out.with_stem(f"{out.stem}-{number}")
+        _write(part, target, facts | {"network": number, "networks": len(networks)}, loaded)
+        written.append(target)
+    return written
+
+
+def _check_installed() -> None:
+    try:
+        import onnx  # noqa: F401
+        import onnxscript  # noqa: F401
+    except ImportError:
+        raise ConfigError("export needs ONNX: pip install 'switchrecon[onnx]'") from None
+
+
+def _facts(loaded: Reconstructor) -> dict[str, Any]:
+    """What someone else needs to know to use the networks; nothing of any subject."""
+    card, config, network = loaded.card, loaded.config, loaded.generator
+    facts: dict[str, Any] = {
+        "note": NOTE,
+        "method": config.method.rpartition(":")[2],
+        "matrix": card["matrix"],
+        "representation": config.representation,
+        "headroom": config.headroom,
+        "center_fraction": card["center_fraction"],
+        "scaling": SCALING,
+        "input": INPUT[config.representation],
+    }
+    if isinstance(network, Unrolled):
+        soft = network.weights
+        weights = [1.0] * network.cascades if soft is None else soft.sigmoid().tolist()
+        facts |= {"cascades": CASCADES, "weights": weights}
+    return facts
+
+
+def _write(network: nn.Module, target: Path, facts: dict[str, Any], loaded: Reconstructor) -> None:
+    example = torch.zeros(2, loaded.config.channels, *loaded.card["matrix"])
+    with _quiet(), torch.no_grad():
+        program = torch.onnx.export(
+            network.eval(),
+            (example,),
+            dynamo=True,
+            verbose=False,
+            opset_version=OPSET,
+            input_names=["image"],
+            output_names=["reconstruction"],
+            dynamic_shapes=({0: torch.export.Dim("batch")},),
+        )
+        assert program is not None
+        for node in program.model.graph.all_nodes():
+            node.metadata_props.clear()  # stack traces, with this machine's paths
+        program.model.metadata_props["switchrecon"] = json.dumps(facts)
+        program.model.doc_string = NOTE
+        with atomic_file(target) as temporary:
+            program.save(temporary, external_data=False)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without torch's words on torchvision, which is not used, and on its own deprecated calls."""
+    log = logging.getLogger("torch.onnx")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
+    finally:
+        log.setLevel(level)

@@ -1,0 +1,335 @@
+"""Reconstruction: from measured k-space and its mask to images, with a trained run."""
+
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from switchrecon.config import Config, DataConsistency, Estimate, Precision, parse_config
+from switchrecon.core.device import PROCESSOR, find_device, set_up
+from switchrecon.errors import ConfigError, DataError, RunError, nearest
+from switchrecon.methods.players import build_generator, run
+from switchrecon.nets.extractor import Extractor
+from switchrecon.nets.layers import with_precision
+from switchrecon.physics.fourier import resize_image, resize_kspace
+from switchrecon.physics.intensity import from_network, intensity_scale, low_resolution, to_network
+from switchrecon.physics.noise import noise_level
+from switchrecon.physics.operators import Encoding, Sampling, data_consistency
+from switchrecon.physics.solvers import conjugate_gradient
+from switchrecon.runs.checkpoint import load_model
+
+ESTIMATES: tuple[str, ...] = get_args(Estimate)
+DATA_CONSISTENCIES: tuple[str, ...] = get_args(DataConsistency)
+PRECISIONS: tuple[str, ...] = get_args(Precision)
+TOGETHER = 32  # slices on a GPU; fewer where its memory does not suffice
+CONSISTENCY_ITERATIONS = 15
+
+
+def _chosen(config: Config, estimate: str | None, data_consistency: str | None, precision: str | None = None) -> Config:
+    changes = {"estimate": estimate, "data_consistency": data_consistency, "precision": precision}
+    for (name, value), valid in zip(changes.items(), (ESTIMATES, DATA_CONSISTENCIES, PRECISIONS), strict=True):
+        if value is not None and value not in valid:
+            raise ConfigError(f"unknown {name} '{value}'; {nearest(value, valid)}")
+    return config.model_copy(update={name: value for name, value in changes.items() if value is not None})
+
+
+class Reconstructor:
+    """A trained reconstruction: ``image = reconstructor(kspace, mask)``.
+
+    Make one with :meth:`load`.
+
+    Parameters
+    ----------
+    generator, extractor
+        The networks; the extractor is needed for the ensemble estimate alone.
+    config
+        The run's settings.
+    card
+        What the run's model file says of itself.
+    resize
+        Whether k-space of another matrix is resized to the run's one and the image back; refused otherwise.
+    device
+        Where the networks compute.
+    """
+
+    def __init__(
+        self,
+        generator: nn.Module,
+        extractor: Extractor | None,
+        config: Config,
+        card: dict[str, Any],
+        resize: bool,
+        device: torch.device = PROCESSOR,
+    ) -> None:
+        self.generator = with_precision(generator, config.precision).to(device).eval()
+        self.extractor = with_precision(extractor, config.precision).to(device).eval() if extractor else None
+        self.device = device
+        self.config = config
+        self.card = card
+        self.resize = resize
+        if config.estimate == "ensemble" and extractor is None:
+            raise ConfigError(
+                f"estimate 'ensemble' needs the extractor H, which method '{config.method}' has not; choose 'generator'"
+            )
+        config.check_consistency(card["coils"])
+
+    @classmethod
+    def load(
+        cls,
+        run: str | Path,
+        estimate: str | None = None,
+        data_consistency: str | None = None,
+        resize: bool = False,
+        device: str | None = None,
+        precision: str | None = None,
+    ) -> "Reconstructor":
+        """Load a run folder.
+
+        Parameters
+        ----------
+        run
+            Folder with ``model.safetensors``.
+        estimate
+            ``generator``: G(x). ``ensemble``: ½ G(x) + ½ (x − H(x)), clipped to the data range. None: the run's.
+        data_consistency
+            ``none``; ``hard``: measured k-space replaces the image's own; ``soft``: it does so in part, as its noise
+            allows. None: the run's.
+        resize
+            Allow scans of another matrix than the training one.
+        device
+            Where to compute; see :func:`switchrecon.core.device.find_device`.
+        precision
+            Of the convolutions: ``float32``, ``bfloat16``, or a GPU's ``tf32``. None: the run's on a GPU, else float32.
+
+        Raises
+        ------
+        RunError
+            If the folder holds no sound model.
+        ConfigError
+            For an unknown estimate, data consistency, device or precision, or one that this method cannot give.
+        """
+        folder = Path(run)
+        chosen = find_device(device)
+        if not folder.is_dir():
+            raise RunError(f"{folder}: no such run folder")
+        tensors, card = load_model(folder / "model.safetensors")
+        if chosen.type == "cpu":
+            precision = precision or "float32"
+        config = _chosen(parse_config(card["config"], str(folder)), estimate, data_consistency, precision)
+
+        def part(module: Any, prefix: str) -> Any:
+            weights = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+            try:
+                module.load_state_dict(weights)
+            except RuntimeError as error:
+                raise RunError(
+                    f"{folder}: its weights do not fit its settings, or another version made them"
+                ) from error
+            return module
+
+        generator = build_generator(config, card["adaptive"])
+        extractor = Extractor(config.channels, config.width, config.extractor_depth) if card["extractor"] else None
+        return cls(
+            part(generator, "generator."),
+            part(extractor, "extractor.") if extractor is not None else None,
+            config,
+            card,
+            resize,
+            chosen,
+        )
+
+    def using(self, estimate: str | None = None, data_consistency: str | None = None) -> "Reconstructor":
+        """The same networks with another estimate or data consistency; None keeps the own one.
+
+        Raises
+        ------
+        ConfigError
+            For an unknown one, or one that this method cannot give.
+        """
+        config = _chosen(self.config, estimate, data_consistency)
+        return Reconstructor(self.generator, self.extractor, config, self.card, self.resize, self.device)
+
+    def __call__(self, kspace: Any, mask: Any, maps: Any = None) -> Any:
+        """Reconstruct images.
+
+        Parameters
+        ----------
+        kspace
+            NumPy array or torch tensor, complex, shape (..., H, W), or (..., n_coils, H, W) with maps; centred.
+            Unmeasured samples are ignored.
+        mask
+            Non-zero where measured; broadcasts to the images' shape: (W,), (H, W), or with leading dimensions.
+        maps
+            Coil sensitivity maps, complex, of the shape of k-space, Σ_c |s_c|² = 1; None with one coil.
+
+        Returns
+        -------
+        numpy.ndarray or torch.Tensor
+            As the input; shape (..., H, W), in the units of the orthonormal inverse Fourier transform of k-space:
+            complex64 where the run is complex, float32 magnitude where it is not. A slice that is all zero gives
+            zeros.
+
+        Raises
+        ------
+        DataError
+            For real, non-finite or too small k-space, a mask that does not fit or is empty, or another matrix
+            than the run's.
+        """
+        set_up(self.device, self.config.precision)
+        numpy = isinstance(kspace, np.ndarray)
+        measured, masks, coils, shape = self._check(_tensor(kspace), _tensor(mask) != 0, maps)
+        images = torch.cat(self._in_parts(measured, masks, coils)).reshape(shape)
+        return images.numpy() if numpy else images
+
+    def _in_parts(self, measured: Tensor, masks: Tensor, coils: Tensor | None) -> list[Tensor]:
+        """Images of some slices at a time, back on the processor."""
+        # One at a time: at 256x256 a CPU is slower with more, and a slice's bits would depend on its neighbours.
+        together = 1 if self.device.type == "cpu" else TOGETHER
+        found: list[Tensor] = []
+        done = 0
+        while done < len(measured):
+            part = slice(done, done + together)
+            try:
+                own = [None if t is None else t[part].to(self.device) for t in (measured, masks, coils)]
+                found.append(self._slices(*own).cpu())  # type: ignore[arg-type]
+            except torch.OutOfMemoryError:
+                if together == 1:
+                    raise
+                together //= 2
+                continue
+            done += together
+        return found
+
+    def _check(self, kspace: Tensor, mask: Tensor, maps: Any) -> tuple[Tensor, Tensor, Tensor | None, tuple[int, ...]]:
+        """K-space (N, H, W) or (N, n_coils, H, W), masks (N, H, W), maps like k-space, and the images' shape."""
+        several = maps is not None
+        if not kspace.is_complex() or kspace.ndim < 2 + several:
+            expected = "(..., coils, H, W)" if several else "(..., H, W)"
+            raise DataError(
+                f"k-space has type {kspace.dtype} and shape {tuple(kspace.shape)}; expected complex {expected}"
+            )
+        if kspace.numel() == 0:
+            raise DataError(f"k-space has shape {tuple(kspace.shape)}, no sample; expected at least one slice")
+        if not torch.isfinite(torch.view_as_real(kspace)).all():
+            raise DataError("k-space holds NaN or infinity; expected finite numbers")
+        if not mask.any():
+            raise DataError("the mask is all zero; expected at least one measured sample")
+        kspace = kspace.to(torch.complex64)
+        height, width = kspace.shape[-2:]
+        shape = (*(kspace.shape[:-3] if several else kspace.shape[:-2]), height, width)
+        try:
+            masks = mask.expand(shape)
+        except RuntimeError:
+            raise DataError(f"a mask of shape {tuple(mask.shape)} does not fit images of shape {shape}") from None
+        trained = tuple(self.card["matrix"])
+        if (height, width) != trained and not (self.resize and not several):
+            raise DataError(
+                f"k-space has a matrix of {height}x{width}, but the run was trained at {trained[0]}x{trained[1]}; "
+                + ("resize k-space first" if several else "allow resizing in k-space or train at this matrix")
+            )
+        masks = masks.reshape(-1, height, width)
+        if not several:
+            return Sampling(masks)(kspace.reshape(-1, height, width)), masks, None, shape
+        coils = _tensor(maps).to(torch.complex64)
+        if not torch.isfinite(torch.view_as_real(coils)).all():
+            raise DataError("coil sensitivity maps hold NaN or infinity; expected finite numbers")
+        if coils.shape != kspace.shape:
+            raise DataError(f"maps of shape {tuple(coils.shape)} do not fit k-space of shape {tuple(kspace.shape)}")
+        n_coils = kspace.shape[-3]
+        measured = Sampling(masks[:, None])(kspace.reshape(-1, n_coils, height, width))
+        return measured, masks, coils.reshape(measured.shape), shape
+
+    @torch.no_grad()
+    def _slices(self, kspace: Tensor, mask: Tensor, maps: Tensor | None) -> Tensor:
+        """Measured k-space, masks and maps of some slices to images (N, H, W)."""
+        own, matrix = (kspace.shape[-2], kspace.shape[-1]), tuple(self.card["matrix"])
+        small_mask = resize_kspace(mask.float(), matrix) > 0
+        image = resize_image(self._network(resize_kspace(kspace, matrix), Encoding(small_mask, maps)), own)
+        if self.config.data_consistency != "none":
+            image = self._consistent(image, kspace, Encoding(mask, maps))
+        empty = ~kspace.flatten(1).any(1)
+        return torch.where(empty[:, None, None], torch.zeros_like(image), image)
+
+    def _network(self, kspace: Tensor, encoding: Encoding) -> Tensor:
+        """Scale, networks, scale back, at the run's matrix."""
+        config = self.config
+        scale = intensity_scale(kspace, self.card["center_fraction"], config.headroom, encoding.mask, encoding.maps)
+        x = to_network(encoding.H(kspace) / scale, config.representation)
+        return from_network(self._estimate(x, encoding), config.representation) * scale
+
+    def _estimate(self, x: Tensor, encoding: Encoding) -> Tensor:
+        """G(x), or the ensemble, of network images (N, channels, H, W)."""
+        estimate = run(self.generator, x, encoding)
+        if self.config.estimate == "ensemble" and self.extractor is not None:
+            return (0.5 * estimate + 0.5 * (x - self.extractor(x))).clamp(-1, 1)
+        return estimate
+
+    def _consistent(self, image: Tensor, kspace: Tensor, encoding: Encoding) -> Tensor:
+        """Data consistency after the networks."""
+        complex_run = self.config.representation == "complex"
+        if not complex_run:
+            # A magnitude has no phase of its own; the alias-free low-resolution image lends it one.
+            fraction = self.card["center_fraction"]
+            image = image * torch.sgn(low_resolution(kspace, fraction, encoding.mask, encoding.maps))
+        weight = 1.0 if self.config.data_consistency == "hard" else trust(image, kspace, encoding)
+        result = consistent(encoding, image, kspace, weight)
+        return result if complex_run else result.abs()
+
+
+def _tensor(array: Any) -> Tensor:
+    if isinstance(array, np.ndarray):
+        # In this machine's byte order, and no larger than any network here needs.
+        kind = np.complex64 if np.iscomplexobj(array) else bool if array.dtype == bool else np.float32
+        return torch.from_numpy(np.ascontiguousarray(array.astype(kind)))
+    return torch.as_tensor(array)
+
+
+def consistent(encoding: Encoding, image: Tensor, kspace: Tensor, weight: float | Tensor) -> Tensor:
+    """The image moved to where ``w ‖Au − k‖² + (1 − w) ‖u − û‖²`` is smallest, û the image that is given.
+
+    With one coil this is :func:`switchrecon.physics.operators.data_consistency`. With several it is found by conjugate
+    gradients that start from û, so that w = 1 leaves what no coil has measured.
+
+    Parameters
+    ----------
+    encoding
+        A, for images (N, H, W).
+    image
+        û, complex (N, H, W).
+    kspace
+        k, complex (N, n_coils, H, W), or (N, H, W) with one coil.
+    weight
+        w in [0, 1]; a number or (N, 1, 1).
+    """
+    if encoding.maps is None:
+        return data_consistency(encoding, image, kspace, weight)
+
+    def normal(u: Tensor) -> Tensor:
+        return weight * encoding.H(encoding(u)) + (1 - weight) * u
+
+    right = weight * encoding.H(kspace) + (1 - weight) * image
+    return conjugate_gradient(normal, right, image, iterations=CONSISTENCY_ITERATIONS)
+
+
+def trust(image: Tensor, kspace: Tensor, encoding: Encoding) -> Tensor:
+    """How far measured samples are to be trusted beside an image's own, by least squares: w = e² / (e² + 2σ²).
+
+    σ² is the noise's variance in each of real and imaginary part. The mean of |k − A u|² over measured samples is
+    2σ² + e² / C with C coils, because Σ_c |s_c|² = 1, and gives the variance e² of the image's error.
+
+    Returns
+    -------
+    Tensor
+        Shape (N, 1, 1), in [0, 1]; 1 where the noise cannot be estimated.
+    """
+    weights = []
+    for u, k, number in zip(image, kspace, range(len(image)), strict=True):
+        own = Encoding(encoding.mask[number], None if encoding.maps is None else encoding.maps[number])
+        variance = 2 * noise_level(k.cpu().numpy(), own.mask.cpu().numpy()) ** 2
+        coils = 1 if own.maps is None else max(int(own.maps.flatten(1).any(1).sum()), 1)
+        difference = (k - own(u)).abs().square().sum() / (own.mask.sum() * coils)
+        error = coils * (difference - variance).clamp_min(0)
+        weights.append(error / (error + variance) if variance > 0 else torch.ones((), device=k.device))
+    return torch.stack(weights).clamp(0, 1)[:, None, None]

@@ -1,0 +1,161 @@
+"""Checkpoints: safetensors plus JSON with checksums, written atomically, two generations kept."""
+
+import hashlib
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import load, save
+from torch import Tensor
+
+from switchrecon.core.files import atomic_file, write_text
+from switchrecon.core.limits import check_file
+from switchrecon.errors import RunError
+
+KEPT = 2
+FORMAT = 2
+MOST_JSON = 1 << 24  # bytes of what stands beside the tensors
+
+
+def sha256(content: bytes) -> str:
+    """Hexadecimal SHA-256."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def _seal(description: dict[str, Any]) -> str:
+    return sha256(json.dumps(description, sort_keys=True).encode())
+
+
+def save_tensors(target: Path, tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> str:
+    """Write a safetensors file atomically and return its SHA-256."""
+    content = save({name: t.detach().cpu().contiguous() for name, t in tensors.items()}, metadata)
+    with atomic_file(target) as temporary:
+        temporary.write_bytes(content)
+    return sha256(content)
+
+
+def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], description: dict[str, Any]) -> None:
+    """Write the checkpoint of a step and remove all but the newest two.
+
+    Parameters
+    ----------
+    folder
+        ``checkpoints`` of a run.
+    step
+        Steps done.
+    tensors
+        Everything that is not JSON.
+    description
+        The rest: counters, settings, versions. It is stored with the checksum of the tensors, sealed with its own.
+    """
+    base = folder / f"step-{step:08d}"
+    checksum = save_tensors(base.with_suffix(".safetensors"), tensors)
+    sealed = {**description, "format": FORMAT, "step": step, "sha256": checksum}
+    write_text(base.with_suffix(".json"), json.dumps({**sealed, "seal": _seal(sealed)}, indent=1))
+    for old in sorted(folder.glob("step-*.json"))[:-KEPT]:
+        old.unlink()
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    try:
+        check_file(file, MOST_JSON)
+        check_file(file.with_suffix(".safetensors"))
+        description = json.loads(file.read_text(encoding="utf-8"))
+        seal = description.pop("seal")
+        content = file.with_suffix(".safetensors").read_bytes()
+        if seal != _seal(description) or description["sha256"] != sha256(content):
+            raise RunError(f"{file}: the checksum does not match; the checkpoint is damaged")
+        return load(content), description
+    except RunError:
+        raise
+    except Exception as error:
+        raise RunError(f"{file}: not a readable checkpoint ({error})") from error
+
+
+def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """Read the newest sound checkpoint; None if there is none yet.
+
+    A damaged one is refused by its checksum, with a warning, and the one before it is taken.
+
+    Raises
+    ------
+    RunError
+        If there are checkpoints and all are damaged, or another version made them.
+    """
+    files = sorted(folder.glob("step-*.json"), reverse=True)
+    for file in files:
+        try:
+            tensors, description = _read(file)
+        except RunError as error:
+            warnings.warn(f"{error}; trying the one before", stacklevel=2)
+            continue
+        if description["format"] != FORMAT:
+            raise RunError(
+                f"{file}: a checkpoint of format {description['format']}, which another version of switchrecon made; "
+                f"expected {FORMAT}: finish the run with that version, or start anew"
+            )
+        return tensors, description
+    if files:
+        raise RunError(f"{folder}: all {len(files)} checkpoints are damaged")
+    return None
+
+
+def save_model(target: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
+    """Write ``model.safetensors``: weights, and a card that says all that reconstruction needs to know."""
+    checksum = sha256(b"".join(tensors[name].detach().cpu().numpy().tobytes() for name in sorted(tensors)))
+    save_tensors(target, tensors, {"switchrecon": json.dumps({**card, "weights_sha256": checksum})})
+
+
+def load_model(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read what :func:`save_model` wrote.
+
+    Raises
+    ------
+    RunError
+        If the file is missing, damaged, or not ours.
+    """
+    if not file.is_file():
+        raise RunError(f"{file}: no trained model here; expected a run folder with model.safetensors")
+    try:
+        check_file(file)
+        with file.open("rb") as opened:
+            header = int.from_bytes(opened.read(8), "little")
+        if header > MOST_JSON:
+            raise RunError(f"its header claims {header} bytes; expected at most {MOST_JSON}")
+        with safe_open(file, framework="pt") as opened:
+            card = json.loads((opened.metadata() or {})["switchrecon"])
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        checksum = sha256(b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors)))
+    except Exception as error:
+        raise RunError(f"{file}: not a readable model ({error})") from error
+    if checksum != card.get("weights_sha256"):
+        raise RunError(f"{file}: the checksum does not match; the model is damaged")
+    return tensors, card
+
+
+def flatten_optimizer(prefix: str, state: dict[str, Any]) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Split an optimiser's state into named tensors and JSON."""
+    tensors = {
+        f"{prefix}.state.{index}.{key}": value
+        for index, values in state["state"].items()
+        for key, value in values.items()
+    }
+    tensors |= {f"{prefix}.slow.{index}": value for index, value in enumerate(state.get("slow", []))}
+    groups = [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]  # a tensor on a GPU
+    rest = {"param_groups": groups}
+    return tensors, rest | ({"count": state["count"]} if "count" in state else {})
+
+
+def unflatten_optimizer(prefix: str, tensors: dict[str, Tensor], rest: dict[str, Any]) -> dict[str, Any]:
+    """The inverse of :func:`flatten_optimizer`."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        if name.startswith(f"{prefix}.state."):
+            index, key = name.removeprefix(f"{prefix}.state.").split(".", 1)
+            state.setdefault(int(index), {})[key] = value
+    slow = {n: t for n, t in tensors.items() if n.startswith(f"{prefix}.slow.")}
+    ordered = [slow[f"{prefix}.slow.{index}"] for index in range(len(slow))]
+    return {**rest, "state": state} | ({"slow": ordered} if "count" in rest else {})

@@ -1,0 +1,110 @@
+"""Images as a BIDS derivative: NIfTI with a sidecar, in a dataset that says what made it."""
+
+import json
+import re
+from importlib.metadata import version
+from pathlib import Path
+
+import nibabel
+import numpy as np
+
+from switchrecon.core.files import NOTE, atomic_file, write_text
+from switchrecon.errors import DataError
+from switchrecon.scans.names import known_name, stem
+from switchrecon.scans.nifti import nifti_image
+from switchrecon.scans.scan import Scan, what_was_measured
+
+BIDS_VERSION = "1.10.0"
+GENERATOR = "switchrecon"
+ENTITIES = ("ses", "acq", "ce", "rec", "run", "echo")  # of a source's name that its images keep, in BIDS' order
+CONTRASTS = ("T1w", "T2w", "PDw", "T2starw", "FLAIR", "angio", "inplaneT1", "inplaneT2", "UNIT1")
+SUFFIXES = {name: name for name in CONTRASTS} | {"T1": "T1w", "T2": "T2w", "PD": "PDw", "MRA": "angio"}  # and IXI's
+# BIDS has no suffix for an MR image of unknown contrast. Of those that it has, this one claims no weighting: the
+# amplitude of the observed signal.
+UNKNOWN_CONTRAST = "S0map"
+
+
+def _label(text: str) -> str:
+    return re.sub(r"[^A-Za-z0-9]", "", text)
+
+
+def bids_name(path: Path, number: int) -> str:
+    """Where the image of a scan lies in the dataset.
+
+    Subject, session and the like come from a BIDS or IXI name; any other scan is the subject ``number``, as its
+    own name may say who it is.
+    """
+    known = known_name(path)
+    subject = _label(known["subject"]) if known else f"{number:03d}"
+    pairs = dict(re.findall(r"_([a-z]+)-([^_.]+)", stem(path))) if known else {}
+    kept = {key: _label(pairs[key]) for key in ENTITIES if _label(pairs.get(key, ""))}
+    suffix = SUFFIXES.get((known or {}).get("contrast", ""), UNKNOWN_CONTRAST)
+    name = "_".join([f"sub-{subject}", *(f"{key}-{value}" for key, value in kept.items()), "desc-recon", suffix])
+    session = f"ses-{kept['ses']}/" if "ses" in kept else ""
+    return f"sub-{subject}/{session}anat/{name}.nii.gz"
+
+
+def _describe_dataset(root: Path) -> None:
+    """Write ``dataset_description.json`` and ``README``, unless an earlier image of this dataset has.
+
+    Raises
+    ------
+    DataError
+        If the folder holds a dataset that something else made.
+    """
+    file = root / "dataset_description.json"
+    if file.exists():
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+            ours = found["DatasetType"] == "derivative" and found["GeneratedBy"][0]["Name"] == GENERATOR
+        except (ValueError, KeyError, IndexError, TypeError):
+            ours = False
+        if not ours:
+            raise DataError(f"{file}: describes a dataset of something else; choose another --out")
+        return
+    description = {
+        "Name": "switchrecon reconstructions: research use only, not for diagnosis",
+        "BIDSVersion": BIDS_VERSION,
+        "DatasetType": "derivative",
+        "GeneratedBy": [{"Name": GENERATOR, "Version": version(GENERATOR)}],
+    }
+    if not (root / "README").exists():
+        write_text(
+            root / "README",
+            "MR images reconstructed from undersampled k-space by a neural network.\n"
+            "Research use only, not for diagnosis: a network can invent or remove structure.\n",
+        )
+    write_text(file, json.dumps(description, indent=2) + "\n")
+
+
+def write_bids(scan: Scan, images: np.ndarray, target: Path) -> None:
+    """Write magnitudes with a sidecar; see :func:`~switchrecon.scans.nifti.nifti_image`.
+
+    Parameters
+    ----------
+    scan
+        Without padding.
+    images
+        (slices, H, W), real or complex.
+    target
+        The file; its path in the dataset as :func:`bids_name` says.
+
+    Raises
+    ------
+    DataError
+        If the folder holds a dataset that something else made.
+    """
+    levels = 3 if target.parent.parent.name.startswith("ses-") else 2
+    _describe_dataset(target.parents[levels])
+    sidecar = {
+        "Description": f"{NOTE}. Reconstructed from {what_was_measured(scan)}. "
+        "A network can invent or remove structure.",
+        "Sources": [scan.path.name],
+        "SkullStripped": False,
+        "GeometryKnown": scan.affine is not None,
+    }
+    beside = target.with_name(f"{stem(target)}.json")
+    # The sidecar is moved into place first: no image is ever without it.
+    with atomic_file(target, ".nii.gz") as image, atomic_file(beside) as text:
+        nibabel.save(nifti_image(scan, images), image)
+        text.write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")

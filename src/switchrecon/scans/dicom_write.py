@@ -1,0 +1,151 @@
+"""Images as a new DICOM series, one file a slice, that says what it is and names no one. Needs pydicom."""
+
+import hashlib
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from switchrecon.core.files import NOTE, atomic_folder
+from switchrecon.errors import DataError
+from switchrecon.scans.dicom import CLASSIC, LPS, pydicom_module
+from switchrecon.scans.dicom_tags import CODES, NUMBERS
+from switchrecon.scans.names import stem
+from switchrecon.scans.scan import Scan, what_was_measured
+
+FIRST_NUMBER = 900  # added to the source's series number
+LARGEST = 65535  # the stored value of the brightest pixel
+EMPTY = (  # type 2: there, without a value
+    *("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID"),
+    *("AccessionNumber", "PatientPosition", "PositionReferenceIndicator", "ScanOptions", "MRAcquisitionType"),
+    *("RepetitionTime", "EchoTime", "EchoTrainLength", "Laterality"),
+)
+
+
+def dicom_folder(path: Path) -> str:
+    """The name of the folder that is written for a scan.
+
+    Raises
+    ------
+    ConfigError
+        Without pydicom.
+    """
+    pydicom_module()
+    return stem(path)
+
+
+def _uid(*sources: str) -> str:
+    """A UID that is the same for the same content: 128 bits of a hash, in the root for such numbers."""
+    return f"2.25.{int.from_bytes(hashlib.sha256(' '.join(sources).encode()).digest()[:16], 'big')}"
+
+
+def _decimal(value: float) -> Any:
+    return pydicom_module().valuerep.DSfloat(float(value), auto_format=True)
+
+
+def _element(name: str, value: Any) -> Any:
+    """A number as its attribute stores it: decimal text or whole; a code as it is."""
+    if name not in NUMBERS:
+        return value
+    store = _decimal if pydicom_module().datadict.dictionary_VR(name) == "DS" else round
+    return [store(v) for v in value] if isinstance(value, list) else store(value)
+
+
+def _plane(scan: Scan) -> tuple[np.ndarray, list[float], list[float], float]:
+    """The affine in LPS, the orientation's six cosines, (row, column) spacing and the distance of slices in mm."""
+    affine = LPS @ (np.eye(4) if scan.affine is None else scan.affine)
+    down, along, step = affine[:3, :3].T
+    spacing = [float(np.linalg.norm(down)), float(np.linalg.norm(along))]
+    if not min(spacing) > 0 or abs(down @ along) > 1e-4 * spacing[0] * spacing[1]:
+        raise DataError(f"{scan.path}: rows and columns of a slice are not perpendicular; DICOM cannot hold that")
+    cosines = [*(along / spacing[1]), *(down / spacing[0])]
+    return affine, cosines, spacing, float(abs(step @ np.cross(cosines[:3], cosines[3:])))
+
+
+def _common(scan: Scan, values: np.ndarray, slope: float) -> Any:
+    """What all slices share."""
+    source = scan.geometry.get("dicom", {})
+    affine, cosines, spacing, distance = _plane(scan)
+    content = hashlib.sha256(values.tobytes() + affine.tobytes() + repr((values.shape, slope)).encode()).hexdigest()
+    common = pydicom_module().Dataset()
+    for name in EMPTY:
+        setattr(common, name, None)
+    common.ScanningSequence, common.SequenceVariant = "RM", "NONE"  # research mode, for want of a source's own
+    for name in (*NUMBERS, *CODES):
+        if name in source:
+            setattr(common, name, _element(name, source[name]))
+    common.SOPClassUID = CLASSIC
+    common.StudyInstanceUID = _uid(source.get("StudyInstanceUID", f"study {content}"))
+    common.SeriesInstanceUID = _uid(f"series {content}")
+    common.FrameOfReferenceUID = _uid(source.get("FrameOfReferenceUID", f"frame {content}"))
+    common.SeriesNumber = int(source.get("SeriesNumber", 0)) + FIRST_NUMBER
+    common.PatientName, common.PatientID = "ANONYMOUS^", "ANONYMOUS"
+    common.PatientIdentityRemoved, common.DeidentificationMethod = "YES", "switchrecon: technical attributes alone kept"
+    common.Modality, common.Manufacturer = "MR", "switchrecon"
+    common.ManufacturerModelName = "research software"
+    common.SoftwareVersions = version("switchrecon")
+    common.ImageType = ["DERIVED", "PRIMARY", "OTHER", "AI_RECON"]
+    common.SeriesDescription = NOTE
+    common.DerivationDescription = (
+        f"Reconstructed by switchrecon {version('switchrecon')} from {what_was_measured(scan)}. "
+        "A network can invent or remove structure."
+    )
+    unknown = " Position, orientation and spacing are unknown." if scan.affine is None else ""
+    common.ImageComments = f"Research use only, not for diagnosis.{unknown} {common.DerivationDescription}"
+    common.BurnedInAnnotation, common.LossyImageCompression = "NO", "00"
+    common.PixelSpacing = [_decimal(value) for value in spacing]
+    common.ImageOrientationPatient = [_decimal(value) for value in cosines]
+    common.SpacingBetweenSlices = _decimal(distance)
+    common.SliceThickness = _decimal(source.get("SliceThickness", distance))
+    common.SamplesPerPixel, common.PhotometricInterpretation, common.PixelRepresentation = 1, "MONOCHROME2", 0
+    common.Rows, common.Columns = values.shape[1:]
+    common.BitsAllocated, common.BitsStored, common.HighBit = 16, 16, 15
+    common.RescaleSlope, common.RescaleIntercept, common.RescaleType = _decimal(slope), "0", "US"
+    if (brightest := LARGEST * slope) >= 1:  # a narrower window is not valid
+        common.WindowCenter, common.WindowWidth = _decimal(brightest / 2), _decimal(brightest)
+    return common
+
+
+def write_dicom(scan: Scan, images: np.ndarray, target: Path) -> None:
+    """Write magnitudes as MR Image Storage, one file a slice, in a new folder.
+
+    Value = RescaleSlope · stored value, the brightest pixel of the volume stored as 65535. Geometry is the scan's
+    affine (identity where unknown, and ImageComments says so). Of a DICOM source, the attributes of
+    :mod:`~switchrecon.scans.dicom_tags` are kept; nothing else of the source is written.
+
+    Parameters
+    ----------
+    scan
+        Without padding.
+    images
+        (slices, H, W), real or complex.
+    target
+        The folder.
+
+    Raises
+    ------
+    ConfigError
+        Without pydicom.
+    DataError
+        For slices whose rows and columns are not perpendicular, or a side above 65535.
+    """
+    pydicom = pydicom_module()
+    magnitudes = np.abs(images).astype(np.float64)
+    if max(magnitudes.shape[1:]) > LARGEST:
+        raise DataError(f"{scan.path}: slices of {magnitudes.shape[1:]} pixels; DICOM holds at most {LARGEST} a side")
+    slope = float(str(_decimal(magnitudes.max() / LARGEST))) or 1.0  # as it will be read
+    values = np.rint(magnitudes / slope).clip(0, LARGEST).astype("<u2")
+    common = _common(scan, values, slope)
+    affine = _plane(scan)[0]
+    with atomic_folder(target, ".dcm") as folder:
+        for index, pixels in enumerate(values):
+            common.InstanceNumber = index + 1
+            common.ImagePositionPatient = [_decimal(value) for value in affine[:3, 3] + index * affine[:3, 2]]
+            common.SOPInstanceUID = _uid(f"{common.SeriesInstanceUID} {index}")
+            common.PixelData = pixels.tobytes()
+            common.file_meta = pydicom.dataset.FileMetaDataset()
+            common.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+            common.file_meta.MediaStorageSOPClassUID = CLASSIC
+            common.file_meta.MediaStorageSOPInstanceUID = common.SOPInstanceUID
+            pydicom.dcmwrite(folder / f"{index + 1:04d}.dcm", common, enforce_file_format=True)

@@ -1,0 +1,174 @@
+"""fastMRI HDF5 files: one volume of k-space a file."""
+
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from switchrecon.config import Config
+from switchrecon.core.files import NOTE, atomic_file
+from switchrecon.errors import DataError
+from switchrecon.scans.hdf5 import open_hdf5, read_dataset, read_text
+from switchrecon.scans.header import Encoding, crop_field, nearest_samples, parse_header
+from switchrecon.scans.scan import Scan, check_finite, check_not_empty, inferred_masks
+
+
+def _text(value: Any) -> str:
+    return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
+
+
+def _mask(path: Path, stored: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    slices, height, width = shape
+    mask = np.asarray(stored)
+    if mask.shape not in ((width,), (1, width), (height, width), (slices, 1, width), shape):
+        raise DataError(
+            f"{path}: dataset 'mask' has shape {mask.shape}, expected ({width},) to fit k-space of shape {shape}"
+        )
+    mask = np.broadcast_to(mask != 0, shape)
+    if not mask.any():
+        raise DataError(f"{path}: dataset 'mask' is all zero; expected at least one measured sample")
+    return mask
+
+
+def _subject(path: Path, file: h5py.File) -> str:
+    return _text(file.attrs["patient_id"]) if "patient_id" in file.attrs else path.stem
+
+
+def fastmri_subject(path: Path) -> str:
+    """The attribute ``patient_id``, or the file's name.
+
+    Raises
+    ------
+    DataError
+        For a damaged file.
+    """
+    with open_hdf5(path) as file:
+        return _subject(path, file)
+
+
+def _encoding(path: Path, header: str | bytes | None) -> Encoding | None:
+    """What the header says of the encoding; None where the file has no header, or it says nothing."""
+    if header is None:
+        return None
+    encodings = parse_header(path, header).encodings
+    return encodings[0] if encodings else None
+
+
+def _padding(encoding: Encoding, width: int) -> np.ndarray:
+    """Which columns are zero padding: those outside [left, left + maximum], left = encoded // 2 − centre."""
+    centre, maximum, columns = encoding.centre[0], encoding.maximum, np.arange(width)
+    if centre is None or maximum is None or encoding.encoded[1] != width:
+        return np.zeros(width, dtype=bool)
+    left = width // 2 - centre
+    return (columns < left) | (columns > left + maximum)
+
+
+def _without_oversampling(
+    kspace: np.ndarray, mask: np.ndarray | None, encoding: Encoding
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Crop the readout to the wanted field of view, unless single samples of a readout were skipped."""
+    height = kspace.shape[-2]
+    size = encoding.without_oversampling(0)
+    lines = mask is None or bool((mask == mask[:, :1]).all())
+    if encoding.encoded[0] != height or size == height or not lines:
+        return kspace, mask
+    return crop_field(kspace, -2, size), None if mask is None else mask[:, nearest_samples(height, size)]
+
+
+def read_fastmri(path: Path, config: Config) -> Scan:
+    """Read k-space of one coil (slices, H, W) or several (slices, coils, H, W), with its ``mask`` where it has one.
+
+    Without a ``mask``, undersampled k-space is recognised by the zeros between its samples. Where ``ismrmrd_header``
+    says so, zero-padded columns do not count as measured, and the oversampling of the readout is removed by the ratio
+    of the fields of view. The subject is the attribute ``patient_id``, or the file's name.
+
+    Raises
+    ------
+    DataError
+        For a damaged file or header, a missing ``kspace``, a mask that does not fit, NaN, infinity or only zeros.
+    """
+    with open_hdf5(path) as file:
+        kspace, stored = read_dataset(path, file, "kspace"), read_dataset(path, file, "mask")
+        if kspace is None:
+            raise DataError(f"{path}: no dataset 'kspace'; found {', '.join(sorted(file)) or 'nothing'}")
+        encoding = _encoding(path, read_text(path, file, "ismrmrd_header"))
+        subject = _subject(path, file)
+    if not np.iscomplexobj(kspace):
+        raise DataError(f"{path}: dataset 'kspace' has type {kspace.dtype}, expected complex numbers")
+    if kspace.ndim not in (3, 4):
+        raise DataError(
+            f"{path}: dataset 'kspace' has shape {kspace.shape}, expected (slices, H, W) or (slices, coils, H, W)"
+        )
+    kspace = kspace.astype(np.complex64)
+    check_finite(path, "dataset 'kspace'", kspace)
+    check_not_empty(path, kspace)
+    if kspace.ndim == 4 and kspace.shape[1] == 1:
+        kspace = kspace[:, 0]
+    slices, (height, width) = len(kspace), kspace.shape[-2:]
+    padding = np.zeros(width, dtype=bool) if encoding is None else _padding(encoding, width)
+    if padding.any():
+        kspace = np.where(padding, np.complex64(0), kspace)
+        check_not_empty(path, kspace)
+    if stored is None:
+        mask = inferred_masks(kspace)
+    else:
+        full = _mask(path, stored, (slices, height, width))
+        mask = None if full[..., ~padding].all() else full & ~padding
+        if mask is not None:
+            kspace = np.where(mask if kspace.ndim == 3 else mask[:, None], kspace, np.complex64(0))
+    geometry: dict[str, Any] = {}
+    if encoding is not None:
+        kspace, mask = _without_oversampling(kspace, mask, encoding)
+        geometry = {
+            "oversampling": height / kspace.shape[-2],
+            "field_of_view": (encoding.encoded_field[0] * kspace.shape[-2] / height, encoding.encoded_field[1]),
+            "slice_spacing": encoding.recon_field[2],
+        }
+    return Scan(path, subject, kspace, mask, geometry=geometry)
+
+
+def write_fastmri(scan: Scan, images: np.ndarray, target: Path) -> None:
+    """Write magnitudes as dataset ``reconstruction``, float32 (slices, H, W), in the scan's units."""
+    with atomic_file(target) as temporary, h5py.File(temporary, "w") as file:
+        file.create_dataset(
+            "reconstruction",
+            data=np.abs(images).astype(np.float32),
+            chunks=(1, *images.shape[1:]),
+            fletcher32=True,
+        )
+        file.attrs["note"] = NOTE
+
+
+HEADER = """<?xml version="1.0" encoding="utf-8"?>
+<ismrmrdHeader xmlns="http://www.ismrm.org/ISMRMRD"><encoding>
+<encodedSpace>{space}</encodedSpace><reconSpace>{space}</reconSpace>
+<encodingLimits><kspace_encoding_step_1><minimum>0</minimum><maximum>{last}</maximum><center>{centre}</center>
+</kspace_encoding_step_1></encodingLimits><trajectory>cartesian</trajectory></encoding></ismrmrdHeader>
+"""
+SPACE = """<matrixSize><x>{height}</x><y>{width}</y><z>1</z></matrixSize>
+<fieldOfView_mm><x>{field[0]:g}</x><y>{field[1]:g}</y><z>{thickness:g}</z></fieldOfView_mm>"""
+
+
+def write_fastmri_kspace(scan: Scan, kspace: np.ndarray, target: Path) -> None:
+    """Write k-space as fastMRI stores it, with ``mask`` where undersampled and a header of geometry alone.
+
+    Parameters
+    ----------
+    scan
+        Whose mask, field of view and slice spacing are written; nothing of the patient is.
+    kspace
+        complex64 (slices, coils, H, W).
+    target
+        The file.
+    """
+    height, width = scan.matrix
+    geometry = scan.geometry
+    field, thickness = geometry.get("field_of_view", (0, 0)), geometry.get("slice_spacing", 0)
+    space = SPACE.format(height=height, width=width, field=field, thickness=thickness)
+    with atomic_file(target) as temporary, h5py.File(temporary, "w") as file:
+        file.create_dataset("kspace", data=kspace, chunks=(1, *kspace.shape[1:]), fletcher32=True)
+        file["ismrmrd_header"] = HEADER.format(space=space, last=width - 1, centre=width // 2).encode()
+        if scan.mask is not None:
+            lines = scan.mask[0, 0]
+            file["mask"] = (lines if (scan.mask == lines).all() else scan.mask).astype(np.uint8)

@@ -1,0 +1,242 @@
+"""ISMRMRD (MRD version 1) files: a scanner's readouts in HDF5."""
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from switchrecon.config import Config
+from switchrecon.core.limits import check_size, largest_array
+from switchrecon.errors import DataError
+from switchrecon.scans.hdf5 import check_lengths, find_dataset, open_hdf5, read_text
+from switchrecon.scans.header import Encoding, Header, parse_header
+from switchrecon.scans.orientation import affine_of, slice_order
+from switchrecon.scans.readouts import (
+    HEAD,
+    ORDER,
+    Readouts,
+    Sorted,
+    channel_samples,
+    check_readouts,
+    kinds_of,
+    sort_readouts,
+)
+from switchrecon.scans.scan import Scan, check_finite, check_not_empty
+
+FEWEST_ROWS = 16
+
+
+def measurements(file: h5py.File) -> list[str]:
+    """The paths of all groups that hold ``xml`` and ``data``, by name; files name them as they like."""
+
+    def holds(group: h5py.Group) -> bool:
+        return all(group.get(name, getlink=True) is not None for name in ("xml", "data"))
+
+    groups = [name for name in sorted(file) if isinstance(file.get(name, getlink=True), h5py.HardLink)]
+    inside = [f"{name}/" for name in groups if isinstance(file[name], h5py.Group) and holds(file[name])]
+    return [""] * holds(file) + inside
+
+
+def _header(path: Path, file: h5py.File, group: str) -> Header:
+    text = read_text(path, file, f"{group}xml")
+    assert text is not None
+    return parse_header(path, text)
+
+
+def _blocks(path: Path, dataset: h5py.Dataset) -> Iterator[np.ndarray]:
+    """The samples of all readouts, in few large reads.
+
+    Several readouts may point to the same stored bytes. Even if all do, one read stays within the limit (but for files
+    of more than a sixteenth of it).
+    """
+    rows = max(FEWEST_ROWS, largest_array() // max(path.stat().st_size, 1))
+    total = 0
+    for start in range(0, len(dataset), rows):
+        block = dataset.fields("data")[start : start + rows]
+        total += sum(map(len, block))
+        check_size(path, "readouts", (total,), 4)
+        yield block
+
+
+def _heads(path: Path, stored: np.ndarray) -> np.ndarray:
+    """The fields that are needed, in types that are known: a file may declare any."""
+    head = np.zeros(len(stored), HEAD)
+    try:
+        with np.errstate(all="ignore"):
+            for name in HEAD.names or ():
+                if name != "idx":
+                    head[name] = stored[name]
+            for name in HEAD["idx"].names or ():
+                head["idx"][name] = stored["idx"][name]
+    except (ValueError, TypeError, IndexError) as error:
+        raise DataError(f"{path}: dataset 'data' has heads that are not ISMRMRD's ({error})") from None
+    return head
+
+
+def read_readouts(path: Path, file: h5py.File, group: str) -> Readouts:
+    """All readouts of a measurement, whose path inside the file is ``group``.
+
+    Raises
+    ------
+    DataError
+        For another table, none at all, more data than the limit, or samples that do not fit their heads.
+    """
+    dataset = find_dataset(path, file, f"{group}data")
+    assert dataset is not None
+    names = dataset.dtype.names or ()
+    samples = h5py.check_vlen_dtype(dataset.dtype["data"]) if "data" in names else None
+    if dataset.ndim != 1 or "head" not in names or samples != np.dtype("<f4"):
+        raise DataError(f"{path}: dataset 'data' of shape {dataset.shape} does not hold ISMRMRD readouts")
+    if not len(dataset):
+        raise DataError(f"{path}: no readout at all; expected those of a scan")
+    if dataset.id.get_type() != h5py.h5t.py_create(dataset.dtype, logical=True):  # HDF5 may crash in translating them
+        raise DataError(f"{path}: dataset 'data' has numbers of an unusual kind; the file is damaged")
+    for name in names:  # HDF5 looks at all of a row, also where only the heads are asked for
+        if h5py.check_vlen_dtype(dataset.dtype[name]) is not None:
+            check_lengths(path, dataset, name)
+    head = _heads(path, dataset.fields("head")[()])
+    claimed = head["number_of_samples"].astype(np.int64) * head["active_channels"]
+    check_size(path, "readouts", (int(claimed.sum()),), 8)
+    readouts = Readouts(head, np.concatenate(list(_blocks(path, dataset))))
+    check_readouts(path, readouts)
+    return readouts
+
+
+def read_mrd(path: Path, config: Config) -> Scan:
+    """Read the readouts of a Cartesian scan and sort them into k-space; see :func:`scan_of_readouts`.
+
+    Of several measurements in a file, the last by name is read.
+
+    Raises
+    ------
+    DataError
+        For a damaged file or header, a trajectory that is not Cartesian, and k-space that cannot be sorted.
+    """
+    with open_hdf5(path) as file:
+        groups = measurements(file)
+        if not groups:
+            raise DataError(f"{path}: no group with 'xml' and 'data'; expected an ISMRMRD measurement")
+        header, readouts = _header(path, file, groups[-1]), read_readouts(path, file, groups[-1])
+    return scan_of_readouts(path, header, readouts, {"measurements": len(groups)})
+
+
+def _imaging(path: Path, header: Header, readouts: Readouts) -> tuple[int, np.ndarray]:
+    """The encoding space of the image, and what each readout was measured for."""
+    plain = np.flatnonzero(kinds_of(readouts.head, False) == "imaging")
+    if not len(plain):
+        raise DataError(f"{path}: none of {len(readouts.head)} readouts is for an image")
+    space = int(readouts.head["encoding_space_ref"][plain[0]])
+    if space >= len(header.encodings):
+        raise DataError(f"{path}: a readout of encoding space {space}; the header has {len(header.encodings)}")
+    kinds = kinds_of(readouts.head, header.encodings[space].embedded)
+    kinds[(kinds == "imaging") & (readouts.head["encoding_space_ref"] != space)] = "other encoding space"
+    return space, kinds
+
+
+def _subject(path: Path, header: Header) -> str:
+    """A digest of the patient's identifier, which says only whether two files are of one patient; else the name."""
+    digest = hashlib.sha256(f"switchrecon subject {header.identifier}".encode()).hexdigest()[:12]
+    return f"subject-{digest}" if header.identifier else path.stem
+
+
+def _noise(path: Path, readouts: Readouts, rows: np.ndarray, coils: int) -> np.ndarray | None:
+    own = rows[readouts.head["active_channels"][rows] == coils]
+    if not len(own):
+        return None
+    noise = np.concatenate([channel_samples(readouts, own[[i]])[0] for i in range(len(own))], axis=1)
+    check_finite(path, "the noise scan", noise)
+    return noise
+
+
+def _noise_scale(head: np.ndarray, noise: np.ndarray, imaging: np.ndarray, bandwidth: float) -> float:
+    """Variance of an imaging sample's noise over that of the noise scan: dwell times' ratio over the bandwidth."""
+    noise_dwell, dwell = (float(head["sample_time_us"][rows[0]]) for rows in (noise, imaging))
+    known = 0 < noise_dwell < np.inf and 0 < dwell < np.inf
+    return noise_dwell / dwell / bandwidth if known else 1.0
+
+
+def _calibration(
+    path: Path, readouts: Readouts, kinds: np.ndarray, encoding: Encoding, image: Sorted
+) -> np.ndarray | None:
+    """The image's k-space with the lines for parallel imaging, slices not yet in order; (slices, coils, H, W).
+
+    None where there are none, for one coil, or where those lines are of other slices than the image's.
+    """
+    if image.kspace.shape[1] == 1 or not (kinds == "parallel calibration").any():
+        return None
+    rows = np.flatnonzero((kinds == "imaging") | (kinds == "parallel calibration"))
+    both = sort_readouts(path, readouts, rows, encoding).kspace
+    if both.shape != image.kspace.shape:
+        return None
+    check_finite(path, "k-space", both)
+    return both
+
+
+def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[str, Any]) -> Scan:
+    """Sort readouts into a scan.
+
+    Readouts for the image are read, those for noise become ``noise``, those for parallel imaging ``calibration``;
+    others are skipped. One encoding space is read, that of the first imaging readout. Slices run over contrast,
+    repetition, phase, set and slice, in this order, the slice fastest, and within a slice over the partitions of a
+    three-dimensional scan.
+
+    Its ``geometry`` says: ``readouts`` (their number by kind), ``order`` and ``indices`` (those numbers of each slice),
+    ``partitions``, ``field_of_view`` (mm along H and W, 0 where unknown), ``slice_spacing`` (mm), ``oversampling``
+    (removed along the readout), ``noise_scale`` (k-space has this many times the noise scan's covariance
+    ``N Nᴴ / (samples − 1)``).
+
+    Raises
+    ------
+    DataError
+        See :func:`read_mrd`.
+    """
+    head = readouts.head
+    space, kinds = _imaging(path, header, readouts)
+    encoding = header.encodings[space]
+    if encoding.trajectory != "cartesian":
+        raise DataError(f"{path}: found a trajectory of kind '{encoding.trajectory}'; only Cartesian k-space is read")
+    imaging, noise_rows = np.flatnonzero(kinds == "imaging"), np.flatnonzero(kinds == "noise")
+    found = sort_readouts(path, readouts, imaging, encoding)
+    order = slice_order(head[found.first])
+    heads = head[found.first[order]]
+    spread = (order[:, None] * found.partitions + np.arange(found.partitions)).reshape(-1)
+    kspace, measured = found.kspace[spread], found.measured[spread]
+    check_finite(path, "k-space", kspace)
+    check_not_empty(path, kspace)
+    calibration = _calibration(path, readouts, kinds, encoding, found)
+    noise = _noise(path, readouts, noise_rows, kspace.shape[1])
+    affine = affine_of(heads, found)
+    names, counts = np.unique(kinds.astype(str), return_counts=True)
+    geometry = {
+        **more,
+        "readouts": {str(name): int(count) for name, count in zip(names, counts, strict=True)},
+        "order": ORDER,
+        "indices": np.repeat(np.stack([heads["idx"][name] for name in ORDER], 1), found.partitions, axis=0),
+        "partitions": found.partitions,
+        "field_of_view": found.field[:2],
+        "slice_spacing": found.field[2] if affine is None else float(np.linalg.norm(affine[:3, 2])),
+        "oversampling": encoding.encoded[0] / encoding.without_oversampling(0),
+    }
+    if noise is not None:
+        scale = _noise_scale(head, noise_rows, imaging, header.noise_bandwidth)
+        geometry["noise_scale"] = scale * found.noise_factor
+    return Scan(
+        path,
+        _subject(path, header),
+        kspace[:, 0] if kspace.shape[1] == 1 else kspace,
+        measured if found.undersampled else None,
+        calibration=None if calibration is None else calibration[spread],
+        noise=noise,
+        affine=affine,
+        geometry=geometry,
+    )
+
+
+def mrd_subject(path: Path) -> str:
+    """The subject of an ISMRMRD file, without reading its readouts; see :func:`read_mrd`."""
+    with open_hdf5(path) as file:
+        groups = measurements(file)
+        return _subject(path, _header(path, file, groups[-1])) if groups else path.stem

@@ -1,0 +1,157 @@
+"""NIfTI volumes: magnitude images with geometry."""
+
+import gzip
+import struct
+from pathlib import Path
+
+import nibabel
+import numpy as np
+from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
+
+from switchrecon.config import Config
+from switchrecon.core.files import NOTE, atomic_file
+from switchrecon.core.limits import check_size
+from switchrecon.errors import DataError, SwitchreconError
+from switchrecon.scans.names import describe_name, named, stem
+from switchrecon.scans.scan import Scan, image_scan
+
+MOST_HEADER = 1 << 24  # bytes before the data, extensions included
+MOST_ASPECT = 100  # of voxels
+AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # in RAS+ orientation
+MILLIMETRES = {1: 1e3, 3: 1e-3}  # of the header's code of a unit, where it is not the millimetre
+UNKNOWN = NOTE + "; geometry unknown"
+
+
+def _to_slices(volume: np.ndarray, axis: int) -> np.ndarray:
+    """RAS+ volume to (slices, rows, columns): upright, anterior or superior on top, patient's right on the left."""
+    slices = np.moveaxis(volume, axis, 0)
+    return np.flip(slices, (1, 2)).swapaxes(1, 2)
+
+
+def _volume_index(shape: tuple[int, ...], axis: int) -> np.ndarray:
+    """(row, column, slice) of :func:`_to_slices` to the index in the volume, as a (4, 4) matrix."""
+    across, down = (i for i in range(3) if i != axis)
+    index = np.zeros((4, 4))
+    index[axis, 2] = index[3, 3] = 1
+    index[down, [0, 3]] = -1, shape[down] - 1
+    index[across, [1, 3]] = -1, shape[across] - 1
+    return index
+
+
+def _check_extensions(path: Path) -> None:
+    """Refuse a header whose extensions are said to be huge; they would be read whole, out of few packed bytes.
+
+    Raises
+    ------
+    DataError
+        Naming what was found.
+    """
+    with path.open("rb") as file:
+        start = file.read(540)
+    if start[:2] == b"\x1f\x8b":
+        with gzip.open(path) as unpacked:
+            start = unpacked.read(540)
+    order = "<" if start[:4] in (struct.pack("<i", 348), struct.pack("<i", 540)) else ">"
+    second = struct.unpack(f"{order}i", start[:4])[0] == 540
+    kind, place = ("q", 168) if second else ("f", 108)
+    offset = struct.unpack_from(order + kind, start, place)[0]
+    if not 0 <= offset <= MOST_HEADER:
+        raise DataError(f"{path}: the data are said to begin at byte {offset:g}; expected at most {MOST_HEADER}")
+
+
+def read_nifti(path: Path, config: Config) -> Scan:
+    """Read a magnitude volume and compute synthetic k-space of its slices.
+
+    The volume is brought to RAS+ and cut along ``slice_axis``; slices are zero-padded to a square field of view.
+
+    Raises
+    ------
+    DataError
+        For a file that is damaged, not three-dimensional, complex, larger than the limit, or holds NaN, infinity
+        or only zeros.
+    """
+    try:
+        _check_extensions(path)
+        source = nibabel.load(path)
+        if not isinstance(source, nibabel.Nifti1Image):
+            raise DataError(f"{path}: found a {type(source).__name__}, expected a NIfTI-1 or NIfTI-2 volume")
+        shape = source.shape
+        if len(shape) == 4 and shape[3] == 1:
+            shape = shape[:3]
+        if len(shape) != 3:
+            raise DataError(f"{path}: found an array of shape {source.shape}, expected a 3-D volume")
+        if np.issubdtype(source.get_data_dtype(), np.complexfloating):
+            raise DataError(f"{path}: found complex values, expected a magnitude volume")
+        check_size(path, "the volume, as k-space,", shape, np.dtype(np.complex64).itemsize)
+        unit = MILLIMETRES.get(int(source.header["xyzt_units"]) & 7, 1.0)
+        canonical = nibabel.as_closest_canonical(source)
+        zooms = [float(zoom) * unit for zoom in canonical.header.get_zooms()[:3]]
+        sizes = [zoom for zoom in zooms if zoom]  # 0 stands for unknown
+        if not all(np.isfinite(sizes)) or (sizes and max(sizes) > MOST_ASPECT * min(sizes)):
+            raise DataError(f"{path}: found voxel sizes {zooms}, expected finite and similar numbers")
+        volume = np.asarray(canonical.dataobj, dtype=np.float32).reshape(canonical.shape[:3])
+    except SwitchreconError:
+        raise
+    except Exception as error:  # nibabel raises many kinds for damaged files
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise DataError(f"{path}: not a readable NIfTI file ({reason})") from error
+    axis = AXES[config.slice_axis]
+    to_canonical = _volume_index(volume.shape, axis)
+    to_source = inv_ornt_aff(io_orientation(source.affine), source.shape[:3]) @ to_canonical
+    scale = np.diag([unit, unit, unit, 1])
+    column_spacing, row_spacing = (zooms[i] or 1.0 for i in range(3) if i != axis)
+    return image_scan(
+        path,
+        describe_name(path)["subject"],
+        np.ascontiguousarray(_to_slices(volume, axis)),
+        (row_spacing, column_spacing),
+        scale @ canonical.affine @ to_canonical,
+        config,
+        orientation=io_orientation(to_source),
+        source_affine=scale @ source.affine,
+        source_zooms=[float(zoom) * unit for zoom in source.header.get_zooms()[:3]],
+    )
+
+
+def nifti_name(path: Path) -> str:
+    """The name of a NIfTI file written for a source: its own, with a suffix where it has none."""
+    return named(path, ".nii.gz", ".nii")
+
+
+def nifti_image(scan: Scan, images: np.ndarray) -> nibabel.Nifti1Image:
+    """Magnitudes as a NIfTI volume, float32 and in mm, with nothing of the source's header text.
+
+    Images of a NIfTI file get its shape, orientation and affine; others are brought to RAS+ with the scan's affine.
+    Where that is unknown, they stay (row, column, slice) with the identity, and the description says so.
+
+    Parameters
+    ----------
+    scan
+        Without padding.
+    images
+        (slices, H, W), real or complex.
+    """
+    volume = np.moveaxis(np.abs(images).astype(np.float32), 0, 2)
+    known = scan.affine if scan.affine is not None else np.eye(4)
+    orientation = scan.geometry.get("orientation", io_orientation(known))
+    affine = scan.geometry.get("source_affine", known @ inv_ornt_aff(orientation, volume.shape))
+    result = nibabel.Nifti1Image(np.ascontiguousarray(apply_orientation(volume, orientation)), affine)
+    if "source_zooms" in scan.geometry:
+        result.header.set_zooms(scan.geometry["source_zooms"])
+    result.header.set_xyzt_units("mm")
+    result.header["descrip"] = (UNKNOWN if scan.affine is None else NOTE).encode()
+    return result
+
+
+def write_nifti(scan: Scan, images: np.ndarray, target: Path) -> None:
+    """Write :func:`nifti_image`.
+
+    Parameters
+    ----------
+    scan, images
+        See there.
+    target
+        The file; named as :func:`nifti_name` says.
+    """
+    with atomic_file(target, suffix=target.name.removeprefix(stem(target))) as temporary:
+        nibabel.save(nifti_image(scan, images), temporary)

@@ -1,0 +1,291 @@
+"""A scan: the slices of one file, as k-space."""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from switchrecon.config import Config
+from switchrecon.core.limits import check_size
+from switchrecon.core.seeds import numpy_random
+from switchrecon.errors import DataError
+from switchrecon.physics.fourier import fourier, resize_kspace, slice_by_slice
+from switchrecon.physics.masks import draw_mask, infer_mask, measured_acceleration
+
+
+@dataclass
+class Scan:
+    """The slices of one file.
+
+    Attributes
+    ----------
+    path
+        The file.
+    subject
+        Who was scanned: from the file's own fields or its name. Never written to any output.
+    kspace
+        complex64 (slices, H, W), or (slices, coils, H, W) for several coils; centred, in the file's units.
+    mask
+        Boolean (slices, H, W), True where measured; None for a fully sampled scan.
+    synthetic
+        Whether the k-space was computed from magnitude images.
+    image
+        Whether the file holds images and not k-space.
+    calibration
+        complex64 of the shape of ``kspace``: with lines that were measured for the coils' sensitivities alone, besides
+        those of the image; None where there are none.
+    maps
+        Coil sensitivity maps, complex64 (slices, coils, H, W), where they have been estimated.
+    noise
+        complex64 (coils, samples) of a noise scan; None where the file has none.
+    affine
+        Float64 (4, 4): (row, column, slice) of this matrix to patient coordinates in mm, RAS+; None where unknown.
+    geometry
+        What the writer of the file's own format needs besides, and what ``inspect`` says besides.
+    """
+
+    path: Path
+    subject: str
+    kspace: np.ndarray
+    mask: np.ndarray | None = None
+    synthetic: bool = False
+    image: bool = False
+    calibration: np.ndarray | None = None
+    maps: np.ndarray | None = None
+    noise: np.ndarray | None = None
+    affine: np.ndarray | None = None
+    geometry: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What its masks, phase and noise are drawn by; see :func:`draw_name`."""
+        return draw_name(self.path, self.subject)
+
+    @property
+    def coils(self) -> int:
+        """How many receiver coils; 1 for coil-combined k-space."""
+        return self.kspace.shape[1] if self.kspace.ndim == 4 else 1
+
+    @property
+    def matrix(self) -> tuple[int, int]:
+        """(H, W)."""
+        return self.kspace.shape[-2], self.kspace.shape[-1]
+
+    def resized(self, matrix: tuple[int, int] | None) -> "Scan":
+        """The scan at another matrix and the same field of view; k-space is cropped or zero-padded."""
+        if matrix is None or tuple(matrix) == self.matrix:
+            return self
+        kspace = resize_kspace(torch.from_numpy(self.kspace), matrix).numpy()
+        calibration = self.calibration
+        if calibration is not None:
+            calibration = resize_kspace(torch.from_numpy(calibration), matrix).numpy()
+        mask = self.mask
+        if mask is not None:
+            mask = resize_kspace(torch.from_numpy(mask).float(), matrix).numpy() > 0
+        affine = _resized_affine(self.affine, self.matrix, matrix)
+        return replace(self, kspace=kspace, mask=mask, calibration=calibration, maps=None, affine=affine)
+
+
+def _resized_affine(affine: np.ndarray | None, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray | None:
+    """The field of view stays and so does its centre, the pixel (H // 2, W // 2)."""
+    if affine is None:
+        return None
+    change = np.eye(4)
+    for axis in (0, 1):
+        ratio = old[axis] / new[axis]
+        change[axis, axis] = ratio
+        change[axis, 3] = old[axis] // 2 - (new[axis] // 2) * ratio
+    return affine @ change
+
+
+SCANNERS = (".dat", ".dcm", ".mrd", "")  # of files that a scanner names, by the protocol and not by the subject
+
+
+def draw_name(path: Path, subject: str) -> str:
+    """What a scan's masks, phase and noise are drawn by: the file's name, as in fastMRI, so that its folder can move.
+
+    A scanner gives one name to the files of many subjects; there the subject is a part of it.
+    """
+    return f"{subject}/{path.name}" if path.is_dir() or path.suffix in SCANNERS else path.name
+
+
+def own_mask(scan: Scan, index: int, config: Config) -> torch.Tensor:
+    """A slice's sampling mask: the measured one, or the one drawn for it. Boolean (H, W)."""
+    if scan.mask is not None:
+        return torch.from_numpy(scan.mask[index].copy())
+    return torch.from_numpy(draw_mask(config.mask, scan.matrix, volume=scan.name, index=index))
+
+
+def check_fully_sampled(scan: Scan, expected: str) -> None:
+    """Refuse undersampled k-space.
+
+    Raises
+    ------
+    DataError
+        Naming the file, its acceleration, and what was expected.
+    """
+    if scan.mask is not None:
+        found = measured_acceleration(scan.mask)
+        raise DataError(f"{scan.path}: undersampled k-space (acceleration {found:.1f}); {expected}")
+
+
+def what_was_measured(scan: Scan) -> str:
+    """What images of a scan come from, for the descriptions in files."""
+    kind = "synthetic k-space of magnitude images" if scan.synthetic else "k-space"
+    return kind if scan.mask is None else f"undersampled {kind} (acceleration {measured_acceleration(scan.mask):.2f})"
+
+
+def check_finite(path: Path, what: str, array: np.ndarray) -> None:
+    """Refuse NaN and infinity.
+
+    Raises
+    ------
+    DataError
+        Naming the file and the first slice that holds one.
+    """
+    bad = ~np.isfinite(array)
+    if bad.any():
+        where = int(np.argwhere(bad)[0][0])
+        raise DataError(f"{path}: {what} of slice {where} holds NaN or infinity; expected finite numbers")
+
+
+def check_not_empty(path: Path, array: np.ndarray) -> None:
+    """Refuse a scan without any non-zero sample, or without any sample.
+
+    Raises
+    ------
+    DataError
+        Naming the file.
+    """
+    if array.size == 0:
+        raise DataError(f"{path}: found an empty array of shape {array.shape}; expected at least one slice")
+    if not array.any():
+        raise DataError(f"{path}: all {len(array)} slices are zero; expected at least one non-zero slice")
+
+
+def inferred_masks(kspace: np.ndarray) -> np.ndarray | None:
+    """Find each slice's mask from the zeros of (slices, H, W); None if no slice is undersampled."""
+    masks = [infer_mask(own) if own.any() else None for own in kspace]
+    if all(own is None for own in masks):
+        return None
+    full = np.ones(kspace.shape[-2:], dtype=bool)
+    return np.stack([full if own is None else own for own in masks])
+
+
+def smooth_phase(matrix: tuple[int, int], name: str, index: int) -> np.ndarray:
+    """Random smooth phase of one slice, seeded by the file's name and the slice's number.
+
+    A random linear and quadratic polynomial plus a few low-frequency waves: about ±π over the field of view.
+
+    Returns
+    -------
+    np.ndarray
+        Float32 (H, W), radians.
+    """
+    random = numpy_random("smooth phase", name, index)
+    rows, columns = np.meshgrid(*(np.linspace(-1, 1, n) for n in matrix), indexing="ij")
+    phase = random.uniform(-np.pi, np.pi) * np.ones(matrix)
+    for term in (rows, columns, rows * columns, rows**2, columns**2):
+        phase += random.normal(scale=0.8) * term
+    for _ in range(4):
+        frequency = random.uniform(-1.5, 1.5, size=2)
+        wave = np.pi * (frequency[0] * rows + frequency[1] * columns) + random.uniform(0, 2 * np.pi)
+        phase += random.normal(scale=0.4) * np.sin(wave)
+    return phase.astype(np.float32)
+
+
+def synthetic_kspace(images: np.ndarray, config: Config, name: str) -> np.ndarray:
+    """K-space of magnitude images, by the Fourier transform.
+
+    Parameters
+    ----------
+    images
+        Real (slices, H, W).
+    config
+        Its ``phase`` says whether the images get a smooth phase first. Without it their k-space is conjugate
+        symmetric, which helps a reconstruction in a way that no scanner offers.
+    name
+        The file's name, which seeds the phase.
+
+    Returns
+    -------
+    np.ndarray
+        complex64 (slices, H, W).
+    """
+    complex_images = images.astype(np.complex64)
+    if config.phase == "smooth":
+        for index, image in enumerate(complex_images):
+            image *= np.exp(1j * smooth_phase(image.shape, name, index))
+    return slice_by_slice(fourier, torch.from_numpy(complex_images)).numpy()
+
+
+def image_scan(
+    path: Path,
+    subject: str,
+    images: np.ndarray,
+    spacing: tuple[float, float],
+    affine: np.ndarray | None,
+    config: Config,
+    **geometry: Any,
+) -> Scan:
+    """A scan of magnitude images, with synthetic k-space.
+
+    Slices are zero-padded to a square field of view, so that resizing their k-space keeps proportions;
+    ``geometry["window"]`` is where they lie in it.
+
+    Parameters
+    ----------
+    path, subject
+        See :class:`Scan`.
+    images
+        Float32 (slices, H, W).
+    spacing
+        Of rows and of columns, in mm.
+    affine
+        (row, column, slice) of the images to RAS+ in mm, or None.
+    config
+        See :func:`synthetic_kspace`.
+    geometry
+        What the writer of the file's own format needs besides.
+
+    Raises
+    ------
+    DataError
+        For no slice, NaN, infinity, only zeros, or a padded size above the limit.
+    """
+    check_not_empty(path, images)
+    check_finite(path, "the image", images)
+    height, width = images.shape[1:]
+    field = max(height * spacing[0], width * spacing[1])
+    rows, columns = max(height, round(field / spacing[0])), max(width, round(field / spacing[1]))
+    check_size(path, "the image at a square field of view", (len(images), rows, columns), 8)
+    above, left = (rows - height) // 2, (columns - width) // 2
+    padding = ((0, 0), (above, rows - height - above), (left, columns - width - left))
+    return Scan(
+        path=path,
+        subject=subject,
+        kspace=synthetic_kspace(np.pad(images, padding), config, draw_name(path, subject)),
+        synthetic=True,
+        image=True,
+        affine=_moved(affine, -above, -left),
+        geometry={"window": (above, left, height, width), **geometry},
+    )
+
+
+def without_padding(scan: Scan, images: np.ndarray) -> tuple[Scan, np.ndarray]:
+    """Images (slices, H, W) at the scan's matrix, and the scan's geometry, without what :func:`image_scan` padded."""
+    if "window" not in scan.geometry:
+        return scan, images
+    above, left, height, width = scan.geometry["window"]
+    geometry = {key: value for key, value in scan.geometry.items() if key != "window"}
+    cropped = images[:, above : above + height, left : left + width]
+    return replace(scan, affine=_moved(scan.affine, above, left), geometry=geometry), cropped
+
+
+def _moved(affine: np.ndarray | None, rows: int, columns: int) -> np.ndarray | None:
+    """The affine of a matrix whose first element is at (rows, columns) of the old one."""
+    if affine is None:
+        return None
+    return np.column_stack([affine[:, :3], affine @ (rows, columns, 0, 1)])

@@ -1,0 +1,189 @@
+"""Batches: what is drawn for each training step, from the step's number alone."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from switchrecon.config import Config, Pairing
+from switchrecon.core.device import PROCESSOR, send
+from switchrecon.core.seeds import numpy_random, seed_for, torch_random
+from switchrecon.data.augment import DIHEDRAL, FLIPS, distortion_probability
+from switchrecon.data.piles import Pile, Slice, TrainingData
+from switchrecon.errors import ConfigError
+from switchrecon.methods.step import Batch
+from switchrecon.physics.intensity import to_network
+from switchrecon.physics.masks import draw_mask
+from switchrecon.physics.operators import Encoding, Sampling, with_as_many_coils
+from switchrecon.training.draws import DrawSource, StepDraws
+
+
+def symmetries(config: Config, data: TrainingData) -> tuple[int, ...]:
+    """The symmetries that augmentation draws from, the same for both domains.
+
+    ``auto`` takes quarter turns where the matrix is square and no mask is line-wise: a quarter turn of a line
+    mask is not a mask that the scanner has.
+
+    Raises
+    ------
+    ConfigError
+        If ``augment`` asks for quarter turns of a matrix that is not square.
+    """
+    if config.augment == "none":
+        return (0,)
+    if config.augment == "flips":
+        return FLIPS
+    square = data.matrix[0] == data.matrix[1]
+    lines = list(data.piles.values())[-1].has_lines
+    if config.augment == "dihedral":
+        if not square:
+            raise ConfigError(f"augment 'dihedral' needs a square matrix, found {data.matrix}; use 'flips'")
+        if lines:
+            raise ConfigError("augment 'dihedral' would turn line masks across the lines; use 'flips'")
+        return DIHEDRAL
+    return DIHEDRAL if square and not lines else FLIPS
+
+
+class Example(NamedTuple):
+    """A sample of a batch: complex images and masks (H, W); maps (n_coils, H, W) or None; x's k-space."""
+
+    x: Tensor
+    y: Tensor
+    mask_x: Tensor
+    mask_y: Tensor
+    maps_x: Tensor | None
+    maps_y: Tensor | None
+    measured: Tensor
+
+
+class Batches:
+    """Draws the batch of any step.
+
+    An epoch is one pass over the smaller pile; as many slices are drawn from the other one. Order, augmentation and z
+    are seeded by the run's seed and the epoch or step, masks by their own seed and the step.
+
+    Parameters
+    ----------
+    data
+        The piles.
+    config
+        The run's settings.
+    pairing
+        How x and y belong together.
+    device
+        Where the slices are kept and batches are made. What is drawn is drawn on the processor, by the same rules.
+    """
+
+    def __init__(self, data: TrainingData, config: Config, pairing: Pairing, device: torch.device = PROCESSOR) -> None:
+        self.data = data.to(device)
+        self.device = device
+        self.config = config
+        self.pairing = pairing
+        changed = next((name for name in ("distortion", "contrast") if getattr(config, name) > 0), None)
+        if pairing == "paired" and changed is not None and config.corruption.kind != "none":
+            raise ConfigError(f"{changed} would undo the corruption of paired scans; do without one of them")
+        self.symmetries = symmetries(config, data)
+        self.center_fraction = data.centre_fraction(config)
+        self.per_epoch = min(len(pile.slices) for pile in data.piles.values())
+        self.source = DrawSource(data, config, self.symmetries, device)
+        size = (1, config.code_size)
+        self.code = torch.randn(size, generator=torch_random("code", config.seed))
+
+    @property
+    def steps(self) -> int:
+        """Steps of the whole run."""
+        if self.config.steps is not None:
+            return self.config.steps
+        return math.ceil((self.config.epochs or 50) * self.per_epoch / self.config.batch_size)
+
+    def epoch(self, step: int) -> int:
+        """The epoch that a step begins in."""
+        return step * self.config.batch_size // self.per_epoch
+
+    def _draw(self, pile: Pile, domain: str, position: int) -> tuple[Slice, Slice]:
+        """The slice at a position of the run, and the same moved by a symmetry."""
+        epoch, place = divmod(position, self.per_epoch)
+        order = numpy_random("order", domain, self.config.seed, epoch).permutation(len(pile.slices))
+        choice = seed_for("symmetry", domain, self.config.seed, position) % len(self.symmetries)
+        own = pile.slices[order[place]]
+        moved = own.moved(self.symmetries[choice])
+        if domain == "full" and self.config.distortion > 0:
+            progress = position / (self.steps * self.config.batch_size)
+            random = numpy_random("distortion", self.config.seed, position)
+            moved = moved.distorted(random, distortion_probability(self.config.distortion, progress))
+        if domain == "full" and self.config.contrast > 0:
+            random = numpy_random("contrast", self.config.seed, position)
+            if random.uniform() < self.config.contrast:
+                moved = moved.in_another_contrast(random, self.center_fraction)
+        return own, moved
+
+    @property
+    def _sub(self) -> Pile:
+        assert self.data.sub is not None
+        return self.data.sub
+
+    def _equation_1_mask(self, own: Slice, position: int) -> Tensor:
+        """R for y in Eq. (1)."""
+        kind, matrix = self.config.sampling_consistency_mask, self.data.matrix
+        if kind == "slice":
+            return own.mask
+        settings = self.config.mask.model_copy(update={"per": "dataset"})
+        repeat = position if kind == "fresh" else None
+        drawn = draw_mask(settings, matrix, volume=own.volume, index=own.index, repeat=repeat)
+        return send(torch.from_numpy(drawn), self.device)
+
+    def _z(self, position: int) -> Tensor:
+        """One fixed random vector, plus noise drawn anew in every epoch or step; shape (1, code_size)."""
+        period = position // self.per_epoch if self.config.code_renewed == "epoch" else position
+        random = torch_random("code noise", self.config.seed, period)
+        return send(self.code + self.config.code_noise * torch.randn(self.code.shape, generator=random), self.device)
+
+    def _example(self, position: int) -> Example:
+        """x, y and how they are encoded."""
+        if self.pairing in ("unpaired", "undersampled"):
+            _, x = self._draw(self._sub, "sub", position)
+            if self.data.full is None:  # X alone: there is no y, and nothing looks at it
+                return Example(x.image, x.image, x.mask, x.mask, x.maps, x.maps, x.kspace)
+            own, y = self._draw(self.data.full, "full", position)
+            mask_y = self._equation_1_mask(own, position)
+            return Example(x.image, y.image, x.mask, mask_y, x.maps, y.maps, x.kspace)
+        assert self.data.full is not None
+        own, y = self._draw(self.data.full, "full", position)
+        mask = y.mask
+        if self.pairing == "simulated":
+            settings = self.config.simulated_mask or self.config.mask
+            drawn = draw_mask(settings, self.data.matrix, volume=own.volume, index=own.index, repeat=position)
+            mask = send(torch.from_numpy(drawn), self.device)
+        encoding = Encoding(mask, y.maps)
+        measured = Sampling(mask)(y.kspace)
+        return Example(encoding.H(measured), y.image, mask, mask, y.maps, y.maps, measured)
+
+    def batch(self, step: int) -> Batch:
+        """The batch of a step, the same whenever it is asked for."""
+        first = step * self.config.batch_size
+        positions = range(first, first + self.config.batch_size)
+        examples = [self._example(p) for p in positions]
+        x, y = torch.stack([e.x for e in examples]), torch.stack([e.y for e in examples])
+        mask_x, mask_y = torch.stack([e.mask_x for e in examples]), torch.stack([e.mask_y for e in examples])
+        measured = _stack_coils([e.measured for e in examples])
+        encoding_x = Encoding(mask_x, _stack_maps([e.maps_x for e in examples]))
+        encoding_y = Encoding(mask_y, _stack_maps([e.maps_y for e in examples]))
+        representation = self.config.representation
+        z = torch.cat([self._z(p) for p in positions])
+        draws = StepDraws(self.source, positions, y, encoding_x, encoding_y, measured)
+        images = to_network(x, representation), to_network(y, representation)
+        if representation == "magnitude":  # has no coils of its own, and Eq. (1) compares its own transform
+            return Batch(*images, z, Encoding(mask_x), Encoding(mask_y), draws=draws)
+        return Batch(*images, z, encoding_x, encoding_y, measured, draws)
+
+
+def _stack_maps(maps: Sequence[Tensor | None]) -> Tensor | None:
+    known = [own for own in maps if own is not None]
+    return _stack_coils(known) if known else None
+
+
+def _stack_coils(arrays: Sequence[Tensor]) -> Tensor:
+    """Stack (H, W) or (n_coils, H, W); where the numbers of coils differ, coils of zeros are added."""
+    return torch.stack(list(arrays) if arrays[0].ndim == 2 else with_as_many_coils(arrays))

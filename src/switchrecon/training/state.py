@@ -1,0 +1,173 @@
+"""The state of a training run: networks, optimisers, average and counter; saved and restored as one."""
+
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from switchrecon.config import Config
+from switchrecon.core.device import PROCESSOR
+from switchrecon.core.seeds import seed_for
+from switchrecon.methods.methods import Method
+from switchrecon.methods.players import GENERATOR, Players
+from switchrecon.runs.checkpoint import (
+    flatten_optimizer,
+    load_checkpoint,
+    save_checkpoint,
+    save_model,
+    unflatten_optimizer,
+)
+from switchrecon.runs.folder import check_same_data, machine, versions
+from switchrecon.training.optim import Lookahead, WeightAverage, radam
+
+
+@dataclass
+class Course:
+    """What a run remembers of how it went.
+
+    Attributes
+    ----------
+    setbacks
+        How often it diverged and returned to an earlier state; each halves the learning rate.
+    quiet
+        For how many steps in a row D's loss has been next to nothing.
+    flat
+        Whether it has been said that G(x) has lost its contrast.
+    remarks
+        (step, sentence), for that step's line of the log.
+    """
+
+    setbacks: int = 0
+    quiet: int = 0
+    flat: bool = False
+    remarks: list[tuple[int, str]] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """The part of the learning rate that the setbacks have left."""
+        return 0.5**self.setbacks
+
+    def remark(self, step: int, sentence: str) -> None:
+        """Say a sentence now, and in the log at that step."""
+        print(f"warning: {sentence}", flush=True)
+        self.remarks.append((step, sentence))
+
+
+@dataclass
+class State:
+    """All that training changes."""
+
+    players: Players
+    optimizers: dict[str, torch.optim.RAdam | Lookahead]
+    average: WeightAverage
+    step: int = 0
+    course: Course = field(default_factory=Course)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the networks are."""
+        return next(self.players.parameters()).device
+
+
+def build_state(method: Method, config: Config, device: torch.device = PROCESSOR) -> State:
+    """Networks with the weights that the run's seed draws, and their optimisers.
+
+    RAdam for each group; Lookahead around it for D and H; SWA of G. Weights are drawn on the processor, the same
+    for every device.
+    """
+    torch.manual_seed(seed_for("weights", config.seed))
+    players = method.cast.build(config).to(device)
+    optimizers: dict[str, torch.optim.RAdam | Lookahead] = {}
+    for name, module in players.groups().items():
+        fast = radam(module.parameters(), config)
+        lookahead = name != GENERATOR
+        optimizers[name] = Lookahead(fast, config.lookahead_steps, config.lookahead_rate) if lookahead else fast
+    return State(players, optimizers, WeightAverage(players.generator))
+
+
+def parts(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The state as named tensors, not copied, and what JSON holds."""
+    tensors = {f"players.{n}": t for n, t in state.players.state_dict().items()}
+    tensors |= {f"average.{n}": t for n, t in state.average.averaged.state_dict().items()}
+    rests = {}
+    for name, optimizer in state.optimizers.items():
+        flat, rests[name] = flatten_optimizer(f"optimizer.{name}", optimizer.state_dict())
+        tensors |= flat
+    return tensors, {"optimizers": rests, "step": state.step, "course": asdict(state.course)}
+
+
+def load_parts(state: State, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
+    """The inverse of :func:`parts`, in place. Optimisers go on with these very tensors."""
+
+    def part(prefix: str) -> dict[str, Tensor]:
+        return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+
+    state.players.load_state_dict(part("players."))
+    state.average.averaged.load_state_dict(part("average."))
+    for name, optimizer in state.optimizers.items():
+        stored = unflatten_optimizer(f"optimizer.{name}", tensors, rest["optimizers"][name])
+        own = [{name: group[name] for name in ("lr", "capturable")} for group in optimizer.param_groups]
+        # These two belong to this device, whichever the checkpoint was made on; the loop sets the rate anew.
+        stored["param_groups"] = [{**g, **mine} for g, mine in zip(stored["param_groups"], own, strict=True)]
+        optimizer.load_state_dict(stored)
+    state.step = rest["step"]
+    state.course = Course(**{**rest["course"], "remarks": [(step, text) for step, text in rest["course"]["remarks"]]})
+
+
+def conditions(state: State) -> dict[str, Any]:
+    """What the bits of a training depend on beside its settings and scans."""
+    return {"machine": machine(state.device), "versions": versions()}
+
+
+def save_state(folder: Path, state: State, card: dict[str, Any]) -> None:
+    """Write a checkpoint, then the model as it stands."""
+    tensors, rest = parts(state)
+    save_checkpoint(folder / "checkpoints", state.step, tensors, {"card": card, **rest, **conditions(state)})
+    write_model(folder, state, card)
+
+
+def write_model(folder: Path, state: State, card: dict[str, Any]) -> None:
+    """Write what reconstruction needs: the averaged weights of G for X → Y, and H."""
+    model = {
+        f"generator.{name.removeprefix('full.')}": weight
+        for name, weight in state.average.weights(state.players.generator).items()
+        if name.startswith("full.")
+    }
+    if state.players.extractor is not None:
+        model |= {f"extractor.{n}": t for n, t in state.players.extractor.state_dict().items()}
+    save_model(folder / "model.safetensors", model, card | {"step": state.step})
+
+
+def restore_state(folder: Path, state: State, card: dict[str, Any]) -> dict[str, Any]:
+    """Continue from the newest checkpoint, if there is one.
+
+    The model is written anew, since a run may have been stopped between its checkpoint and its model.
+
+    Returns
+    -------
+    dict
+        The run's card: the stored one, with its salt, where there is a checkpoint.
+
+    Raises
+    ------
+    RunError
+        If the run in this folder has other settings or other scans.
+    """
+    loaded = load_checkpoint(folder / "checkpoints")
+    if loaded is None:
+        return card
+    tensors, description = loaded
+    stored = description["card"]
+    check_same_data(folder, stored, card)
+    load_parts(state, tensors, description)
+    changed = [
+        f"{name} {description.get(name)} then, {value} now"
+        for name, value in conditions(state).items()
+        if description.get(name) != value
+    ]
+    if changed:
+        state.course.remark(state.step + 1, f"continued where the result is not bit-exact: {'; '.join(changed)}")
+    write_model(folder, state, stored)
+    return stored

@@ -1,0 +1,108 @@
+"""Every operator passes one adjointness test; composition and errors."""
+
+import pytest
+import torch
+
+from switchrecon.errors import DataError
+from switchrecon.physics.operators import Encoding, Fourier, Operator, Sampling, Sensitivity, data_consistency
+
+MASK = torch.rand(6, 8, generator=torch.Generator().manual_seed(0)) < 0.4
+MAPS = torch.randn(3, 6, 8, dtype=torch.complex128, generator=torch.Generator().manual_seed(1))
+OPERATORS = {
+    "fourier": (Fourier(), (2, 6, 8)),
+    "sampling": (Sampling(MASK), (2, 6, 8)),
+    "sampling lines": (Sampling(MASK[0]), (2, 6, 8)),
+    "sensitivity": (Sensitivity(MAPS), (2, 6, 8)),
+    "single coil": (Sampling(MASK) @ Fourier(), (2, 6, 8)),
+    "multi-coil": (Sampling(MASK) @ Fourier() @ Sensitivity(MAPS), (2, 6, 8)),
+    "adjoint": ((Sampling(MASK) @ Fourier()).H, (2, 6, 8)),
+}
+
+
+def check_adjoint(operator: Operator, shape: tuple[int, ...]) -> None:
+    """⟨Au, v⟩ = ⟨u, Aᴴv⟩ for random complex u and v."""
+    random = torch.Generator().manual_seed(2)
+    u = torch.randn(shape, dtype=torch.complex128, generator=random)
+    image = operator(u)
+    v = torch.randn(image.shape, dtype=torch.complex128, generator=random)
+    left = torch.vdot(v.flatten(), image.flatten())
+    right = torch.vdot(operator.H(v).flatten(), u.flatten())
+    torch.testing.assert_close(left, right)
+
+
+@pytest.mark.parametrize("name", OPERATORS)
+def test_adjoint(name: str) -> None:
+    check_adjoint(*OPERATORS[name])
+
+
+def test_composition_applies_from_right_to_left_and_names_itself() -> None:
+    operator = Sampling(MASK) @ Fourier() @ Sensitivity(MAPS)
+    u = torch.randn(6, 8, dtype=torch.complex128)
+    torch.testing.assert_close(operator(u), Sampling(MASK)(Fourier()(Sensitivity(MAPS)(u))))
+    assert repr(operator) == "Sampling(mask 6x8) @ Fourier() @ Sensitivity(maps 3x6x8)"
+    assert operator.H.H is operator
+
+
+def test_errors_name_the_operator() -> None:
+    with pytest.raises(DataError, match=r"Sampling\(mask 6x8\) does not fit .*\(2, 8, 6\)"):
+        Sampling(MASK)(torch.zeros(2, 8, 6, dtype=torch.complex64))
+    with pytest.raises(DataError, match=r"Sensitivity\(maps 3x6x8\) does not fit an image"):
+        Sensitivity(MAPS)(torch.zeros(8, 6, dtype=torch.complex64))
+    with pytest.raises(DataError, match="coil images"):
+        Sensitivity(MAPS).H(torch.zeros(2, 6, 8, dtype=torch.complex64))
+
+
+def test_hard_data_consistency_restores_measured_samples_and_keeps_the_others() -> None:
+    kspace = torch.randn(2, 6, 8, dtype=torch.complex128)
+    image = torch.randn(2, 6, 8, dtype=torch.complex128)
+    operator = Sampling(MASK) @ Fourier()
+    result = Fourier()(data_consistency(operator, image, Sampling(MASK)(kspace)))
+    torch.testing.assert_close(result, torch.where(MASK, kspace, Fourier()(image)))
+
+
+def test_hard_data_consistency_with_a_full_mask_is_the_inverse_transform() -> None:
+    kspace = torch.randn(2, 6, 8, dtype=torch.complex128)
+    full = torch.ones(6, 8, dtype=torch.bool)
+    result = data_consistency(Sampling(full) @ Fourier(), torch.randn_like(kspace), kspace)
+    torch.testing.assert_close(result, Fourier().H(kspace))
+
+
+def test_soft_data_consistency_takes_a_part_of_each() -> None:
+    measured = Sampling(MASK)(torch.randn(2, 6, 8, dtype=torch.complex128))
+    image = torch.randn(2, 6, 8, dtype=torch.complex128)
+    operator = Sampling(MASK) @ Fourier()
+    result = operator(data_consistency(operator, image, measured, 0.25))
+    torch.testing.assert_close(result, 0.25 * measured + 0.75 * operator(image))
+
+
+def test_data_consistency_of_several_coils_lowers_the_residual() -> None:
+    maps = MAPS / MAPS.abs().square().sum(0, keepdim=True).sqrt()
+    operator = Sampling(MASK) @ Fourier() @ Sensitivity(maps)
+    truth = torch.randn(6, 8, dtype=MAPS.dtype)
+    image = torch.zeros_like(truth)
+    residuals = []
+    for _ in range(3):
+        image = data_consistency(operator, image, operator(truth))
+        residuals.append((operator(image) - operator(truth)).abs().square().sum().item())
+    assert residuals[0] > residuals[1] > residuals[2]
+
+
+def test_joined_encodings_act_on_each_batch_as_their_own() -> None:
+    """Also where one scan has one coil and others several: coils that are not there give zeros."""
+    random = torch.Generator().manual_seed(0)
+    masks = torch.rand(3, 2, 6, 8, generator=random) < 0.5
+    maps = [None, *(torch.randn(2, coils, 6, 8, dtype=torch.complex64, generator=random) for coils in (2, 3))]
+    encodings = [Encoding(mask, own) for mask, own in zip(masks, maps, strict=True)]
+    images = torch.randn(3, 2, 6, 8, dtype=torch.complex64, generator=random)
+    joined = Encoding.joined(encodings)
+    measured = joined(images.flatten(0, 1))
+    assert measured.shape == (6, 3, 6, 8)
+    for own, image, found in zip(encodings, images, measured.split(2), strict=True):
+        expected = own(image)
+        expected = expected[:, None] if own.maps is None else expected
+        torch.testing.assert_close(found[:, : expected.shape[1]], expected)
+        assert not found[:, expected.shape[1] :].any()
+    back = joined.H(measured)
+    for own, image, found in zip(encodings, images, back.split(2), strict=True):
+        torch.testing.assert_close(found, own.H(own(image)))
+    assert Encoding.joined(encodings[:1] * 2).maps is None
