@@ -5,20 +5,14 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from switchrecon.core.device_names import Precision
+from switchrecon.core.settings import Settings
 from switchrecon.core.yaml_text import load_yaml
 from switchrecon.errors import ConfigError, nearest
+from switchrecon.physics.masks import MaskConfig
 
-MaskKind = Literal[
-    "random-2d",
-    "random-1d",
-    "equispaced-1d",
-    "equispaced-fraction-1d",
-    "variable-density-1d",
-    "variable-density-2d",
-]
 Estimate = Literal["generator", "ensemble"]
 DataConsistency = Literal["none", "hard", "soft"]
 Calibration = Literal["intensity", "noise", "phase"]
@@ -33,29 +27,6 @@ def _matrix(value: Any) -> Any:
 
 
 Matrix = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]], BeforeValidator(_matrix)]
-
-
-class Settings(BaseModel):
-    """Base of all settings: unknown keys are refused and values are immutable."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-    @field_validator("*", mode="before")
-    @classmethod
-    def _no_truth_values(cls, value: Any) -> Any:
-        if isinstance(value, bool):  # YAML's yes and true would otherwise pass as the number 1
-            raise ValueError("expected a number or a name")
-        return value
-
-
-class MaskConfig(Settings):
-    """How k-space is sampled where sampling is simulated."""
-
-    kind: MaskKind = "random-2d"  # the paper's IXI setting; random-1d is its fastMRI setting
-    acceleration: float = Field(4.0, ge=1)  # R: k-space samples over measured samples
-    center_fraction: float = Field(0.08, ge=0, le=1)  # of each masked side; fully sampled
-    per: Literal["slice", "volume", "dataset"] = "slice"  # whose mask it is; volume is fastMRI's habit
-    seed: int = Field(0, ge=0)  # a property of the data, so not the seed of the run
 
 
 class CorruptionConfig(Settings):

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 
-from switchrecon.config import MaskConfig
 from switchrecon.errors import DataError
 from switchrecon.physics.coils import (
     calibration_region,
@@ -16,7 +15,7 @@ from switchrecon.physics.coils import (
     whiten,
 )
 from switchrecon.physics.fourier import fourier, inverse_fourier
-from switchrecon.physics.masks import draw_mask
+from switchrecon.physics.masks import MaskConfig, draw_mask
 from switchrecon.scans.hdf5 import open_hdf5, read_dataset
 from tests.conftest import shared_file
 from tests.physics.bart import Bart, bart, relative_difference  # noqa: F401

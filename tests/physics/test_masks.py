@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from switchrecon.config import MaskConfig
 from switchrecon.errors import ConfigError, DataError
 from switchrecon.physics.masks import (
     KINDS,
+    MaskConfig,
     centre_slice,
     draw_mask,
     full_centre_fraction,

@@ -9,12 +9,31 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.random import RandomState
+from pydantic import Field
 
-from switchrecon.config import MaskConfig
 from switchrecon.core.seeds import numpy_random
+from switchrecon.core.settings import Settings
 from switchrecon.errors import ConfigError, DataError
 
 Matrix = tuple[int, int]
+MaskKind = Literal[
+    "random-2d",
+    "random-1d",
+    "equispaced-1d",
+    "equispaced-fraction-1d",
+    "variable-density-1d",
+    "variable-density-2d",
+]
+
+
+class MaskConfig(Settings):
+    """How k-space is sampled where sampling is simulated."""
+
+    kind: MaskKind = "random-2d"  # the paper's IXI setting; random-1d is its fastMRI setting
+    acceleration: float = Field(4.0, ge=1)  # R: k-space samples over measured samples
+    center_fraction: float = Field(0.08, ge=0, le=1)  # of each masked side; fully sampled
+    per: Literal["slice", "volume", "dataset"] = "slice"  # whose mask it is; volume is fastMRI's habit
+    seed: int = Field(0, ge=0)  # a property of the data, so not the seed of the run
 
 
 def centre_slice(size: int, fraction: float) -> slice:

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from switchrecon.config import Config, MaskConfig, load_config
+from switchrecon.config import Config, load_config
 from switchrecon.data.coils import with_maps
 from switchrecon.errors import ConfigError, DataError, SwitchreconError
 from switchrecon.physics.fourier import resize_image
-from switchrecon.physics.masks import measured_acceleration
+from switchrecon.physics.masks import MaskConfig, measured_acceleration
 from switchrecon.physics.noise import relative_noise
 from switchrecon.reconstruction.adapt import Adaptation, adapt
 from switchrecon.reconstruction.reconstructor import Reconstructor

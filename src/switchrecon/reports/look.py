@@ -5,13 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from switchrecon.config import MaskConfig
 from switchrecon.core.pictures import save_grid
 from switchrecon.errors import ConfigError
 from switchrecon.phantoms.coils import simulate_maps
 from switchrecon.phantoms.head import CONTRASTS, draw_head
 from switchrecon.phantoms.scans import write_kspace
-from switchrecon.physics.masks import draw_mask, measured_acceleration
+from switchrecon.physics.masks import MaskConfig, draw_mask, measured_acceleration
 
 
 def save_piles(target: Path, full: Sequence[np.ndarray], sub: Sequence[np.ndarray]) -> None:
