@@ -19,7 +19,8 @@ from switchrecon.methods.step import Batch
 from switchrecon.phantoms.scans import write_heads
 from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.training.cuda_graphs import batch_of, tensors_of
-from switchrecon.training.train import step_on, train
+from switchrecon.training.train import train
+from switchrecon.training.updates import step_taker
 
 PRECISIONS = ("float32", "tf32", "bfloat16")
 METHODS_TIMED = ("switchable", "joint")
@@ -64,7 +65,7 @@ def measure_step(device: torch.device, side: int, repeats: int) -> dict[str, Any
         for precision, calls in product(PRECISIONS, CALLS):
             state, method, config = prepared(name, side, precision, device)
             set_up(device, config.precision)
-            call = partial(step_on(device, calls, side * side), state, method.phases, batch, "exact")
+            call = partial(step_taker(device, calls, side * side), state, method.phases, batch)
             times[f"{precision} {calls}"] = milliseconds(call, device, 20, repeats)
         found["gpu_step_milliseconds"][name] = {"literal float32": literal, **times}
         found["gpu_literal_over_step"][name] = {own: literal / value for own, value in times.items()}

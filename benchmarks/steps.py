@@ -21,11 +21,11 @@ from switchrecon.config import Config, load_config
 from switchrecon.core.device import PROCESSOR, emulates_bfloat16
 from switchrecon.methods.methods import METHODS, Method, with_method_settings
 from switchrecon.methods.step import Batch
+from switchrecon.methods.together import Plans
 from switchrecon.physics.operators import Encoding
-from switchrecon.training.batched_calls import Plans
 from switchrecon.training.cuda_graphs import Placed
 from switchrecon.training.state import State, build_state
-from switchrecon.training.train import step_on, take_step
+from switchrecon.training.updates import step_taker, take_step
 
 LEARNED = [name for name in METHODS if name not in ("total-variation", "wavelet", "sense")]
 
@@ -112,8 +112,8 @@ def measure_steps(sides: Sequence[int], methods: Sequence[str], repeats: int) ->
             batch, steps = make_batch(side), {}
             for precision in precisions():
                 ours, method, own = prepared(name, side, precision)
-                take = step_on(PROCESSOR, own.calls, side * side)
-                steps[precision] = partial(take, ours, method.phases, batch, "exact")
+                take = step_taker(PROCESSOR, own.calls, side * side)
+                steps[precision] = partial(take, ours, method.phases, batch)
             same, _, config = prepared(name, side)
             theirs = with_torchs_layers(prepared(name, side)[0])
             literals = [partial(literal_step, state, batch, config) for state in (theirs, same)]
@@ -139,8 +139,7 @@ def measure_arithmetic(sides: Sequence[int]) -> dict[str, Any]:
         with_torchs_layers(state)
         ways: dict[str, Callable[[], object]] = {
             "literal": partial(literal_step, state, batch, config),
-            "exact": partial(take_step, state, method.phases, batch, "exact"),
-            "stale": partial(take_step, state, method.phases, batch, "stale"),
+            "as taken": partial(take_step, state, method.phases, batch),
         }
         for name, step in ways.items():
             with FlopCounterMode(display=False) as counter:
@@ -158,7 +157,7 @@ def measure_simulated(sides: Sequence[int], repeats: int) -> dict[str, Any]:
         ours, method, _ = prepared("simulated", side)
         theirs, _, config = prepared("switchable", side)
         literal = partial(literal_step, with_torchs_layers(theirs), batch, config)
-        step = partial(take_step, ours, method.phases, batch, "exact")
+        step = partial(take_step, ours, method.phases, batch)
         [[found[str(side)]]] = ratios([step], [literal], repeats)
         print(f"simulated over the literal switchable step, {side}: {found[str(side)]:.3f}", flush=True)
     return {"simulated_over_literal_switchable": found}
@@ -172,8 +171,8 @@ def measure_together(sides: Sequence[int], repeats: int) -> dict[str, Any]:
             batch = make_batch(side)
             for precision in precisions():
                 (first, method, _), (second, *_) = prepared(name, side, precision), prepared(name, side, precision)
-                together = partial(take_step, first, method.phases, batch, "exact", Plans())
-                one_by_one = partial(take_step, second, method.phases, batch, "exact")
+                together = partial(take_step, first, method.phases, batch, Plans())
+                one_by_one = partial(take_step, second, method.phases, batch)
                 [[ratio]] = ratios([together], [one_by_one], repeats)
                 found.setdefault(name, {}).setdefault(str(side), {})[precision] = ratio
                 print(f"{name}, calls together over one by one, {side} {precision}: {ratio:.2f}", flush=True)
@@ -191,7 +190,7 @@ def measure_threads(sides: Sequence[int], repeats: int) -> dict[str, Any]:
             def by_the_clock(threads: int, ours: State = ours, method: Method = method, batch: Batch = batch) -> float:
                 torch.set_num_threads(threads)
                 started = time.perf_counter()
-                take_step(ours, method.phases, batch, "exact")
+                take_step(ours, method.phases, batch)
                 return time.perf_counter() - started
 
             by_the_clock(1), by_the_clock(2)

@@ -1,7 +1,9 @@
 """Every setting of a run, with its default and its reason; read from YAML and ``--set a.b=c``."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, Literal
 
 import yaml
@@ -17,7 +19,6 @@ Estimate = Literal["generator", "ensemble"]
 DataConsistency = Literal["none", "hard", "soft"]
 Calibration = Literal["intensity", "noise", "phase"]
 Convention = Literal["fastmri", "slice-max"]
-Sharing = Literal["exact", "stale"]
 Calls = Literal["auto", "together", "one-by-one"]
 Pairing = Literal["unpaired", "paired", "simulated", "undersampled"]
 
@@ -87,7 +88,6 @@ class Config(Settings):
     kept_part: float = Field(0.6, gt=0, lt=1)  # of x's measured samples outside the centre, when they are split
     code_renewed: Literal["epoch", "step"] = "epoch"  # when that noise is drawn anew; epoch is the paper's
     # Training
-    sharing: Sharing = "exact"  # of images between a step's updates; stale: H learns from images one update of G old
     calls: Calls = "auto"  # of a network in one update; auto: as one batch on a GPU, and up to 128x128 pixels
     warm_up: int = Field(100, ge=0)  # first steps of unpaired methods, to the identity; at most a tenth; paper: 0
     epochs: int | None = Field(None, ge=1)  # passes over the smaller pile; 50 unless steps are given
@@ -170,6 +170,27 @@ def _short(value: Any) -> str:
     return text if len(text) <= 100 else f"{text[:100]}…"
 
 
+REMOVED: Mapping[str, Any] = MappingProxyType({"sharing": "exact"})
+"""Settings of earlier versions, with the only value whose effect is left."""
+
+
+def without_removed(values: dict[str, Any], source: str) -> dict[str, Any]:
+    """Drop settings that earlier versions wrote into files, where they ask for what is done anyway.
+
+    Raises
+    ------
+    ConfigError
+        Where they ask for something else.
+    """
+    for name, value in values.items():
+        if name in REMOVED and value != REMOVED[name]:
+            raise ConfigError(
+                f"{source}: setting '{name}' was removed, and {value!r} is no longer possible; remove it, or use the "
+                "version of switchrecon that wrote it"
+            )
+    return {name: value for name, value in values.items() if name not in REMOVED}
+
+
 def parse_config(values: dict[str, Any], source: str = "settings") -> Config:
     """Validate settings.
 
@@ -185,6 +206,7 @@ def parse_config(values: dict[str, Any], source: str = "settings") -> Config:
     ConfigError
         For an unknown key (naming the closest valid one) or a value of the wrong type or range.
     """
+    values = without_removed(values, source)
     try:
         return Config.model_validate(values)
     except ValidationError as error:

@@ -27,15 +27,16 @@ from switchrecon.experiments.cells import make_grid
 from switchrecon.experiments.engines import fitting_workers
 from switchrecon.experiments.recipe import parse_recipe
 from switchrecon.methods.methods import METHODS, Phase, find_method, with_method_settings
-from switchrecon.methods.step import Batch, Pass
+from switchrecon.methods.step import Batch, Step
+from switchrecon.methods.together import Plans, make_together
 from switchrecon.physics.operators import Encoding
 from switchrecon.reconstruction.reconstructor import Reconstructor
-from switchrecon.training.batched_calls import Plans
 from switchrecon.training.batches import Batches
 from switchrecon.training.cuda_graphs import EAGER_STEPS, CudaGraphs, Recorded, batch_of, tensors_of
 from switchrecon.training.optim import Lookahead
-from switchrecon.training.state import State, build_state, parts
-from switchrecon.training.train import take_step, train
+from switchrecon.training.state import Measured, State, build_state, parts
+from switchrecon.training.train import train
+from switchrecon.training.updates import take_step
 from tests.conftest import LEARNED, blob_images, tiny_config
 
 META = torch.device("meta")
@@ -112,14 +113,14 @@ def test_a_step_stays_on_its_device_and_waits_for_no_number(
     slices = next(iter(data.piles.values())).slices
     image_bytes = slices[0].image.numel() * slices[0].image.element_size()
     plans = Plans()
-    plans(method.phases, batches.batch(0), "exact")  # found out once a run
+    plans(method.phases, batches.batch(0))  # found out once a run
     with Transfers() as transfers:
         for step in range(3):
             batch = batches.batch(step)
-            images = Pass(players, batch, [phase.group for phase in method.phases])
-            plan = plans(method.phases, batch, "exact") if together else [()] * len(method.phases)
+            images = Step(players, batch, [phase.group for phase in method.phases])
+            plan = plans(method.phases, batch) if together else [()] * len(method.phases)
             for phase, names in zip(method.phases, plan, strict=True):
-                images.make_together(names)
+                make_together(images, names)
                 losses = [weight * objective(images) for objective, weight in phase.objectives.items()]
                 parameters = list(getattr(players, phase.group).parameters())
                 torch.stack(losses).sum().backward(inputs=parameters, retain_graph=True)
@@ -223,20 +224,22 @@ class Replayer:
         self.problem: str | None = None
         self.replays = self.forgotten = 0
 
-    def watch(self, function: Callable[[], dict[str, Tensor]]) -> tuple[dict[str, Tensor], str | None]:
+    def watch(self, function: Callable[[], Measured[Tensor]]) -> tuple[Measured[Tensor], str | None]:
         return function(), self.problem
 
     def forget(self) -> None:
         self.forgotten += 1
 
-    def record(self, function: Callable[[], dict[str, Tensor]]) -> tuple[Callable[[], object], dict[str, Tensor]]:
-        results: dict[str, Tensor] = {}
+    def record(self, function: Callable[[], Measured[Tensor]]) -> tuple[Callable[[], object], Measured[Tensor]]:
+        results: Measured[Tensor] = Measured()
         due = [own.due for own in self.lookaheads]
 
         def replay() -> None:
             assert [own.due for own in self.lookaheads] == due  # a graph cannot decide anew
-            for name, value in function().items():
-                results[name] = results[name].copy_(value) if name in results else value.clone()
+            found = function()
+            for kept, made in ((results.losses, found.losses), (results.gradients, found.gradients)):
+                for name, value in made.items():
+                    kept[name] = kept[name].copy_(value) if name in kept else value.clone()
             self.replays += 1
             for own in self.lookaheads if self.fault else ():
                 with torch.no_grad():
@@ -267,8 +270,8 @@ def test_replayed_steps_give_the_weights_of_plain_ones(
         state, batches, phases = made(name, piles)
         replayer = Replayer(looking_ahead(state))
         take = Recorded(plain_step, replayer) if recorded else plain_step
-        found = [take(state, phases, batches.batch(step), "exact") for step in range(14)]
-        losses.append([{key: float(value) for key, value in own.items()} for own in found])
+        found = [take(state, phases, batches.batch(step)) for step in range(14)]
+        losses.append([[float(value) for value in one.values] for one in found])
         finals.append({key: tensor.clone() for key, tensor in parts(state)[0].items()})
         if recorded:
             kinds = 2 if looking_ahead(state) else 1  # with and without a slow step
@@ -289,20 +292,20 @@ def test_a_recording_that_gives_other_weights_is_given_up_with_a_warning_and_lea
     for step in range(8):
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
-            take(state, phases, batches.batch(step), "exact")
+            take(state, phases, batches.batch(step))
         assert [str(one.message)[:59] for one in said] == (
             ["training steps are not replayed as CUDA graphs, so that the"] if step == EAGER_STEPS else []
         )
-        take_step(plain, phases, batches.batch(step), "exact")
+        take_step(plain, phases, batches.batch(step))
     mine, theirs = parts(state)[0], parts(plain)[0]
     assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
 
 
 def test_steps_that_cannot_be_recorded_are_taken_plainly_and_said_once(piles: tuple[list[Path], list[Path]]) -> None:
-    def own_objective(images: Pass) -> Tensor:
+    def own_objective(images: Step) -> Tensor:
         return images.full_of_x.abs().mean()
 
-    def looking_at_draws(images: Pass) -> Tensor:
+    def looking_at_draws(images: Step) -> Tensor:
         return images.full_of_x.abs().mean() * len(images.drawn.positions)  # type: ignore[attr-defined]
 
     own = (Phase("generator", {own_objective: 1}),)
@@ -320,26 +323,26 @@ def test_steps_that_cannot_be_recorded_are_taken_plainly_and_said_once(piles: tu
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             for step in range(EAGER_STEPS + 2):
-                take(state, given or phases, batches.batch(step), "exact")
+                take(state, given or phases, batches.batch(step))
         assert [reason in str(one.message) for one in said] == [True]
         assert replayer.replays == 0
         for step in range(EAGER_STEPS + 2):
-            take_step(plain, given or phases, batches.batch(step), "exact")
+            take_step(plain, given or phases, batches.batch(step))
         mine, theirs = parts(state)[0], parts(plain)[0]
         assert all(torch.equal(mine[key], theirs[key]) for key in theirs)
 
 
 def test_a_recording_that_fails_ends_in_a_plain_step(piles: tuple[list[Path], list[Path]]) -> None:
     class Failing(Replayer):
-        def record(self, function: Callable[[], dict[str, Tensor]]) -> Any:
+        def record(self, function: Callable[[], Measured[Tensor]]) -> Any:
             raise RuntimeError("operation not permitted\nwhen stream is capturing")
 
     state, batches, phases = made("simulated", piles)
     take = Recorded(take_step, Failing([]))
     for step in range(EAGER_STEPS):
-        take(state, phases, batches.batch(step), "exact")
+        take(state, phases, batches.batch(step))
     with pytest.warns(UserWarning, match="recording failed: operation not permitted when stream"):
-        take(state, phases, batches.batch(EAGER_STEPS), "exact")
+        take(state, phases, batches.batch(EAGER_STEPS))
     assert take.given_up
 
 
@@ -348,10 +351,10 @@ def test_recordings_are_dropped_after_a_setback(piles: tuple[list[Path], list[Pa
     replayer = Replayer([])
     take = Recorded(take_step, replayer)
     for step in range(EAGER_STEPS + 2):
-        take(state, phases, batches.batch(step), "exact")
+        take(state, phases, batches.batch(step))
     assert len(take.recordings) == 1
     state.course.setbacks += 1
-    take(state, phases, batches.batch(9), "exact")
+    take(state, phases, batches.batch(9))
     assert not take.recordings
     assert replayer.forgotten == 1
 

@@ -25,7 +25,7 @@ from switchrecon.methods.methods import JOINT, JOINT_ADVERSARIAL, Method
 from switchrecon.physics.fourier import fourier
 from switchrecon.physics.masks import draw_mask
 from switchrecon.physics.noise import noise_level
-from switchrecon.training.train import through_gate
+from switchrecon.training.gate import through_gate
 from tests.conftest import blob_images, tiny_config
 
 FULL_MASK = np.ones((64, 64), dtype=bool)

@@ -12,7 +12,7 @@ from switchrecon.data.piles import read_training_data
 from switchrecon.errors import ConfigError, DataError
 from switchrecon.evaluation.evaluate import evaluate
 from switchrecon.methods.methods import METHODS
-from switchrecon.methods.step import Pass
+from switchrecon.methods.step import Step
 from switchrecon.nets.unrolled import Unrolled
 from switchrecon.phantoms.coils import simulate_maps
 from switchrecon.phantoms.scans import write_heads
@@ -149,7 +149,7 @@ def test_a_batch_of_several_coils(tmp_path: Path) -> None:
         def to_full(self, image: torch.Tensor, encoding: Encoding) -> torch.Tensor:
             return torch.zeros_like(image)
 
-    step = Pass(Zero(), batch)  # type: ignore[arg-type]
+    step = Step(Zero(), batch)  # type: ignore[arg-type]
     torch.testing.assert_close(step.sampled_difference_x(), batch.measured)
     image, kept, weight = step.drawn.split()
     torch.testing.assert_close(channels_to_complex(image), kept.H(batch.measured), atol=1e-5, rtol=1e-4)

@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 import torch
 
-from switchrecon.config import Sharing
 from switchrecon.errors import ConfigError
 from switchrecon.methods.methods import (
     CYCLEGAN,
@@ -25,15 +24,16 @@ from switchrecon.methods.methods import (
 )
 from switchrecon.methods.objectives import Objective, bypass, cycle, hinge_discriminator, sampling_consistency
 from switchrecon.methods.players import DISCRIMINATOR, EXTRACTOR, GENERATOR
-from switchrecon.methods.step import Batch, Pass
+from switchrecon.methods.step import Batch, Step
+from switchrecon.methods.together import Plans, make_together
 from switchrecon.nets.discriminator import Discriminator
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import Generator
 from switchrecon.nets.unrolled import Unrolled
 from switchrecon.physics.operators import Encoding
-from switchrecon.training.batched_calls import Plans
 from switchrecon.training.state import build_state
-from switchrecon.training.train import take_step, train, update
+from switchrecon.training.train import train
+from switchrecon.training.updates import take_step, update
 from tests.conftest import FixedDraws, tiny_config
 
 
@@ -59,11 +59,11 @@ def test_only_the_active_group_moves(name: str) -> None:
     config = tiny_config(f"method={name}")
     method = find_method(config)
     state = build_state(method, config)
-    images = Pass(state.players, small_batch())
+    images = Step(state.players, small_batch())
     for phase in method.phases:
         before = {n: p.detach().clone() for n, p in state.players.named_parameters()}
-        losses = update(images, phase, state.optimizers[phase.group])
-        assert all(torch.isfinite(value) for value in losses.values())
+        measured = update(images, phase, state.optimizers[phase.group])
+        assert all(torch.isfinite(value) for value in measured.values)
         moved = {n.split(".")[0] for n, p in state.players.named_parameters() if not torch.equal(p, before[n])}
         assert moved == {phase.group}
 
@@ -71,7 +71,7 @@ def test_only_the_active_group_moves(name: str) -> None:
 def test_every_parameter_of_the_proposal_gets_a_gradient() -> None:
     config = tiny_config("method=switchable")
     state = build_state(SWITCHABLE_ISCL, config)
-    images = Pass(state.players, small_batch())
+    images = Step(state.players, small_batch())
     for phase in SWITCHABLE_ISCL.phases:
         update(images, phase, state.optimizers[phase.group])
     without = [n for n, p in state.players.named_parameters() if p.grad is None]
@@ -79,17 +79,15 @@ def test_every_parameter_of_the_proposal_gets_a_gradient() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "sharing", "expected"),
+    ("name", "expected"),
     [
-        ("switchable", "exact", {"Generator": 7, "Extractor": 2, "Discriminator": 8}),
-        ("iscl", "exact", {"Generator": 7, "Extractor": 2, "Discriminator": 8}),
-        ("cyclegan", "exact", {"Generator": 4, "Discriminator": 6}),
-        ("supervised", "exact", {"Generator": 1}),
-        ("switchable", "stale", {"Generator": 5, "Extractor": 2, "Discriminator": 8}),
-        ("cyclegan", "stale", {"Generator": 4, "Discriminator": 6}),
+        ("switchable", {"Generator": 7, "Extractor": 2, "Discriminator": 8}),
+        ("iscl", {"Generator": 7, "Extractor": 2, "Discriminator": 8}),
+        ("cyclegan", {"Generator": 4, "Discriminator": 6}),
+        ("supervised", {"Generator": 1}),
     ],
 )
-def test_nothing_is_computed_twice(name: str, sharing: Sharing, expected: dict[str, int]) -> None:
+def test_nothing_is_computed_twice(name: str, expected: dict[str, int]) -> None:
     config = tiny_config(f"method={name}")
     method = find_method(config)
     state = build_state(method, config)
@@ -97,28 +95,27 @@ def test_nothing_is_computed_twice(name: str, sharing: Sharing, expected: dict[s
     for module in state.players.modules():
         if isinstance(module, Generator | Discriminator | Extractor):
             module.register_forward_hook(lambda m, i, o: calls.update([type(m).__name__]))
-    images = Pass(state.players, small_batch(), [phase.group for phase in method.phases], sharing)
+    images = Step(state.players, small_batch(), [phase.group for phase in method.phases])
     for phase in method.phases:
         update(images, phase, state.optimizers[phase.group])
     assert calls == expected
 
 
 @pytest.mark.parametrize(
-    ("name", "sharing", "expected"),
+    ("name", "expected"),
     [
-        ("switchable", "exact", {"Generator": 3, "Extractor": 2, "Discriminator": 2}),
-        ("switchable", "stale", {"Generator": 2, "Extractor": 2, "Discriminator": 2}),
-        ("iscl-sampling", "exact", {"Generator": 6, "Extractor": 2, "Discriminator": 4}),
-        ("iscl-sampling-adain", "exact", {"Generator": 3, "Extractor": 2, "Discriminator": 4}),
-        ("cyclegan", "exact", {"Generator": 4, "Discriminator": 4}),
-        ("supervised", "exact", {"Generator": 1}),
-        ("joint", "exact", {"Unrolled": 1}),
-        ("joint-equivariant", "exact", {"Unrolled": 2}),
-        ("joint-adversarial", "exact", {"Unrolled": 2, "Discriminator": 2}),
-        ("self-supervised", "exact", {"Unrolled": 2}),
+        ("switchable", {"Generator": 3, "Extractor": 2, "Discriminator": 2}),
+        ("iscl-sampling", {"Generator": 6, "Extractor": 2, "Discriminator": 4}),
+        ("iscl-sampling-adain", {"Generator": 3, "Extractor": 2, "Discriminator": 4}),
+        ("cyclegan", {"Generator": 4, "Discriminator": 4}),
+        ("supervised", {"Generator": 1}),
+        ("joint", {"Unrolled": 1}),
+        ("joint-equivariant", {"Unrolled": 2}),
+        ("joint-adversarial", {"Unrolled": 2, "Discriminator": 2}),
+        ("self-supervised", {"Unrolled": 2}),
     ],
 )
-def test_calls_that_can_be_made_together_are_one(name: str, sharing: Sharing, expected: dict[str, int]) -> None:
+def test_calls_that_can_be_made_together_are_one(name: str, expected: dict[str, int]) -> None:
     config = with_method_settings(tiny_config(f"method={name}"), METHODS[name])
     method = find_method(config)
     state = build_state(method, config)
@@ -126,15 +123,15 @@ def test_calls_that_can_be_made_together_are_one(name: str, sharing: Sharing, ex
     for module in state.players.modules():
         if isinstance(module, Generator | Discriminator | Extractor | Unrolled):
             module.register_forward_hook(lambda m, i, o: calls.update([type(m).__name__]))
-    take_step(state, method.phases, small_batch(), sharing, Plans())
+    take_step(state, method.phases, small_batch(), Plans())
     assert calls == expected
 
 
-def weights_looked_at(images: Pass) -> torch.Tensor:
+def weights_looked_at(images: Step) -> torch.Tensor:
     return images.players.generator.full.enter.weight.square().mean() + images.full_of_x.abs().mean()
 
 
-def differentiated(images: Pass) -> torch.Tensor:
+def differentiated(images: Step) -> torch.Tensor:
     x = images.x.detach().requires_grad_()
     [gradient] = torch.autograd.grad(images.players.to_full(x, images.encoding_x).sum(), x, create_graph=True)
     return gradient.square().mean()
@@ -150,7 +147,7 @@ def test_an_objective_that_cannot_be_listened_to_is_served_one_by_one(objective:
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             for _ in range(2):
-                take_step(state, phases, small_batch(), "exact", plans)
+                take_step(state, phases, small_batch(), plans)
         assert [objective.__name__ in str(one.message) for one in said] == ([True] if plans else [])
         finals.append(torch.cat([p.detach().flatten() for p in state.players.parameters()]))
     assert torch.equal(*finals)
@@ -158,39 +155,10 @@ def test_an_objective_that_cannot_be_listened_to_is_served_one_by_one(objective:
 
 def test_what_cannot_be_made_yet_is_left_until_it_is_asked_for() -> None:
     state = build_state(SWITCHABLE_ISCL, tiny_config("method=switchable"))
-    images = Pass(state.players, small_batch())
-    images.make_together(["cycle_of_x", "noise_of_x"])
+    images = Step(state.players, small_batch())
+    make_together(images, ["cycle_of_x", "noise_of_x"])
     assert set(images.kept) == {"noise_of_x"}
     assert images.cycle_of_x.shape == images.x.shape
-
-
-def test_stale_sharing_changes_what_the_extractor_learns_from_and_nothing_else() -> None:
-    config = tiny_config("method=switchable", "learning_rate=0.01")
-    groups, states = [phase.group for phase in SWITCHABLE_ISCL.phases], []
-    for sharing in ("exact", "stale"):
-        state = build_state(SWITCHABLE_ISCL, config)
-        images = Pass(state.players, small_batch(), groups, sharing)
-        made_by: dict[str, torch.Tensor] = {}
-        for phase in SWITCHABLE_ISCL.phases:
-            losses = update(images, phase, state.optimizers[phase.group])
-            made_by[phase.group] = images.full_of_x.detach().clone()
-        assert torch.equal(made_by[DISCRIMINATOR], made_by[EXTRACTOR]) == (sharing == "stale")
-        assert not images.full_of_x.requires_grad
-        states.append((state, losses))
-    (exact, exact_losses), (stale, stale_losses) = states
-    for name in (DISCRIMINATOR, GENERATOR, EXTRACTOR):
-        pairs = zip(getattr(exact.players, name).parameters(), getattr(stale.players, name).parameters(), strict=True)
-        assert all(torch.equal(a, b) for a, b in pairs) == (name != EXTRACTOR)
-    assert exact_losses["pseudo_noise"] != stale_losses["pseudo_noise"]
-
-
-def test_stale_sharing_keeps_no_image_that_a_later_update_differentiates() -> None:
-    state = build_state(SWITCHABLE_ISCL, tiny_config("method=switchable"))
-    images = Pass(state.players, small_batch(), [GENERATOR, EXTRACTOR, GENERATOR], "stale")
-    first = images.full_of_x
-    images.moved(GENERATOR)
-    assert images.full_of_x is not first
-    assert images.full_of_x.requires_grad
 
 
 @pytest.mark.parametrize(
@@ -204,10 +172,10 @@ def test_shared_images_give_the_gradients_of_separate_ones(phases: tuple[Phase, 
     results = []
     for share in (True, False):
         state = build_state(SWITCHABLE_ISCL, config)
-        images = Pass(state.players, small_batch(), [p.group for p in phases])
+        images = Step(state.players, small_batch(), [p.group for p in phases])
         for phase in phases:
             if not share:
-                images = Pass(state.players, small_batch())
+                images = Step(state.players, small_batch())
             update(images, phase, state.optimizers[phase.group])
         results.append(torch.cat([p.detach().flatten() for p in state.players.parameters()]))
     torch.testing.assert_close(results[0], results[1], atol=1e-6, rtol=1e-5)
@@ -288,4 +256,4 @@ def test_an_objective_that_needs_an_absent_player_says_so() -> None:
     config = tiny_config("method=supervised")
     state = build_state(find_method(config), config)
     with pytest.raises(TypeError, match="no extractor"):
-        Pass(state.players, small_batch()).noise_of_x  # noqa: B018
+        Step(state.players, small_batch()).noise_of_x  # noqa: B018

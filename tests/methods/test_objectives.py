@@ -22,7 +22,7 @@ from switchrecon.methods.objectives import (
     sampling_consistency,
     supervised,
 )
-from switchrecon.methods.step import Batch, Pass
+from switchrecon.methods.step import Batch, Step
 from switchrecon.physics.operators import Encoding
 
 
@@ -48,17 +48,17 @@ class HandPlayers:
 X, Y, Z = 3.0, 5.0, 0.5
 
 
-def hand_pass(mask: Tensor | None = None) -> Pass:
+def hand_pass(mask: Tensor | None = None) -> Step:
     """Constant images x = 3 and y = 5 of one 4×4 pixel channel; z = 0.5."""
     mask = torch.ones(1, 4, 4, dtype=torch.bool) if mask is None else mask
     encoding = Encoding(mask)
     batch = Batch(torch.full((1, 1, 4, 4), X), torch.full((1, 1, 4, 4), Y), torch.tensor(Z), encoding, encoding)
-    return Pass(HandPlayers(), batch)  # type: ignore[arg-type]
+    return Step(HandPlayers(), batch)  # type: ignore[arg-type]
 
 
 # G(x) = 6, G(y, A(z)) = 5.5, cycle of x = 6.5, cycle of y = 11, H(x) = 1.5, x − H(x) = 1.5, y + H(x) = 6.5,
 # G(y + H(x)) = 13, H(G(y, A(z))) = 2.75.
-EXPECTED: dict[Callable[[Pass], Tensor], float] = {
+EXPECTED: dict[Callable[[Step], Tensor], float] = {
     cycle: abs(3 - 6.5) + abs(5 - 11),
     bypass: abs(6 - 1.5) + abs(5 - 13),
     boosting: 1.5**2 + 6.5**2,
@@ -75,7 +75,7 @@ EXPECTED: dict[Callable[[Pass], Tensor], float] = {
 
 
 @pytest.mark.parametrize("objective", EXPECTED, ids=lambda f: f.__name__)
-def test_numbers_worked_by_hand(objective: Callable[[Pass], Tensor]) -> None:
+def test_numbers_worked_by_hand(objective: Callable[[Step], Tensor]) -> None:
     assert objective(hand_pass()).item() == pytest.approx(EXPECTED[objective], rel=1e-6)
 
 

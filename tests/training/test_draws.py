@@ -12,7 +12,7 @@ from switchrecon.data.piles import read_training_data
 from switchrecon.errors import DataError
 from switchrecon.methods.methods import METHODS
 from switchrecon.methods.objectives import equivariance, held_out_samples, simulated_pairs
-from switchrecon.methods.step import Pass
+from switchrecon.methods.step import Step
 from switchrecon.physics.fourier import fourier, inverse_fourier
 from switchrecon.physics.intensity import channels_to_complex
 from switchrecon.physics.masks import draw_mask, line_direction
@@ -28,8 +28,8 @@ def batches(make_scan: MakeScan, *assignments: str) -> Batches:
     return Batches(data, config, "unpaired")
 
 
-def drawn(made: Batches, step: int) -> Pass:
-    return Pass(Truthful(made), made.batch(step))  # type: ignore[arg-type]
+def drawn(made: Batches, step: int) -> Step:
+    return Step(Truthful(made), made.batch(step))  # type: ignore[arg-type]
 
 
 class Truthful:

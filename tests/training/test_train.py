@@ -16,14 +16,15 @@ from switchrecon.data.piles import read_training_data
 from switchrecon.errors import ConfigError, DataError, RunError, SwitchreconError
 from switchrecon.evaluation.evaluate import evaluate
 from switchrecon.methods.methods import METHODS, WARM_UP, find_method
-from switchrecon.methods.step import Pass
+from switchrecon.methods.step import Step
 from switchrecon.physics.fourier import fourier
 from switchrecon.physics.masks import draw_mask
 from switchrecon.runs.checkpoint import load_checkpoint, load_model, save_checkpoint, save_model
 from switchrecon.runs.log import read_log
 from switchrecon.training.batches import Batches
 from switchrecon.training.state import build_state
-from switchrecon.training.train import phases_of, train, update
+from switchrecon.training.train import train
+from switchrecon.training.updates import phases_of, update
 from tests.conftest import tiny_config
 
 MakeScan = Callable[..., Path]
@@ -191,8 +192,8 @@ def test_the_warm_up_moves_the_generator_alone_and_towards_the_identity(
     before = {n: p.detach().clone() for n, p in state.players.named_parameters()}
     values = []
     for step in range(20):
-        images = Pass(state.players, batches.batch(step), ["generator"])
-        values.append(update(images, WARM_UP[0], state.optimizers["generator"])["identity"].item())
+        images = Step(state.players, batches.batch(step), ["generator"])
+        values.append(update(images, WARM_UP[0], state.optimizers["generator"]).losses["identity"].item())
     assert values[-1] < 0.7 * values[0]
     moved = {n.split(".")[0] for n, p in state.players.named_parameters() if not torch.equal(p, before[n])}
     assert moved == {"generator"}

@@ -11,7 +11,7 @@ from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.runs.folder import subject_hash
 from switchrecon.runs.log import read_log
 from switchrecon.scans.scan import Scan
-from switchrecon.training.train import gate_sentence
+from switchrecon.training.gate import gate_sentence
 
 CURVE_POINTS = 400
 

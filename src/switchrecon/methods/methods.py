@@ -40,6 +40,7 @@ from switchrecon.methods.objectives import (
     lsgan_full_generator,
     lsgan_generator,
     noise_consistency,
+    objective_name,
     pseudo_noise,
     sampling_consistency,
     simulated_pairs,
@@ -66,6 +67,11 @@ class Phase:
 
     group: str
     objectives: Mapping[Objective, float]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The objectives' names."""
+        return tuple(map(objective_name, self.objectives))
 
     @property
     def kind(self) -> tuple[str, tuple[Objective, ...]]:
@@ -101,6 +107,24 @@ class Method:
     settings: Mapping[str, Any] = field(default_factory=dict)
     warm_up: tuple[Phase, ...] = ()
     gated: frozenset[Objective] = frozenset()
+
+    def __post_init__(self) -> None:
+        """Refuse two objectives of one name, which a log could not tell apart.
+
+        Raises
+        ------
+        ConfigError
+            Naming them.
+        """
+        for phases in (self.phases, self.warm_up):
+            known: dict[str, Objective] = {}
+            for objective in (f for phase in phases for f in phase.objectives):
+                name = objective_name(objective)
+                if known.setdefault(name, objective) is not objective:
+                    raise ConfigError(
+                        f"two objectives of the method are called '{name}'; give one another name: "
+                        f"named('other name', objective), from switchrecon.objectives"
+                    )
 
     def adding(self, group: str, objectives: Mapping[Objective, float]) -> "Method":
         """The same method with objectives added to the phase of a group."""
@@ -233,6 +257,8 @@ def _from_file(name: str) -> Method:
         raise ConfigError(f"method '{name}': no such file {path}; expected FILE.py:NAME")
     try:
         names = runpy.run_path(str(path))
+    except ConfigError as error:
+        raise ConfigError(f"method '{name}': {error}") from error
     except Exception as error:
         raise ConfigError(f"method '{name}': {path} raised {type(error).__name__}: {error}") from error
     found = names.get(attribute)

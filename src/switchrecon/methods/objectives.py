@@ -1,21 +1,51 @@
-"""Objectives: functions of a pass, one for each equation of the paper.
+"""Objectives: functions of a step, one for each equation of the paper.
 
 ‖·‖₁ is the mean of absolute values. Complex images are two channels here, so that theirs is the mean over real and
 imaginary parts; of k-space it is the mean over samples of |re| + |im|, which counts twice as much. X holds undersampled
 images x, Y fully sampled images y. What the networks make of them is asked for by name: ``full_of_x`` is G(x),
-``sub_of_y`` G(y, A(z)), ``noise_of_x`` H(x), ``score_of_y`` D_Y(y); see :class:`switchrecon.methods.step.Pass`.
+``sub_of_y`` G(y, A(z)), ``noise_of_x`` H(x), ``score_of_y`` D_Y(y); see :class:`switchrecon.methods.step.Step`.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor
 
-from switchrecon.methods.step import Pass
+from switchrecon.methods.step import Step
 from switchrecon.physics.intensity import channels_to_complex
 from switchrecon.physics.operators import Encoding
 
-Objective = Callable[[Pass], Tensor]
+Objective = Callable[[Step], Tensor]
+
+
+@dataclass(frozen=True)
+class Named:
+    """An objective under a name of its own; see :func:`named`."""
+
+    name: str
+    objective: Objective
+
+    def __call__(self, step: Step) -> Tensor:
+        """The objective's value."""
+        return self.objective(step)
+
+
+def named(name: str, objective: Objective) -> Named:
+    """Give an objective a name, which logs and tables show: for lambdas, and for two closures of one function."""
+    return Named(name, objective)
+
+
+def objective_name(objective: Objective) -> str:
+    """Return the name that logs show: given by :func:`named`, or the function's, with what a ``partial`` has set."""
+    if isinstance(objective, Named):
+        return objective.name
+    if isinstance(objective, partial):
+        parts = [*map(repr, objective.args), *(f"{name}={value!r}" for name, value in objective.keywords.items())]
+        return f"{objective_name(objective.func)}({', '.join(parts)})"
+    name = getattr(objective, "__name__", type(objective).__name__)
+    return "lambda" if name == "<lambda>" else str(name)
 
 
 def l1(difference: Tensor) -> Tensor:
@@ -34,96 +64,96 @@ def over_coils(difference: Tensor, encoding: Encoding) -> Tensor:
     return error.sum(1) / coils[:, None, None].sqrt()
 
 
-def sampling_consistency(step: Pass) -> Tensor:
+def sampling_consistency(step: Step) -> Tensor:
     """Eq. (1): ‖RF(x) − RF(G(x))‖₁ + ‖RF(y) − RF(G(y, A(z)))‖₁; with C coils, their sum over √C."""
     first = over_coils(step.sampled_difference_x(), step.encoding_x).mean()
     return first + over_coils(step.sampled_difference_y(), step.encoding_y).mean()
 
 
-def cycle(step: Pass) -> Tensor:
+def cycle(step: Step) -> Tensor:
     """Eq. (2): ‖x − G(G(x), A(z))‖₁ + ‖y − G(G(y, A(z)))‖₁."""
     return l1(step.x - step.cycle_of_x) + l1(step.y - step.cycle_of_y)
 
 
-def bypass(step: Pass) -> Tensor:
+def bypass(step: Step) -> Tensor:
     """Eq. (3): ‖G(x) − (x − H(x))‖₁ + ‖y − G(y + H(x))‖₁."""
     return l1(step.full_of_x - step.pseudo_full) + l1(step.y - step.full_of_pseudo_sub)
 
 
-def boosting(step: Pass) -> Tensor:
+def boosting(step: Step) -> Tensor:
     """Eq. (4): D_Y(x − H(x))² + D_X(y + H(x))², which teaches D that pseudo-labels are not real."""
     return step.score_of_pseudo_full.square().mean() + step.score_of_pseudo_sub.square().mean()
 
 
-def pseudo_noise(step: Pass) -> Tensor:
+def pseudo_noise(step: Step) -> Tensor:
     """Eq. (5): ‖H(x) − (x − G(x))‖₁."""
     return l1(step.noise_of_x - (step.x - step.full_of_x))
 
 
-def noise_consistency(step: Pass) -> Tensor:
+def noise_consistency(step: Step) -> Tensor:
     """Eq. (6): ‖(G(y, A(z)) − y) − H(G(y, A(z)))‖₁."""
     return l1(step.sub_of_y - step.y - step.noise_of_sub_of_y)
 
 
-def lsgan_generator(step: Pass) -> Tensor:
+def lsgan_generator(step: Step) -> Tensor:
     """LSGAN for G: (D_Y(G(x)) − 1)² + (D_X(G(y, A(z))) − 1)²."""
     return (step.score_of_full_of_x - 1).square().mean() + (step.score_of_sub_of_y - 1).square().mean()
 
 
-def lsgan_discriminator(step: Pass) -> Tensor:
+def lsgan_discriminator(step: Step) -> Tensor:
     """LSGAN for D: (D_Y(y) − 1)² + D_Y(G(x))² + (D_X(x) − 1)² + D_X(G(y, A(z)))²."""
     full = (step.score_of_y - 1).square().mean() + step.score_of_full_of_x.square().mean()
     return full + (step.score_of_x - 1).square().mean() + step.score_of_sub_of_y.square().mean()
 
 
-def lsgan_full_discriminator(step: Pass) -> Tensor:
+def lsgan_full_discriminator(step: Step) -> Tensor:
     """LSGAN for D_Y alone: (D_Y(y) − 1)² + D_Y(G(x))²."""
     return (step.score_of_y - 1).square().mean() + step.score_of_full_of_x.square().mean()
 
 
-def lsgan_full_generator(step: Pass) -> Tensor:
+def lsgan_full_generator(step: Step) -> Tensor:
     """LSGAN for G against D_Y alone: (D_Y(G(x)) − 1)²."""
     return (step.score_of_full_of_x - 1).square().mean()
 
 
-def hinge_full_discriminator(step: Pass) -> Tensor:
+def hinge_full_discriminator(step: Step) -> Tensor:
     """Hinge for D_Y alone: [1 − D_Y(y)]₊ + [D_Y(G(x))]₊."""
     return F.relu(1 - step.score_of_y).mean() + F.relu(step.score_of_full_of_x).mean()
 
 
-def hinge_full_generator(step: Pass) -> Tensor:
+def hinge_full_generator(step: Step) -> Tensor:
     """Hinge for G against D_Y alone: −D_Y(G(x))."""
     return -step.score_of_full_of_x.mean()
 
 
-def hinge_generator(step: Pass) -> Tensor:
+def hinge_generator(step: Step) -> Tensor:
     """Hinge for G: −D_Y(G(x)) − D_X(G(y, A(z)))."""
     return -step.score_of_full_of_x.mean() - step.score_of_sub_of_y.mean()
 
 
-def hinge_discriminator(step: Pass) -> Tensor:
+def hinge_discriminator(step: Step) -> Tensor:
     """The ISCL code's loss for D: [1 − D_Y(y)]₊ + [D_Y(G(x))]₊ + [1 − D_X(x)]₊ + [D_X(G(y, A(z)))]₊."""
     full = F.relu(1 - step.score_of_y).mean() + F.relu(step.score_of_full_of_x).mean()
     return full + F.relu(1 - step.score_of_x).mean() + F.relu(step.score_of_sub_of_y).mean()
 
 
-def hinge_boosting(step: Pass) -> Tensor:
+def hinge_boosting(step: Step) -> Tensor:
     """Boosting in the ISCL code's form: [D_Y(x − H(x))]₊ + [D_X(y + H(x))]₊."""
     return F.relu(step.score_of_pseudo_full).mean() + F.relu(step.score_of_pseudo_sub).mean()
 
 
-def identity(step: Pass) -> Tensor:
+def identity(step: Step) -> Tensor:
     """‖G(x) − x‖₁ + ‖G(y, A(z)) − y‖₁: what a warm-up minimises, to settle the sign of the contrast."""
     return l1(step.full_of_x - step.x) + l1(step.sub_of_y - step.y)
 
 
-def simulated_pairs(step: Pass) -> Tensor:
+def simulated_pairs(step: Step) -> Tensor:
     """L1 on pairs (x', y') simulated from y with X's own masks: ‖G(x') − y'‖₁; y' is y unless it is calibrated."""
     *_, reference = step.pair
     return l1(step.full_of_pair - reference)
 
 
-def held_out_samples(step: Pass) -> Tensor:
+def held_out_samples(step: Step) -> Tensor:
     """SSDU with density weighting: x's measured samples are split, G sees one part, the other is compared.
 
     Σ w |A G(x_Θ) − k| / Σ w over the held-out samples Λ, with |·| = |re| + |im|; with C coils, their sum over √C. The
@@ -135,7 +165,7 @@ def held_out_samples(step: Pass) -> Tensor:
     return (weight * over_coils(difference, step.encoding_x)).sum() / weight.sum().clamp_min(1e-12)
 
 
-def equivariance(step: Pass) -> Tensor:
+def equivariance(step: Step) -> Tensor:
     """Multi-operator equivariance (Chen et al. 2021): ‖G(A' T G(x)) − T G(x)‖₁, T a symmetry, A' another mask.
 
     T is one of augmentation's symmetries: with ``augment=none`` the other mask is all that is left.
@@ -143,6 +173,6 @@ def equivariance(step: Pass) -> Tensor:
     return l1(step.full_of_turned - step.turned)
 
 
-def supervised(step: Pass) -> Tensor:
+def supervised(step: Step) -> Tensor:
     """L1 against the reference: ‖G(x) − y‖₁, where y is x's own fully sampled image."""
     return l1(step.full_of_x - step.y)

@@ -5,9 +5,9 @@
 networks a verb pair as in ISCL, or one switchable network as in the paper's proposal.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -21,36 +21,6 @@ from switchrecon.nets.generator import CodeGenerator, Generator
 from switchrecon.nets.layers import Code, with_precision
 from switchrecon.nets.unrolled import UNet, Unrolled
 from switchrecon.physics.operators import Encoding
-
-Verb = Literal["to_full", "to_sub", "noise", "score_full", "score_sub"]
-
-
-@dataclass(frozen=True)
-class Call:
-    """A call of a network: the verb, the image (B, channels, H, W), and the encoding or z that goes with it."""
-
-    verb: Verb
-    image: Tensor
-    other: Encoding | Tensor | None = None
-
-    def on(self, players: "Players") -> Tensor:
-        """Its result."""
-        others = () if self.other is None else (self.other,)
-        made: Tensor = getattr(players, self.verb)(self.image, *others)
-        return made
-
-
-def _joined(calls: Sequence[Call]) -> Call:
-    """Calls with the same verb as one of all their images."""
-    if len(calls) == 1:
-        return calls[0]
-    others: list[Any] = [call.other for call in calls]
-    other: Any = None
-    if isinstance(others[0], Encoding):
-        other = Encoding.joined(others)
-    elif others[0] is not None:
-        other = torch.cat(others)
-    return Call(calls[0].verb, torch.cat([call.image for call in calls]), other)
 
 
 def plain_generator(config: Config, adaptive: bool) -> Generator:
@@ -114,6 +84,10 @@ class Generators(nn.Module):
         """Reconstruct x (B, channels, H, W); with AdaIN, at mean 0 and variance 1 at each site."""
         return run(self.full, x, encoding)
 
+    def mixed(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor | None:
+        """G(x), then G(y, A(z)), as one batch of one network; None where they are calls of two networks."""
+        return None
+
 
 class OneGenerator(Generators):
     """Only X → Y: the supervised family's generator, with affine instance norm and no AdaIN."""
@@ -153,19 +127,18 @@ class SwitchableGenerator(Generators):
         """Undersample y (B, channels, H, W) with the code A(z), z of shape (B, code_size)."""
         return self.plain(y, self.code(z))
 
-    def mixed(self, full: Call, sub: Call) -> Tensor | None:
-        """Both directions as one batch: the results of ``full``, then those of ``sub``; None where G is in cascades."""
+    def mixed(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor | None:
+        """Both directions as one batch; None where G stands in cascades, which reconstruct alone."""
         if self.plain is not self.full:
             return None
-        count = len(full.image)
         codes = [
             Code(
-                torch.cat([code.mean.new_zeros(count, code.mean.shape[1]), code.mean]),
-                torch.cat([code.variance.new_ones(count, code.variance.shape[1]), code.variance]),
+                torch.cat([code.mean.new_zeros(len(x), code.mean.shape[1]), code.mean]),
+                torch.cat([code.variance.new_ones(len(x), code.variance.shape[1]), code.variance]),
             )
-            for code in self.code(sub.other)
+            for code in self.code(z)
         ]
-        made: Tensor = self.plain(torch.cat([full.image, sub.image]), codes)
+        made: Tensor = self.plain(torch.cat([x, y]), codes)
         return made
 
 
@@ -217,22 +190,39 @@ class SwitchableDiscriminator(nn.Module):
         """Scores (B, 1, h, w) without them."""
         return self.both(image, full=0)
 
-    def mixed(self, full: Call, sub: Call) -> Tensor:
-        """Both as one batch: the scores of ``full``, then those of ``sub``."""
-        return self.both(torch.cat([full.image, sub.image]), full=len(full.image))
+    def mixed(self, full: Tensor, sub: Tensor) -> Tensor:
+        """The scores of ``full`` as images of Y, then those of ``sub`` as images of X, as one batch."""
+        return self.both(torch.cat([full, sub]), full=len(full))
 
 
 GENERATOR, DISCRIMINATOR, EXTRACTOR = "generator", "discriminator", "extractor"
 GROUPS = (GENERATOR, DISCRIMINATOR, EXTRACTOR)
 
 
+def _missing(group: str) -> Callable[..., Tensor]:
+    """Stand in for a group that a method does not have: any call is an error that says so."""
+
+    def call(*_: object) -> Tensor:
+        raise TypeError(f"this method has no {group}, but one of its objectives needs it")
+
+    return call
+
+
 class Players(nn.Module):
-    """The networks of a method, in up to three groups that are updated in turn.
+    """The networks of a method, in up to three groups that are updated in turn, and the five verbs that they supply.
 
     Attributes
     ----------
     generator, discriminator, extractor
         The groups; the last two are None where a method has none.
+    to_full
+        X → Y: reconstruct x (B, channels, H, W), which was measured by an encoding: G(x).
+    to_sub
+        Y → X: undersample y with z of shape (B, code_size): G(y, A(z)).
+    noise
+        H(x), the estimate of what undersampling added.
+    score_full, score_sub
+        D_Y and D_X: the scores (B, 1, h, w) of images as real ones of Y and of X.
     """
 
     def __init__(
@@ -242,54 +232,13 @@ class Players(nn.Module):
         self.generator = generator
         self.discriminator = discriminator
         self.extractor = extractor
-
-    def to_full(self, x: Tensor, encoding: Encoding) -> Tensor:
-        """X → Y: the reconstruction of x; only generators that know the physics look at how it was encoded."""
-        return self._of(GENERATOR).to_full(x, encoding)
-
-    def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
-        """Y → X."""
-        return self._of(GENERATOR).to_sub(y, z)
-
-    def _of(self, group: str) -> Any:
-        module = getattr(self, group)
-        if module is None:
-            raise TypeError(f"this method has no {group}, but one of its objectives needs it")
-        return module
-
-    def noise(self, x: Tensor) -> Tensor:
-        """H(x), the estimate of what undersampling added."""
-        return self._of(EXTRACTOR)(x)
-
-    def score_full(self, image: Tensor) -> Tensor:
-        """D's score of an image as one of Y."""
-        return self._of(DISCRIMINATOR).score_full(image)
-
-    def score_sub(self, image: Tensor) -> Tensor:
-        """D's score of an image as one of X."""
-        return self._of(DISCRIMINATOR).score_sub(image)
-
-    def together(self, calls: Sequence[Call]) -> list[Tensor]:
-        """The results of calls; those that go through the same network go through it as one batch."""
-        places: dict[str, list[int]] = {}
-        for place, call in enumerate(calls):
-            places.setdefault(call.verb, []).append(place)
-        joined = {verb: _joined([calls[place] for place in own]) for verb, own in places.items()}
-        made: dict[str, Tensor] = {}
-        for group, full, sub in (
-            (self.generator, "to_full", "to_sub"),
-            (self.discriminator, "score_full", "score_sub"),
-        ):
-            if isinstance(group, SwitchableGenerator | SwitchableDiscriminator) and joined.keys() >= {full, sub}:
-                both = group.mixed(joined[full], joined[sub])
-                if both is not None:
-                    count = len(joined[full].image)
-                    made |= {full: both[:count], sub: both[count:]}
-        results: dict[int, Tensor] = {}
-        for verb, own in places.items():
-            batch = made[verb] if verb in made else joined[verb].on(self)
-            results |= zip(own, batch.split([len(calls[place].image) for place in own]), strict=True)
-        return [results[place] for place in range(len(calls))]
+        g: Any = generator
+        d: Any = discriminator
+        self.to_full: Callable[[Tensor, Encoding], Tensor] = g.to_full
+        self.to_sub: Callable[[Tensor, Tensor], Tensor] = g.to_sub
+        self.noise: Callable[[Tensor], Tensor] = extractor.__call__ if extractor else _missing(EXTRACTOR)
+        self.score_full: Callable[[Tensor], Tensor] = d.score_full if d else _missing(DISCRIMINATOR)
+        self.score_sub: Callable[[Tensor], Tensor] = d.score_sub if d else _missing(DISCRIMINATOR)
 
     def groups(self) -> dict[str, nn.Module]:
         """The groups that this method has, by name."""

@@ -16,7 +16,7 @@ from switchrecon.errors import ConfigError, DataError
 from switchrecon.methods.methods import SELF_SUPERVISED
 from switchrecon.methods.objectives import held_out_samples
 from switchrecon.methods.players import run
-from switchrecon.methods.step import Pass
+from switchrecon.methods.step import Step
 from switchrecon.physics.intensity import channels_to_complex, to_network
 from switchrecon.physics.operators import Encoding
 from switchrecon.reconstruction.reconstructor import Reconstructor
@@ -110,7 +110,7 @@ def adapt(reconstructor: Reconstructor, scan: Scan, steps: int) -> tuple[Reconst
     done = 0
     while done < steps and done - best_step < PATIENCE * CHECK_EVERY:
         optimizer.zero_grad()
-        held_out_samples(Pass(network, batches.batch(done))).backward()  # type: ignore[arg-type]
+        held_out_samples(Step(network, batches.batch(done))).backward()  # type: ignore[arg-type]
         optimizer.step()
         done += 1
         if done % CHECK_EVERY == 0 or done == steps:

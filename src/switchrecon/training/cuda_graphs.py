@@ -12,16 +12,14 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from switchrecon.config import Sharing
 from switchrecon.methods import objectives as own_objectives
 from switchrecon.methods.methods import Phase
 from switchrecon.methods.step import Batch, Drawn, Turn
 from switchrecon.physics.operators import Encoding
 from switchrecon.training.optim import Lookahead
-from switchrecon.training.state import State, parts
+from switchrecon.training.state import Measured, State, parts
 
-Step = Callable[[State, Sequence[Phase], Batch, Sharing], dict[str, Tensor]]
-Values = dict[str, Tensor]
+TakeStep = Callable[[State, Sequence[Phase], Batch], Measured[Tensor]]
 
 EAGER_STEPS = 3  # of each kind before it is recorded: they make the optimisers' state and choose algorithms
 TOLERANCE = 0.01  # of a first replay's change of the weights, relative to the same step's without a recording
@@ -33,11 +31,11 @@ MOST_RECORDINGS = 8  # kinds of steps; others are taken one operation at a time
 class Recorder(Protocol):
     """How functions are recorded."""
 
-    def watch(self, function: Callable[[], Values]) -> tuple[Values, str | None]:
+    def watch(self, function: Callable[[], Measured[Tensor]]) -> tuple[Measured[Tensor], str | None]:
         """Call a function; its results, and why it cannot be recorded, if it cannot."""
         ...
 
-    def record(self, function: Callable[[], Values]) -> tuple[Callable[[], object], Values]:
+    def record(self, function: Callable[[], Measured[Tensor]]) -> tuple[Callable[[], object], Measured[Tensor]]:
         """Record what a function does, without doing it.
 
         Returns
@@ -59,7 +57,7 @@ class CudaGraphs:
         self.pool: Any = None
         self.stream = torch.cuda.Stream()
 
-    def watch(self, function: Callable[[], Values]) -> tuple[Values, str | None]:
+    def watch(self, function: Callable[[], Measured[Tensor]]) -> tuple[Measured[Tensor], str | None]:
         """Call a function; whether it waited for the GPU, which a graph cannot do."""
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
@@ -74,7 +72,7 @@ class CudaGraphs:
                 warnings.warn_explicit(one.message, one.category, one.filename, one.lineno)
         return results, "it waits for a number" if waits else None
 
-    def record(self, function: Callable[[], Values]) -> tuple[Callable[[], object], Values]:
+    def record(self, function: Callable[[], Measured[Tensor]]) -> tuple[Callable[[], object], Measured[Tensor]]:
         """See :class:`Recorder`."""
         graph = torch.cuda.CUDAGraph()
         torch.cuda.synchronize()
@@ -180,7 +178,7 @@ class _Recording:
 
     inputs: dict[str, Tensor]
     replay: Callable[[], object]
-    results: dict[str, Tensor]
+    results: Measured[Tensor]
 
 
 class Recorded:
@@ -199,7 +197,7 @@ class Recorded:
         How it is recorded; as a CUDA graph unless given.
     """
 
-    def __init__(self, step: Step, recorder: Recorder | None = None) -> None:
+    def __init__(self, step: TakeStep, recorder: Recorder | None = None) -> None:
         self.step = step
         self.recorder: Recorder = recorder or CudaGraphs()
         self.recordings: dict[Any, _Recording] = {}
@@ -214,14 +212,16 @@ class Recorded:
         self.seen.clear()
         self.recorder.forget()
 
-    def __call__(self, state: State, phases: Sequence[Phase], batch: Batch, sharing: Sharing) -> Values:
-        """Take a step; see :func:`switchrecon.training.train.take_step`."""
+    def __call__(self, state: State, phases: Sequence[Phase], batch: Batch) -> Measured[Tensor]:
+        """Take a step; see :func:`switchrecon.training.updates.take_step`."""
         if not self.given_up and any(
-            objective.__module__ != own_objectives.__name__ for phase in phases for objective in phase.objectives
+            getattr(objective, "__module__", None) != own_objectives.__name__
+            for phase in phases
+            for objective in phase.objectives
         ):
             self._give_up("an objective is not the package's own")  # it may look at what is not recorded
         if self.given_up:
-            return self.step(state, phases, batch, sharing)
+            return self.step(state, phases, batch)
         if state.course.setbacks != self.setbacks:  # the optimisers have other tensors than those recorded
             self.forget()
             self.setbacks = state.course.setbacks
@@ -230,27 +230,27 @@ class Recorded:
         if self.seen[kind] < EAGER_STEPS:
             noticed = _Noticed(batch.draws)
             seen = batch if batch.draws is None else replace(batch, draws=noticed)
-            values = self.step(state, phases, seen, sharing)
+            values = self.step(state, phases, seen)
             self.draws[kind] = noticed.used
             return values
         batch = with_draws(batch, self.draws[kind])
         if self.seen[kind] == EAGER_STEPS:
-            return self._watched(state, phases, batch, sharing)
+            return self._watched(state, phases, batch)
         lookaheads = [o for p in phases if isinstance(o := state.optimizers[p.group], Lookahead)]
         tensors = tensors_of(batch)  # draws' as well
         key = (kind, _shapes(tensors), tuple(own.due for own in lookaheads))
         if key not in self.recordings:
             if len(self.recordings) == MOST_RECORDINGS:
-                return self.step(state, phases, batch, sharing)
-            problem = self._add(key, state, phases, batch, sharing, lookaheads)
+                return self.step(state, phases, batch)
+            problem = self._add(key, state, phases, batch, lookaheads)
             if problem is not None:
                 self._give_up(problem)
-                return self.step(state, phases, batch, sharing)
+                return self.step(state, phases, batch)
         return self._replayed(self.recordings[key], tensors, lookaheads)
 
-    def _watched(self, state: State, phases: Sequence[Phase], batch: Batch, sharing: Sharing) -> Values:
+    def _watched(self, state: State, phases: Sequence[Phase], batch: Batch) -> Measured[Tensor]:
         """The last step of its kind before it is recorded; finds what would make a recording fail, or wrong."""
-        values, problem = self.recorder.watch(lambda: self.step(state, phases, batch, sharing))
+        values, problem = self.recorder.watch(lambda: self.step(state, phases, batch))
         if problem is not None:
             self._give_up(problem)
         return values
@@ -261,15 +261,14 @@ class Recorded:
         state: State,
         phases: Sequence[Phase],
         batch: Batch,
-        sharing: Sharing,
         lookaheads: Sequence[Lookahead],
     ) -> str | None:
         """Record a kind of step and compare it with a plain one; what is wrong, if anything is."""
         try:
-            recording = self._recorded(state, phases, tensors_of(batch), sharing, lookaheads)
+            recording = self._recorded(state, phases, tensors_of(batch), lookaheads)
         except RuntimeError as error:
             return f"recording failed: {error}"
-        difference = self._difference(recording, state, phases, batch, sharing, lookaheads)
+        difference = self._difference(recording, state, phases, batch, lookaheads)
         if not difference <= TOLERANCE:
             return f"a replay changed the weights by {difference:.2g} of the change otherwise"
         self.recordings[key] = recording
@@ -280,26 +279,27 @@ class Recorded:
         state: State,
         phases: Sequence[Phase],
         tensors: dict[str, Tensor],
-        sharing: Sharing,
         lookaheads: Sequence[Lookahead],
     ) -> _Recording:
         inputs = {name: tensor.clone() for name, tensor in tensors.items()}
         counts = [own.count for own in lookaheads]
         try:
-            replay, results = self.recorder.record(lambda: self.step(state, phases, batch_of(inputs), sharing))
+            replay, results = self.recorder.record(lambda: self.step(state, phases, batch_of(inputs)))
         finally:
             for own, count in zip(lookaheads, counts, strict=True):
                 own.count = count
         return _Recording(inputs, replay, results)
 
-    def _replayed(self, recording: _Recording, tensors: dict[str, Tensor], lookaheads: Sequence[Lookahead]) -> Values:
+    def _replayed(
+        self, recording: _Recording, tensors: dict[str, Tensor], lookaheads: Sequence[Lookahead]
+    ) -> Measured[Tensor]:
         counts = [own.count for own in lookaheads]
         for name, tensor in tensors.items():
             recording.inputs[name].copy_(tensor)
         recording.replay()
         for own, count in zip(lookaheads, counts, strict=True):  # a replay runs no Python
             own.count = count + 1
-        return {name: value.clone() for name, value in recording.results.items()}
+        return recording.results.having([value.clone() for value in recording.results.values])
 
     def _difference(
         self,
@@ -307,7 +307,6 @@ class Recorded:
         state: State,
         phases: Sequence[Phase],
         batch: Batch,
-        sharing: Sharing,
         lookaheads: Sequence[Lookahead],
     ) -> float:
         """‖Δ − Δ'‖ / ‖Δ‖ of the weights' changes without and with the recording; the state is as before afterwards."""
@@ -325,7 +324,7 @@ class Recorded:
                 one.count = count
             return moved
 
-        plain = change(lambda: self.step(state, phases, batch, sharing))
+        plain = change(lambda: self.step(state, phases, batch))
         replayed = change(lambda: self._replayed(recording, tensors_of(batch), lookaheads))
         return float((plain - replayed).norm() / plain.norm())
 

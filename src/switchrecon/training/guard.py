@@ -1,22 +1,20 @@
 """What keeps a training sound: numbers that are not finite never stay in the weights, and collapse is announced."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
 
 from switchrecon.config import Config
 from switchrecon.errors import RunError
 from switchrecon.methods.methods import Method
 from switchrecon.methods.players import DISCRIMINATOR
 from switchrecon.methods.step import Batch
-from switchrecon.training.state import State, load_parts, parts
+from switchrecon.training.state import Measured, State, load_parts, parts
 
 KEEP_EVERY = 50  # steps between copies of the state in memory, which cost less than 0.5 % of their time
 MOST_SETBACKS = 3  # of a run, each at half the learning rate of the one before
 LARGEST_GRADIENT = 1e18  # its square must fit float32, or the second moments would overflow
-GRADIENT = "the gradient of the "
 QUIET, QUIET_STEPS = 1e-3, 100  # D's loss below this for so many steps: it has nothing left to say
 FLAT = 0.01  # Var G(x) / Var x below this: G shows nothing
 
@@ -37,13 +35,8 @@ class Diverged(Exception):
         self.step = step
 
 
-def gradient_norm(group: str, parameters: Sequence[nn.Parameter]) -> dict[str, Tensor]:
-    """One norm over all gradients of a group, under the name that :func:`check_numbers` knows it by."""
-    return {GRADIENT + group: torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])}
-
-
-def check_numbers(values: Mapping[str, float], step: int | None = None) -> None:
-    """Look at the losses and the gradient of an update.
+def check_numbers(measured: Measured[float], step: int | None = None) -> None:
+    """Refuse losses and gradients that are not finite; ``measured`` holds plain numbers.
 
     On a processor this is done before the weights move. A GPU would have to be waited for; there it is done some steps
     later, before anything is written or kept, and those steps are undone.
@@ -53,9 +46,12 @@ def check_numbers(values: Mapping[str, float], step: int | None = None) -> None:
     Diverged
         If a loss is not finite or a gradient is not, or is too large for its square to be.
     """
-    for name, value in values.items():
-        if not math.isfinite(value) or (name.startswith(GRADIENT) and value >= LARGEST_GRADIENT):
+    for name, value in measured.losses.items():
+        if not math.isfinite(value):
             raise Diverged(f"{name} is {value}", step)
+    for group, norm in measured.gradients.items():
+        if not norm < LARGEST_GRADIENT:
+            raise Diverged(f"the gradient of the {group} is {norm}", step)
 
 
 class Guard:
@@ -114,7 +110,7 @@ class Guard:
 
 def watch_discriminator(state: State, method: Method, step: int, losses: Mapping[str, float]) -> None:
     """Announce once that D's loss has been next to nothing for long: a D that is always right teaches nothing."""
-    own = [f.__name__ for phase in method.phases if phase.group == DISCRIMINATOR for f in phase.objectives]
+    own = [name for phase in method.phases if phase.group == DISCRIMINATOR for name in phase.names]
     if not own or not losses.keys() >= set(own):
         return
     course = state.course

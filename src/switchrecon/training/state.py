@@ -1,8 +1,9 @@
 """The state of a training run: networks, optimisers, average and counter; saved and restored as one."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -53,6 +54,37 @@ class Course:
         """Say a sentence now, and in the log at that step."""
         print(f"warning: {sentence}", flush=True)
         self.remarks.append((step, sentence))
+
+
+Value = TypeVar("Value", Tensor, float)
+Other = TypeVar("Other", Tensor, float)
+
+
+@dataclass(frozen=True)
+class Measured(Generic[Value]):
+    """What one step measures before it moves the weights: tensors where they are computed, plain numbers later.
+
+    Attributes
+    ----------
+    losses
+        Each objective's value, by name.
+    gradients
+        The norm of the gradient over all parameters of a group, by the group's name.
+    """
+
+    losses: dict[str, Value] = field(default_factory=dict)
+    gradients: dict[str, Value] = field(default_factory=dict)
+
+    @property
+    def values(self) -> list[Value]:
+        """All values, losses first."""
+        return list(self.losses.values()) + list(self.gradients.values())
+
+    def having(self, values: Sequence[Other]) -> "Measured[Other]":
+        """The same names with other values, in the order of :attr:`values`."""
+        count = len(self.losses)
+        losses = dict(zip(self.losses, values[:count], strict=True))
+        return Measured(losses, dict(zip(self.gradients, values[count:], strict=True)))
 
 
 @dataclass

@@ -1,0 +1,80 @@
+"""One training step: the updates of its phases, in turn."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from switchrecon.config import Calls, Config
+from switchrecon.methods.methods import Method, Phase
+from switchrecon.methods.step import Batch, Step
+from switchrecon.methods.together import Plans, make_together
+from switchrecon.training.cuda_graphs import Recorded, TakeStep
+from switchrecon.training.guard import check_numbers
+from switchrecon.training.optim import Lookahead
+from switchrecon.training.state import Measured, State
+
+SMALL = 128 * 128  # pixels of a batch, up to which calls made together are faster on a processor, too
+
+
+def update(step: Step, phase: Phase, optimizer: "torch.optim.RAdam | Lookahead") -> Measured[Tensor]:
+    """One update: minimise the phase's weighted sum of objectives over the parameters of its group alone.
+
+    Raises
+    ------
+    Diverged
+        On a processor, if a loss or gradient is not finite; the weights have not moved then.
+    """
+    values = [objective(step) for objective in phase.objectives]
+    total = torch.stack([weight * v for weight, v in zip(phase.objectives.values(), values, strict=True)]).sum()
+    optimizer.zero_grad()
+    parameters = list(getattr(step.players, phase.group).parameters())
+    # Only these receive a gradient; graphs that later phases share stay as they are.
+    total.backward(inputs=parameters, retain_graph=True)
+    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+    measured = Measured({n: v.detach() for n, v in zip(phase.names, values, strict=True)}, {phase.group: norm})
+    if parameters[0].device.type == "cpu":
+        check_numbers(measured.having([value.item() for value in measured.values]))
+    optimizer.step()
+    step.moved(phase.group)
+    return measured
+
+
+def take_step(state: State, phases: Sequence[Phase], batch: Batch, plans: Plans | None = None) -> Measured[Tensor]:
+    """One training step: every phase's update in turn, on one batch.
+
+    With ``plans``, the images of an update that can be made at the same time go through a network as one batch.
+    """
+    step = Step(state.players, batch, [phase.group for phase in phases])
+    plan = plans(phases, batch) if plans is not None else [()] * len(phases)
+    measured: Measured[Tensor] = Measured()
+    for phase, names in zip(phases, plan, strict=True):
+        make_together(step, names)
+        found = update(step, phase, state.optimizers[phase.group])
+        measured = Measured(measured.losses | found.losses, measured.gradients | found.gradients)
+    return measured
+
+
+def step_taker(device: torch.device, calls: Calls, pixels: int) -> TakeStep:
+    """Return the function that runs one training step: :func:`take_step`, on a GPU recorded once and replayed.
+
+    Parameters
+    ----------
+    device
+        Where the step runs.
+    calls
+        See :class:`switchrecon.config.Config`.
+    pixels
+        Of a batch's x.
+    """
+    gpu = device.type == "cuda"
+    together = calls == "together" or (calls == "auto" and (gpu or pixels <= SMALL))
+    take: TakeStep = partial(take_step, plans=Plans()) if together else take_step
+    return Recorded(take) if gpu else take
+
+
+def phases_of(method: Method, config: Config, step: int, steps: int) -> tuple[Phase, ...]:
+    """The updates of a step: the method's own, after a warm-up of at most a tenth of the run."""
+    warming = bool(method.warm_up) and step < min(config.warm_up, steps // 10)
+    return method.warm_up if warming else method.phases
