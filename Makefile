@@ -1,5 +1,6 @@
 # make demo   train, evaluate and reconstruct on embedded data; the report is runs/demo/report.html
 # make test   style, types, layers and the test suite
+# make test-all   the same with more examples of each property, and again as on a processor with AVX2 alone
 # make bench  speed and memory, as ratios measured side by side, in half an hour; runs/bench/bench.json
 # make crash  kills trainings and saves at random moments, and counts what comes back to the bits
 # make fuzz   mutates small scans of every format for a minute and reads them
@@ -12,13 +13,20 @@ BIN := .venv/bin
 STAMP := .venv/.installed
 AUDIT := runs/audit
 
-.PHONY: demo test bench crash fuzz audit sbom check setup clean
+.PHONY: demo test test-all bench crash fuzz audit sbom check setup clean
 
 demo: setup
 	$(BIN)/switchrecon demo --out runs/demo
 
 test: check
 	$(BIN)/pytest -n 2 --dist loadfile
+
+# What computes with networks asks what the processor has.
+ASKING := $(addprefix tests/,core nets methods training reconstruction test_stored.py test_benchmarks.py test_processors.py)
+
+test-all: check
+	$(BIN)/pytest -n 2 --dist loadfile
+	SWITCHRECON_TEST_PROCESSOR=avx2 $(BIN)/pytest -n 2 --dist loadfile $(ASKING)
 
 bench: setup
 	$(BIN)/python benchmarks/bench.py --out runs/bench/bench.json

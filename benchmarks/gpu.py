@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 from literal import literal_step, with_torchs_layers
-from steps import make_batch, prepared
+from steps import SETTINGS, make_batch, prepared
 
 from switchrecon.config import Calls, load_config
 from switchrecon.core.device import describe, find_device, set_up
@@ -51,8 +51,11 @@ def on(device: torch.device, batch: Batch) -> Batch:
     return batch_of({name: tensor.to(device) for name, tensor in tensors_of(batch).items()})
 
 
-def measure_step(device: torch.device, side: int, repeats: int) -> dict[str, Any]:
-    """``gpu_step_milliseconds``, ``gpu_literal_over_step``: method → precision and calls of networks → value."""
+def measure_step(device: torch.device, side: int, repeats: int, warm_up: int = 20) -> dict[str, Any]:
+    """``gpu_step_milliseconds``, ``gpu_literal_over_step``: method → precision and calls of networks → value.
+
+    A step is warm after ``warm_up`` calls: a GPU has recorded it by then.
+    """
     found: dict[str, dict[str, dict[str, float]]] = {"gpu_step_milliseconds": {}, "gpu_literal_over_step": {}}
     for name in METHODS_TIMED:
         batch = make_batch(side)
@@ -60,23 +63,24 @@ def measure_step(device: torch.device, side: int, repeats: int) -> dict[str, Any
         theirs, _, plain = prepared(name, side, device=device)
         with_torchs_layers(theirs)
         set_up(device, "float32")
-        literal = milliseconds(partial(literal_step, theirs, batch, plain), device, 5, repeats)
+        literal = milliseconds(partial(literal_step, theirs, batch, plain), device, min(warm_up, 5), repeats)
         times = {}
         for precision, calls in product(PRECISIONS, CALLS):
             state, method, config = prepared(name, side, precision, device)
             set_up(device, config.precision)
             call = partial(step_taker(device, calls, side * side), state, method.phases, batch)
-            times[f"{precision} {calls}"] = milliseconds(call, device, 20, repeats)
+            times[f"{precision} {calls}"] = milliseconds(call, device, warm_up, repeats)
         found["gpu_step_milliseconds"][name] = {"literal float32": literal, **times}
         found["gpu_literal_over_step"][name] = {own: literal / value for own, value in times.items()}
     return found
 
 
-def measure_fold(device: torch.device, side: int, steps: int) -> dict[str, Any]:
+def measure_fold(device: torch.device, side: int, steps: int, precision: str = "bfloat16") -> dict[str, Any]:
     """``gpu_fold_seconds``: training ``switchable`` as long as on a fold of IXI, on heads; reading and saving count."""
     with tempfile.TemporaryDirectory() as folder:
         heads = write_heads(Path(folder) / "heads", range(10), FOLD_SLICES // 5, side)
-        config = load_config(None, [f"matrix={side}", f"steps={steps}", "precision=bfloat16", "checkpoint_every=5000"])
+        settings = [f"matrix={side}", f"steps={steps}", f"precision={precision}", "checkpoint_every=5000", *SETTINGS]
+        config = load_config(None, settings)
         started = time.perf_counter()
         train(config, heads[:5], heads[5:], Path(folder) / "run", device=str(device))
         return {"gpu_fold_seconds": time.perf_counter() - started}
@@ -89,7 +93,7 @@ def measure_slices(device: torch.device, side: int, slices: int) -> dict[str, An
     kspace = torch.randn(slices, side, side, dtype=torch.complex64, generator=random)
     found = {}
     for precision in PRECISIONS:
-        config = load_config(None, [f"matrix={side}", f"precision={precision}"])
+        config = load_config(None, [f"matrix={side}", f"precision={precision}", *SETTINGS])
         card = {"matrix": [side, side], "center_fraction": 0.08, "coils": 1}
         ours = Reconstructor(build_generator(config, adaptive=True), None, config, card, False, device)
         found[precision] = 1000 * slices / milliseconds(partial(ours, kspace, mask), device, 1, 3)

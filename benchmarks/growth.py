@@ -1,43 +1,39 @@
 """Memory and time from few slices to many, with and without the cache; and what imports cost."""
 
+import hashlib
 import json
 import subprocess
 import sys
 import tempfile
+import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import nibabel
 import numpy as np
-
-OF_A_SCAN = 10  # slices
-REPEATS = 3  # the least of each number counts
-
-# Preparation, then some steps. "read" does nothing but read each scan and transform it once; "plain" makes the same
-# slices as a script of a few lines would: the file's checksum, images, masks, and scales from low-resolution images.
-CHILD = """
-import hashlib, json, sys, time
-from pathlib import Path
-import numpy as np
 import torch
-from switchrecon.config import load_config
-from switchrecon.training.batches import Batches
-from switchrecon.scans.files import find_files, read_scan
+
+from switchrecon.config import Config, load_config
 from switchrecon.data.piles import read_training_data
 from switchrecon.physics.fourier import inverse_fourier
 from switchrecon.physics.masks import centre_slice
+from switchrecon.scans.files import find_files, read_scan
+from switchrecon.training.batches import Batches
 
-def image_of(kspace):
-    shifted = np.fft.ifft2(np.fft.ifftshift(kspace, (-2, -1)), norm="ortho")
-    return np.fft.fftshift(shifted, (-2, -1)).astype(np.complex64)
+OF_A_SCAN = 10  # slices
+REPEATS = 3  # the least of each number counts
+BATCHES = 100
 
-def plain(paths, config):
+
+def plain(paths: Sequence[Path], config: Config) -> list[tuple[np.ndarray, np.ndarray]]:
+    """The slices as a script of a few lines would make them: checksum, images, masks, scales from their low band."""
     slices = []
     for path in paths:
         hashlib.sha256(path.read_bytes()).hexdigest()
         volume = np.load(path)
         centre = tuple(centre_slice(size, config.mask.center_fraction) for size in volume.shape[1:])
-        window = np.outer(*(np.hanning(own.stop - own.start + 2)[1:-1] for own in centre))
+        window = np.outer(*(np.hanning(part.stop - part.start + 2)[1:-1] for part in centre))
         for number, kspace in enumerate(volume):
             if not np.isfinite(kspace).all():
                 raise ValueError(path)
@@ -48,36 +44,48 @@ def plain(paths, config):
             slices.append((image_of(kspace) / (config.headroom * np.abs(image_of(low)).max()), mask))
     return slices
 
-folder, cache, how = sys.argv[1:]
-torch.set_num_threads(1)
-config = load_config(None, ["method=supervised", "steps=1000000"])
-started = time.process_time()
-if how == "read":
-    for path in find_files([folder]):
-        inverse_fourier(torch.from_numpy(read_scan(path, config).kspace))
-elif how == "plain":
-    kept = plain(find_files([folder]), config)
-else:
-    data = read_training_data([folder], [], config, "paired", None if how == "memory" else Path(cache))
-    batches = Batches(data, config, "paired")
-prepared = time.process_time() - started
-batch = 0
-if how not in ("read", "plain"):
-    data.fingerprint()
-    count = 100
+
+def image_of(kspace: np.ndarray) -> np.ndarray:
+    """K-space → image, in numpy."""
+    shifted = np.fft.ifft2(np.fft.ifftshift(kspace, (-2, -1)), norm="ortho")
+    return np.fft.fftshift(shifted, (-2, -1)).astype(np.complex64)
+
+
+def prepare(folder: Path, cache: Path, how: str) -> dict[str, float]:
+    """Time and memory of this process to prepare the scans of a folder, and to make a batch of them.
+
+    ``read`` does nothing but read each scan and transform it once; ``plain`` is a script of a few lines; ``memory``
+    is the package without a cache; ``made`` and ``found`` with one that is not there yet, or is.
+    """
+    torch.set_num_threads(1)
+    config = load_config(None, ["method=supervised", "steps=1000000"])
+    batch = 0.0
     started = time.process_time()
-    for step in range(count):
-        batches.batch(step)
-    batch = (time.process_time() - started) / count
-status = Path("/proc/self/status").read_text()  # getrusage would say the parent's peak where that is larger
-peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
-print(json.dumps({"prepare_seconds": prepared, "peak_mib": peak, "batch_seconds": batch}))
-"""
+    if how == "read":
+        for path in find_files([folder]):
+            inverse_fourier(torch.from_numpy(read_scan(path, config).kspace))
+        prepared = time.process_time() - started
+    elif how == "plain":
+        kept = plain(find_files([folder]), config)
+        prepared = time.process_time() - started
+        del kept
+    else:
+        data = read_training_data([folder], [], config, "paired", None if how == "memory" else cache)
+        batches = Batches(data, config, "paired")
+        prepared = time.process_time() - started
+        data.fingerprint()
+        started = time.process_time()
+        for step in range(BATCHES):
+            batches.batch(step)
+        batch = (time.process_time() - started) / BATCHES
+    status = Path("/proc/self/status").read_text()  # getrusage would say the parent's peak where that is larger
+    peak = int(status.split("VmHWM:")[1].split()[0]) / 1024
+    return {"prepare_seconds": prepared, "peak_mib": peak, "batch_seconds": batch}
 
 
-def child(*arguments: object) -> dict[str, float]:
-    """What a process of its own measures."""
-    command = [sys.executable, "-c", CHILD, *map(str, arguments)]
+def child(folder: Path, cache: Path, how: str) -> dict[str, float]:
+    """What :func:`prepare` finds in a process that does nothing else."""
+    command = [sys.executable, __file__, str(folder), str(cache), how]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
@@ -118,7 +126,7 @@ def measure_growth(few: int, many: int, side: int) -> dict[str, Any]:
         folder = Path(place) / "compressed"
         write_scans(folder, few * OF_A_SCAN, 2 * side, compressed=True)
         read, memory = (
-            min(child(folder, "", name)["prepare_seconds"] for _ in range(REPEATS)) for name in ("read", "memory")
+            min(child(folder, folder, name)["prepare_seconds"] for _ in range(REPEATS)) for name in ("read", "memory")
         )
         found["compressed"] = {"prepare_over_read": memory / read}
         size = f"{2 * side}x{2 * side}"
@@ -153,3 +161,7 @@ def measure_imports(repeats: int) -> dict[str, Any]:
         found[name] = min(times)
     print("import: " + ", ".join(f"{name} {value:.2f} s" for name, value in found.items()), flush=True)
     return {"import_seconds": found}
+
+
+if __name__ == "__main__":
+    print(json.dumps(prepare(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])))

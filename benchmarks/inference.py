@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from steps import ratios, seconds
+from steps import SETTINGS, ratios, seconds
 from torch import Tensor, nn
 
 from switchrecon.config import load_config
@@ -58,7 +58,7 @@ def measure_inference(side: int, repeats: int) -> dict[str, Any]:
     zero_filled = encoding.H(kspace)
     found: dict[str, Any] = {"inference_over_unet": {}, "inference_over_total_variation": {}, "inference_seconds": {}}
     for network in ("paper", "unrolled"):
-        config = load_config(None, [f"matrix={side}", f"network={network}"])
+        config = load_config(None, [f"matrix={side}", f"network={network}", *SETTINGS])
         card = {"matrix": [side, side], "center_fraction": 0.08, "coils": 1}
         ours = Reconstructor(build_generator(config, adaptive=False), None, config, card, resize=False)
 

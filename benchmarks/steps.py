@@ -28,6 +28,7 @@ from switchrecon.training.state import State, build_state
 from switchrecon.training.updates import step_taker, take_step
 
 LEARNED = [name for name in METHODS if name not in ("total-variation", "wavelet", "sense")]
+SETTINGS: list[str] = []  # of all that is measured, beside its size: none, for the paper's networks; tests add some
 
 
 def made_draws(x: Tensor, y: Tensor, mask: Tensor) -> Placed:
@@ -95,7 +96,7 @@ def prepared(
     name: str, side: int, precision: str = "float32", device: torch.device = PROCESSOR
 ) -> tuple[State, Method, Config]:
     """A method at the start of its training."""
-    config = load_config(None, [f"matrix={side}", f"method={name}", f"precision={precision}"])
+    config = load_config(None, [f"matrix={side}", f"method={name}", f"precision={precision}", *SETTINGS])
     config = with_method_settings(config, METHODS[name])
     return build_state(METHODS[name], config, device), METHODS[name], config
 
