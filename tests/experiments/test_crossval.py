@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ import yaml
 from filelock import FileLock
 
 from switchrecon.errors import ConfigError, RunError
+from switchrecon.experiments import engines
 from switchrecon.experiments.cells import Cell, CellBusy, Grid, claim, is_done, is_wanting, read_plan, run_cell
 from switchrecon.experiments.crossval import (
     Only,
@@ -41,6 +43,7 @@ from switchrecon.phantoms.scans import write_heads
 from switchrecon.reports.tables import csv_table, latex, markdown
 from switchrecon.runs.checkpoint import load_model
 from tests.conftest import shared_file
+from tests.forked import Forked
 
 TINY: dict[str, Any] = {
     "title": "Tiny & quick",
@@ -74,13 +77,59 @@ def recipe(**changes: Any) -> Recipe:
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
-    """A grid of four cells, run by the local engine."""
+    """A grid of four cells and its results."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv(ENVIRONMENT, "/absent")
         out = tmp_path_factory.mktemp("finished") / "out"
         grid = open_grid(recipe(), None, out)
-        run_grid(grid, workers=2)
+        for cell in grid.cells:
+            run_cell(cell)
+        write_results(grid)
         yield grid
+
+
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The local engine's processes are forks of this one."""
+    if sys.platform == "linux":
+        monkeypatch.setattr(engines, "subprocess", SimpleNamespace(Popen=Forked))
+
+
+@pytest.fixture
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Results without figures, which take most of their time."""
+    monkeypatch.setattr("switchrecon.experiments.crossval.draw_figures", lambda *arguments: [])
+
+
+# A method whose training stops at the fourth step, says so, and goes on when the file "go" is there.
+HOLDING = """
+import os, time
+from pathlib import Path
+from switchrecon.methods.methods import GENERATOR, ISCL_SAMPLING, SWITCHABLE_ISCL
+HERE, calls = Path(__file__).parent, []
+
+def hold(step):
+    calls.append(step)
+    if len(calls) >= 4 and not (HERE / "go").exists():
+        (HERE / f"holding-{os.getpid()}").touch()
+        end = time.monotonic() + 100
+        while not (HERE / "go").exists():
+            assert time.monotonic() < end
+            time.sleep(0.02)
+    return 0 * step.full_of_x.abs().mean()
+
+SWITCHABLE, SAMPLING = (one.adding(GENERATOR, {hold: 1}) for one in (SWITCHABLE_ISCL, ISCL_SAMPLING))
+"""
+
+
+def holding_plan(folder: Path, *names: str) -> dict[str, Any]:
+    """A recipe of such methods, one fold, ten steps with a checkpoint at every third."""
+    (folder / "holding.py").write_text(HOLDING)
+    methods = {name.lower(): {"method": f"{folder}/holding.py:{name}"} for name in names}
+    plan = {**TINY, "common": {**TINY["common"], "steps": 10, "checkpoint_every": 3}, "run_folds": [0]}
+    plan["methods"] = methods
+    (folder / "recipe.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
+    return plan
 
 
 def weights_of(cell: Cell) -> str:
@@ -185,6 +234,7 @@ def test_lpips_is_added_to_a_finished_grid_without_training_again(
     assert (cell.folder / "DONE").read_text() != done
 
 
+@pytest.mark.usefixtures("forked", "undrawn")
 def test_a_cell_that_fails_is_listed_and_stops_no_other(
     run_cli: Callable[..., tuple[int, str, str]], tmp_path: Path
 ) -> None:
@@ -209,27 +259,26 @@ def test_a_cell_that_fails_is_listed_and_stops_no_other(
     assert "Missing" not in printed
 
 
-def test_a_grid_that_was_killed_goes_on_to_the_same_bits(finished: Grid, tmp_path: Path) -> None:
-    slow = {**TINY, "common": {**TINY["common"], "steps": 60, "checkpoint_every": 20}, "run_folds": [0]}
-    slow["methods"] = {"switchable": {}}
-    whole, out = tmp_path / "whole", tmp_path / "out"
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, which are safe on Linux alone")
+@pytest.mark.usefixtures("forked", "undrawn")
+def test_a_grid_that_was_killed_goes_on_to_the_same_bits(tmp_path: Path) -> None:
+    plan = holding_plan(tmp_path, "SWITCHABLE")
+    out = tmp_path / "out"
     command = [sys.executable, "-m", "switchrecon", "crossval", "--out", str(out), "--workers", "1"]
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(slow, sort_keys=False))
-    process = subprocess.Popen(
-        [*command, "--config", str(tmp_path / "recipe.yaml")], start_new_session=True, stderr=subprocess.DEVNULL
-    )
-    log = out / "cells/default/switchable/fold-0/seed-0/run/log.jsonl"
-    wait_for(lambda: log.exists() and len(log.read_text().splitlines()) > 25)
+    process = Forked([*command, "--config", str(tmp_path / "recipe.yaml")], start_new_session=True)
+    wait_for(lambda: bool(list(tmp_path.glob("holding-*"))))
     os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    assert process.wait() == -signal.SIGKILL
     cell = read_plan(out).cells[0]
     assert not is_done(cell)
-    subprocess.run(command, check=True, capture_output=True)
+    (tmp_path / "go").touch()
+    assert Forked(command).wait() == 0
     assert is_done(cell)
-    other = open_grid(parse_recipe(slow, "r"), None, whole).cells[0]
+    other = open_grid(parse_recipe(plan, "r"), None, tmp_path / "whole").cells[0]
     run_cell(other)
     assert weights_of(cell) == weights_of(other)
-    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 61))
+    log = cell.folder / "run" / "log.jsonl"
+    assert [json.loads(line)["step"] for line in log.read_text().splitlines()] == list(range(1, 11))
 
 
 def test_a_grid_that_is_told_to_stop_takes_its_cells_with_it(tmp_path: Path) -> None:
@@ -256,9 +305,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
 
 def test_ray_gives_the_same_bits_also_when_a_worker_is_killed(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray is an optional extra and not installed")
-    plan = {**TINY, "common": {**TINY["common"], "steps": 70, "checkpoint_every": 10}, "run_folds": [0]}
-    plan["methods"] = {"switchable": {}, "iscl-sampling": {}}
-    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(plan, sort_keys=False))
+    plan = holding_plan(tmp_path, "SWITCHABLE", "SAMPLING")
     out = tmp_path / "ray"
     command = [sys.executable, "-m", "switchrecon", "crossval", "--config", str(tmp_path / "recipe.yaml")]
     process = subprocess.Popen(
@@ -268,11 +315,11 @@ def test_ray_gives_the_same_bits_also_when_a_worker_is_killed(tmp_path: Path) ->
         text=True,
         env={**os.environ, "RAY_worker_niceness": "0"},
     )
-    logs = [out / f"cells/default/{m}/fold-0/seed-0/run/log.jsonl" for m in plan["methods"]]
-    wait_for(lambda: all(log.exists() and len(log.read_text().splitlines()) > 12 for log in logs))
+    wait_for(lambda: len(list(tmp_path.glob("holding-*"))) == 2 or process.poll() is not None)
     workers = ray_workers(process.pid)
     assert len(workers) == 2
     os.kill(workers[0], signal.SIGKILL)
+    (tmp_path / "go").touch()
     printed = process.communicate(timeout=300)[0]
     assert process.returncode == 0, printed
     grid, other = read_plan(out), open_grid(parse_recipe(plan, "r"), None, tmp_path / "local")
@@ -308,6 +355,7 @@ def test_two_processes_never_work_on_one_cell(finished: Grid) -> None:
         run_cell(cell)
 
 
+@pytest.mark.usefixtures("forked", "undrawn")
 def test_a_cell_that_another_process_holds_is_told_and_a_done_one_is_not(
     finished: Grid, tmp_path: Path, run_cli: Callable[..., tuple[int, str, str]]
 ) -> None:
@@ -348,6 +396,7 @@ def test_a_new_attempt_forgets_an_old_failure_at_once(tmp_path: Path, monkeypatc
     assert failures(grid) == [f"{grid.cells[0].name} failed: no memory"]
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_slurm_runs_one_cell_a_task(tmp_path: Path) -> None:
     grid = open_grid(recipe(), None, tmp_path / "out here, 50%")
     run_cell(grid.cells[1])
@@ -366,7 +415,7 @@ def test_slurm_runs_one_cell_a_task(tmp_path: Path) -> None:
 
 def test_a_slurm_task_that_fails_tries_again_and_is_listed(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("raise ValueError('of the user')\n")
-    plan = recipe(methods={"broken": {"method": f"{tmp_path}/bad.py:MINE"}}, run_folds=[0], retries=2)
+    plan = recipe(methods={"broken": {"method": f"{tmp_path}/bad.py:MINE"}}, run_folds=[0], retries=1)
     grid = open_grid(plan, None, tmp_path / "out")
     script = tmp_path / "array.sh"
     write_slurm(grid, script)
@@ -374,7 +423,7 @@ def test_a_slurm_task_that_fails_tries_again_and_is_listed(tmp_path: Path) -> No
     assert done.returncode == 2
     [sentence] = failures(grid)
     assert "of the user" in sentence
-    assert (grid.cells[0].folder / "log.txt").read_text().count("failed: ConfigError") == 3
+    assert (grid.cells[0].folder / "log.txt").read_text().count("failed: ConfigError") == 2
 
 
 def test_scans_that_change_under_a_grid_are_refused(tmp_path: Path) -> None:
