@@ -1,4 +1,4 @@
-"""The commands about files: ``inspect``, ``convert`` and ``export``."""
+"""The commands about files: ``inspect`` and ``convert``."""
 
 from pathlib import Path
 from typing import Annotated
@@ -70,24 +70,3 @@ def convert(
     shape = "x".join(map(str, (len(scan.kspace), scan.coils, *scan.matrix)))
     note = "; synthetic k-space, computed from magnitude images" if scan.synthetic else ""
     typer.echo(f"{source} -> {written} ({shape}: slices, coils, readout, phase encode{note})")
-
-
-def export(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", metavar="FILE.onnx", help="Where to. Cascades with networks of their own become FILE-1.onnx, …"
-        ),
-    ],
-) -> None:
-    """Write a run's generator network as ONNX, for programs without torch.
-
-    Fourier transforms, scaling and data consistency stay outside; the file's metadata say what they are.
-
-    Example: switchrecon export runs/first --out first.onnx
-    """
-    from switchrecon.reconstruction.onnx import export_run
-
-    for file in export_run(run, out):
-        typer.echo(f"written: {file}")

@@ -1,11 +1,45 @@
-"""The commands that draw what is sampled and what the demo learns from: ``masks`` and ``phantom``."""
+"""The commands that look before any training: ``compare-domains``, ``masks`` and ``phantom``."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from switchrecon.cli.options import SetOption
+from switchrecon.cli.options import ConfigOption, FullOption, OutOption, SetOption, SubOption, refuse_spilled
+
+
+def compare_domains(
+    context: typer.Context,
+    full: FullOption,
+    sub: SubOption,
+    out: OutOption,
+    config: ConfigOption = None,
+    settings: SetOption = [],  # noqa: B006
+) -> None:
+    """Test before any training whether the two piles are alike: in contrast, anatomy, sharpness, noise and phase.
+
+    Uses what both show without aliasing, the fully sampled centre of k-space. Writes domains.json and domains.png.
+    """
+    refuse_spilled(context)
+    import json
+    from functools import partial
+
+    from switchrecon.config import load_config
+    from switchrecon.core.files import write_text
+    from switchrecon.data.domains import compare_domains as compare
+    from switchrecon.reports.look import save_piles
+
+    found = compare(full, sub, load_config(config, settings), partial(save_piles, out / "domains.png"))
+    write_text(out / "domains.json", json.dumps(found, indent=1))
+    typer.echo(found["sentence"])
+    value = found["auc"]
+    typer.echo(
+        f"AUC {value['value']:.2f} [{value['low']:.2f}, {value['high']:.2f}] (0.5: alike, 1: told apart every time), "
+        f"{found['subjects']['full']} and {found['subjects']['sub']} subjects; {found['masks']}"
+    )
+    for entry in found["differences"]:
+        typer.echo(f"  {entry['about']:10s} {entry['what']:42s} {entry['standardised']:+.2f} standard deviations")
+    typer.echo(f"pictures: {out / 'domains.png'}")
 
 
 def masks(

@@ -7,6 +7,19 @@ from typing import Annotated
 import typer
 
 from switchrecon.core.device_names import ENVIRONMENT, check_name
+from switchrecon.errors import SwitchreconError
+
+SPILLED = {"allow_extra_args": True, "ignore_unknown_options": False}
+"""Of commands that refuse an unquoted pattern in one sentence."""
+
+
+def refuse_spilled(context: typer.Context) -> None:
+    """Refuse arguments that the shell has made from an unquoted pattern."""
+    if context.args:
+        raise SwitchreconError(
+            f"unexpected argument '{context.args[0]}'; if you gave a pattern, quote it so that the shell does not "
+            "expand it: --full 'scans/*.nii.gz'"
+        )
 
 
 def _choose_device(name: str | None) -> str | None:

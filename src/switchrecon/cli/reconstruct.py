@@ -1,0 +1,99 @@
+"""The commands that use a run: ``reconstruct`` and ``export``."""
+
+import math
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from switchrecon.cli.options import DeviceOption, OutOption
+
+
+def reconstruct(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    scans: Annotated[
+        list[str], typer.Argument(metavar="SCAN…", help="Undersampled scans: files, folders or patterns.")
+    ],
+    out: OutOption,
+    estimate: Annotated[str | None, typer.Option(help="generator or ensemble. Default: the run's.")] = None,
+    data_consistency: Annotated[str | None, typer.Option(help="none, hard or soft. Default: the run's.")] = None,
+    undersample: Annotated[
+        str | None,
+        typer.Option(
+            metavar="HOW",
+            help="Undersample fully sampled scans or images first: 'run' for the run's masks, or "
+            "KIND:ACCELERATION:CENTER_FRACTION.",
+        ),
+    ] = None,
+    resize: Annotated[
+        bool,
+        typer.Option("--resize", help="Allow another matrix than the run's, by resizing in k-space and back."),
+    ] = False,
+    image_format: Annotated[
+        str,
+        typer.Option(
+            "--format",
+            metavar="NAME",
+            help="own (each scan's format), nifti, bids, dicom, numpy, hdf5, bart or png.",
+        ),
+    ] = "own",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace images that exist.")] = False,
+    adapt: Annotated[
+        int,
+        typer.Option(
+            metavar="STEPS", min=0, help="Let the network learn on from each scan first, in at most so many steps."
+        ),
+    ] = 0,
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the networks' convolutions: float32, bfloat16, or a GPU's tf32. Default: the run's on a GPU, else "
+            "float32."
+        ),
+    ] = None,
+    device: DeviceOption = None,
+) -> None:
+    """Reconstruct scans into their own format, or another, with their matrix, units and geometry.
+
+    Example: switchrecon reconstruct runs/first scan.h5 --out images --format nifti
+    """
+    from switchrecon.reconstruction.files import Outcome, reconstruct_files
+    from switchrecon.reconstruction.reconstructor import Reconstructor
+
+    def report(outcome: Outcome) -> None:
+        if outcome.error is not None:
+            typer.echo(f"failed: {outcome.error}", err=True)
+        else:
+            note = "" if math.isnan(outcome.noise) else f", noise at most {outcome.noise:.2%} of the brightest pixel"
+            note += ", synthetic k-space computed from magnitude images" if outcome.synthetic else ""
+            typer.echo(f"{outcome.scan} -> {outcome.written} (acceleration {outcome.acceleration:.2f}{note})")
+            if outcome.adaptation is not None:
+                typer.echo(f"  {outcome.adaptation}")
+
+    loaded = Reconstructor.load(run, estimate, data_consistency, resize, precision=precision)
+    outcomes = reconstruct_files(loaded, scans, out, undersample, overwrite, report, image_format, adapt)
+    failed = [o for o in outcomes if o.error is not None]
+    if failed:
+        typer.echo(f"{len(outcomes) - len(failed)} of {len(outcomes)} scans reconstructed", err=True)
+        raise typer.Exit(2 if len(failed) == len(outcomes) else 3)
+
+
+def export(
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    out: Annotated[
+        Path,
+        typer.Option(
+            "--out", metavar="FILE.onnx", help="Where to. Cascades with networks of their own become FILE-1.onnx, …"
+        ),
+    ],
+) -> None:
+    """Write a run's generator network as ONNX, for programs without torch.
+
+    Fourier transforms, scaling and data consistency stay outside; the file's metadata say what they are.
+
+    Example: switchrecon export runs/first --out first.onnx
+    """
+    from switchrecon.reconstruction.onnx import export_run
+
+    for file in export_run(run, out):
+        typer.echo(f"written: {file}")

@@ -1,0 +1,69 @@
+"""The commands that train: ``train`` and ``demo``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from switchrecon.cli.options import (
+    CacheOption,
+    ConfigOption,
+    DeviceOption,
+    FullOption,
+    LpipsOption,
+    OutOption,
+    SetOption,
+    SubOption,
+    refuse_spilled,
+)
+
+
+def demo(
+    out: OutOption = Path("runs/demo"),
+    steps: Annotated[int | None, typer.Option(help="Fewer or more training steps than the demo's own.")] = None,
+    lpips_weights: LpipsOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Train on synthetic heads, evaluate on held-out ones, reconstruct a real slice, and write a report.
+
+    Takes about ten minutes on two cores. The report is DIR/report.html.
+    """
+    from switchrecon.experiments.demo import run_demo
+
+    typer.echo(f"report: {run_demo(out, steps, lpips_weights)}")
+
+
+def train(
+    context: typer.Context,
+    out: Annotated[Path, typer.Option("--out", metavar="RUN", help="The run folder.")],
+    full: FullOption = [],  # noqa: B006
+    sub: SubOption = [],  # noqa: B006
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help="joint, joint-equivariant, self-supervised, simulated, supervised, switchable, iscl-sampling, iscl, "
+            "cyclegan, …, or your own FILE.py:NAME (which is run). Default: switchable, the paper's; joint is the one "
+            "to start with.",
+        ),
+    ] = None,
+    config: ConfigOption = None,
+    settings: SetOption = [],  # noqa: B006
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue the run in RUN; start at zero where there is none.")
+    ] = False,
+    cache: CacheOption = None,
+    device: DeviceOption = None,
+) -> None:
+    """Train a reconstructor from fully sampled and undersampled scans that do not match.
+
+    Example: switchrecon train --full scans/full --sub scans/fast --out runs/first --set matrix=128 --set epochs=50
+    """
+    refuse_spilled(context)
+    from switchrecon.config import load_config
+    from switchrecon.training.train import train as run_training
+
+    chosen = {} if method is None else {"method": method}
+    folder = run_training(load_config(config, settings, **chosen), full, sub, out, resume, cache)
+    typer.echo(f"run: {folder}")
