@@ -4,6 +4,7 @@ There need be no GPU here. Tensors without data ("meta") stand in for one: an op
 the processor is refused, and so is whatever needs to know a number.
 """
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -23,8 +24,8 @@ from switchrecon.data.piles import TrainingData, read_training_data
 from switchrecon.data.slices import Slice, Slices
 from switchrecon.errors import ConfigError
 from switchrecon.experiments import engines
-from switchrecon.experiments.cells import make_grid
 from switchrecon.experiments.engines import fitting_workers
+from switchrecon.experiments.grid import make_grid
 from switchrecon.experiments.recipe import parse_recipe
 from switchrecon.methods.methods import METHODS, Phase, find_method, with_method_settings
 from switchrecon.methods.step import Batch, Step
@@ -81,6 +82,31 @@ def test_the_environment_names_the_device_of_a_command_and_auto_needs_no_gpu(mon
     assert engines.places() == ["cuda:0", "cuda:1"]
     monkeypatch.setenv("SWITCHRECON_DEVICE", "cuda:1")
     assert engines.places() == ["cuda:1"]
+    assert engines.places("auto") == ["cuda:0", "cuda:1"]
+
+
+@pytest.mark.skipif(torch.cuda.device_count() > 77, reason="the device that is not there is there")
+def test_every_command_that_computes_reads_its_device(
+    tmp_path: Path, run_cli: Callable[..., tuple[int, str, str]], trained: Callable[..., Path]
+) -> None:
+    run, scan, recipe = trained(), tmp_path / "scan.npy", tmp_path / "recipe.yaml"
+    np.save(scan, np.zeros((1, 64, 64), np.complex64))
+    recipe.write_text(
+        "{title: t, data: {heads: 3, head_slices: 1}, folds: 3, common: {matrix: 64}, methods: {supervised: {}}}"
+    )
+    before = dict(os.environ)
+    for command in (
+        ["demo"],
+        ["train", "--full", scan, "--sub", scan],
+        ["reconstruct", run, scan],
+        ["evaluate", run, "--reference", scan],
+        ["crossval", "--config", recipe],
+    ):
+        out = tmp_path / str(command[0])
+        code, _, err = run_cli(*command, "--out", out, "--device", "cuda:77")
+        assert (code, err.splitlines()[-1][:31]) == (2, "error: device 'cuda:77' is not "), command
+        assert not (out / "data").exists() or command[0] == "crossval"
+    assert dict(os.environ) == before
 
 
 class Transfers(TorchDispatchMode):

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 
 from switchrecon.config import Config, load_config
 from switchrecon.data import cache as module
-from switchrecon.data.cache import SETTINGS, find_cache
+from switchrecon.data.cache import SETTINGS
 from switchrecon.data.piles import Pile, TrainingData, read_training_data
 from switchrecon.data.slices import Slices
 from switchrecon.errors import DataError
@@ -254,10 +254,11 @@ def test_the_folder_is_an_option_or_an_environment_variable(
     folders = ["--out", tmp_path / "run", "--cache", tmp_path / "option"]
     assert run_cli("train", "--full", full, "--sub", sub, *folders, *small)[0] == 0
     assert len(list((tmp_path / "option").glob("*.json"))) == 2
-    assert find_cache() is None
-    monkeypatch.setenv(module.ENVIRONMENT, str(tmp_path / "variable"))
-    train(tiny_config("steps=1"), *piles, tmp_path / "another")
-    assert len(list((tmp_path / "variable").glob("*.json"))) == 3
+    monkeypatch.setenv("SWITCHRECON_CACHE", str(tmp_path / "variable"))
+    assert run_cli("train", "--full", full, "--sub", sub, "--out", tmp_path / "another", *small)[0] == 0
+    assert len(list((tmp_path / "variable").glob("*.json"))) == 2
+    train(tiny_config("steps=1"), *piles, tmp_path / "third")  # which is a command's default alone
+    assert len(list((tmp_path / "variable").glob("*.json"))) == 2
 
 
 def test_two_processes_make_the_same_entry_at_once(tmp_path: Path, piles: tuple[list[Path], list[Path]]) -> None:

@@ -16,7 +16,7 @@ from switchrecon.evaluation.evaluate import evaluate, variants
 from switchrecon.evaluation.lpips_later import add_lpips
 from switchrecon.evaluation.runs import load_runs
 from switchrecon.experiments.claim import YOURS, write_claim
-from switchrecon.metrics.lpips import ENVIRONMENT, Lpips, load_weights
+from switchrecon.metrics.lpips import Lpips, load_weights
 from switchrecon.metrics.metrics import CONVENTIONS, psnr, ssim
 from switchrecon.physics.fourier import fourier, inverse_fourier
 from switchrecon.physics.masks import draw_mask
@@ -201,11 +201,11 @@ def test_lpips_can_be_added_from_the_stored_images(
     weights = shared_file("weights/lpips_alex_v0.1.safetensors")
     scans = [make_scan("test", 5), make_scan("test", 6)]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(ENVIRONMENT, str(tmp_path / "absent"))
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path / "absent"))
         without = evaluate([trained()], scans, tmp_path / "without")
     given = evaluate([trained()], scans, tmp_path / "with", lpips_weights=weights)
     assert without["methods"]["switchable"]["lpips"]["mean"] is None
-    monkeypatch.setenv(ENVIRONMENT, str(weights))  # the command finds them there
+    monkeypatch.setenv("SWITCHRECON_LPIPS_WEIGHTS", str(weights))  # the command finds them there
     code, _, err = run_cli("report", tmp_path / "without")
     assert code == 0, err
     found = json.loads((tmp_path / "without" / "metrics.json").read_text())

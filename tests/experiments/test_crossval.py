@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from switchrecon.errors import ConfigError, RunError
 from switchrecon.experiments import engines
-from switchrecon.experiments.cells import Cell, CellBusy, Grid, claim, is_done, is_wanting, read_plan, run_cell
+from switchrecon.experiments.cells import Cell, CellBusy, Options, claim, is_done, is_wanting, run_cell
 from switchrecon.experiments.crossval import (
     Only,
     elsewhere,
@@ -33,11 +33,12 @@ from switchrecon.experiments.crossval import (
     write_results,
     write_slurm,
 )
+from switchrecon.experiments.engines import cell_arguments, slurm_script
 from switchrecon.experiments.figures import busiest_square, draw_figures
+from switchrecon.experiments.grid import Grid, read_cell, read_plan
 from switchrecon.experiments.progress import GridProgress
 from switchrecon.experiments.recipe import Recipe, parse_recipe
 from switchrecon.experiments.results import Row, gather, tabulate
-from switchrecon.metrics.lpips import ENVIRONMENT
 from switchrecon.metrics.statistics import Unit
 from switchrecon.phantoms.scans import write_heads
 from switchrecon.reports.tables import csv_table, latex, markdown
@@ -65,10 +66,15 @@ TINY: dict[str, Any] = {
 }
 
 
+def hide_lpips(patch: pytest.MonkeyPatch, empty: Path) -> None:
+    patch.delenv("SWITCHRECON_LPIPS_WEIGHTS", raising=False)
+    patch.setenv("XDG_CACHE_HOME", str(empty))
+
+
 @pytest.fixture(autouse=True)
 def _no_lpips(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Whatever this machine has, LPIPS is present only where a test asks for it."""
-    monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "absent.safetensors"))
+    hide_lpips(monkeypatch, tmp_path)
 
 
 def recipe(**changes: Any) -> Recipe:
@@ -79,8 +85,9 @@ def recipe(**changes: Any) -> Recipe:
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Grid]:
     """A grid of four cells and its results."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv(ENVIRONMENT, "/absent")
-        out = tmp_path_factory.mktemp("finished") / "out"
+        folder = tmp_path_factory.mktemp("finished")
+        hide_lpips(patch, folder / "empty")
+        out = folder / "out"
         grid = open_grid(recipe(), None, out)
         for cell in grid.cells:
             run_cell(cell)
@@ -211,21 +218,20 @@ def test_a_grid_may_grow_but_its_cells_may_not_change(finished: Grid) -> None:
         select(finished, Only(seeds=[7]))
 
 
-def test_lpips_is_added_to_a_finished_grid_without_training_again(
-    finished: Grid, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_lpips_is_added_to_a_finished_grid_without_training_again(finished: Grid, tmp_path: Path) -> None:
     weights = shared_file("weights/lpips_alex_v0.1.safetensors")
     cell = finished.cells[1]
     assert is_done(cell)
-    copied = read_plan(finished.out).cells[1]
+    with_weights = read_plan(finished.out, Options(lpips_weights=weights))
+    copied = with_weights.cells[1]
     trained = (cell.folder / "run" / "model.safetensors").stat().st_mtime_ns
     done = (cell.folder / "DONE").read_text()
-    monkeypatch.setenv(ENVIRONMENT, str(weights))
     # Until it is there, the table has what it had.
     assert is_done(copied)
     assert is_wanting(copied)
     assert gather(finished).missing == []
-    assert [cell.key for cell in select(finished, Only())] == [cell.key for cell in finished.cells]
+    assert [cell.key for cell in select(with_weights, Only())] == [cell.key for cell in finished.cells]
+    assert select(finished, Only()) == []
     run_cell(copied)
     assert not is_wanting(copied)
     metrics = json.loads((cell.folder / "evaluation" / "metrics.json").read_text())
@@ -436,7 +442,36 @@ def test_scans_that_change_under_a_grid_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"was begun with \(3 subjects then, 4 now\); restore them"):
         open_grid(None, None, grid.out)
     with pytest.raises(RunError, match="3 subjects then, 4 now"):
-        read_plan(grid.out)  # as a cell's own process does
+        read_cell(grid.out, grid.cells[0].key)  # as a cell's process does
+
+
+def test_a_process_for_one_cell_builds_and_checks_that_cell_alone(
+    finished: Grid, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built = []
+    real = Recipe.config
+
+    def config(self: Recipe, setting: str, row: str, seed: int) -> Any:
+        built.append((setting, row, seed))
+        return real(self, setting, row, seed)
+
+    monkeypatch.setattr(Recipe, "config", config)
+    wanted = finished.cells[3]
+    cell = read_cell(finished.out, wanted.key, Options(device="cpu"))
+    assert cell == replace(wanted, options=Options(device="cpu"))
+    assert built == [("default", "switchable", 0), ("default", "supervised", 0)]  # the first tells the heads' matrix
+    with pytest.raises(ConfigError, match="has no cell 'default/supervised/1/0'; did you mean"):
+        read_cell(finished.out, "default/supervised/1/0")
+
+
+def test_options_reach_the_processes_of_cells_as_arguments(finished: Grid, tmp_path: Path) -> None:
+    options = Options("cuda:1", Path("prepared"), Path("/weights/lpips.safetensors"))
+    grid = replace(finished, options=options)
+    here = str(Path("prepared").resolve())
+    arguments = ["--device", "cpu", "--cache", here, "--lpips-weights", "/weights/lpips.safetensors"]
+    assert cell_arguments(grid, "a/b/0/1", "cpu")[-6:] == arguments
+    assert "--device cuda:1 --cache " + here in slurm_script(grid, grid.cells)
+    assert Options().arguments() == []
 
 
 def test_a_method_file_that_changes_under_a_finished_cell_is_refused(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from switchrecon.data.piles import read_training_data
 from switchrecon.errors import ConfigError, DataError
-from switchrecon.experiments.cells import make_grid
 from switchrecon.experiments.folds import split_subjects
+from switchrecon.experiments.grid import make_grid
 from switchrecon.experiments.paper import FOOTNOTES, TABLE_1
 from switchrecon.experiments.recipe import load_recipe, parse_recipe, recipe_names
 from switchrecon.methods.methods import find_method

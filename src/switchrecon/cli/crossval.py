@@ -50,32 +50,33 @@ def crossval(
 
     Example: switchrecon crossval --config quick --out runs/quick
     """
-    import os
-
-    from switchrecon.data.cache import ENVIRONMENT as CACHE
-    from switchrecon.experiments.cells import CellBusy, read_plan
+    from switchrecon.experiments.cells import CellBusy, Options, run_cell
     from switchrecon.experiments.crossval import Only, elsewhere, failures, open_grid, run_grid, run_one, write_slurm
     from switchrecon.experiments.engines import BUSY
+    from switchrecon.experiments.grid import Grid, read_cell
     from switchrecon.experiments.recipe import load_recipe
-    from switchrecon.metrics.lpips import ENVIRONMENT, load_weights
+    from switchrecon.metrics.lpips import load_weights
     from switchrecon.reports.tables import markdown
 
     if lpips_weights is not None:
         load_weights(lpips_weights)
-        os.environ[ENVIRONMENT] = str(lpips_weights.resolve())  # cells are processes of their own
-    if cache is not None:
-        os.environ[CACHE] = str(cache.resolve())
-    if cell is not None and config is None and data is None:  # an engine's process: it checks its own cell alone
-        grid = read_plan(out)
-    else:
-        grid = open_grid(load_recipe(config) if config is not None else None, data, out)
+    options = Options(device, cache, lpips_weights)
+
+    def opened() -> Grid:
+        return open_grid(load_recipe(config) if config is not None else None, data, out, options)
+
     if cell is not None:
         try:
-            run_one(grid, cell)
+            if config is None and data is None:  # in an engine's process, which builds and checks its cell alone
+                run_cell(read_cell(out, cell, options))
+            else:
+                run_one(opened(), cell)
         except CellBusy as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(BUSY) from None
-    elif slurm is not None:
+        return
+    grid = opened()
+    if slurm is not None:
         typer.echo(f"{slurm}: an array of {write_slurm(grid, slurm)} cells; submit it with sbatch")
     else:
         only = Only(methods, folds, parts, seeds)

@@ -5,7 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
-from switchrecon.cli.options import DeviceOption, LpipsOption, OutOption
+from switchrecon.cli.options import LPIPS_VARIABLE, DeviceOption, LpipsOption, OutOption
 from switchrecon.errors import SwitchreconError
 
 
@@ -42,7 +42,9 @@ def evaluate(
             raise SwitchreconError(
                 f"{run}: is a file, expected a run folder; if you gave --reference a pattern, quote it"
             )
-    metrics = run_evaluation(runs, reference, out, convention, lpips_weights, consistencies=data_consistency)
+    metrics = run_evaluation(
+        runs, reference, out, convention, lpips_weights, consistencies=data_consistency, device=device
+    )
     for name in convention or [metrics["convention"]]:
         _print_table(metrics, name)
     typer.echo(f"report: {write_report(out)}")
@@ -68,6 +70,7 @@ def _cell(value: dict[str, Any], digits: int) -> str:
 
 
 def report(
+    context: typer.Context,
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Of an evaluation, a run or a cross-validation.")],
     claim: Annotated[
         bool, typer.Option("--claim", help="Also write claim.md: the CLAIM checklist, filled from what is known.")
@@ -80,17 +83,19 @@ def report(
     own estimate. A cross-validation gets it when crossval is run again.
     """
     from switchrecon.evaluation.lpips_later import add_lpips, lacks_lpips
-    from switchrecon.experiments.cells import PLAN
     from switchrecon.experiments.claim import write_claim
     from switchrecon.experiments.crossval import open_grid, write_results
+    from switchrecon.experiments.grid import PLAN
     from switchrecon.metrics.lpips import Lpips, find_weights, load_weights
     from switchrecon.reports.evaluation import write_report
 
     grid = (folder / PLAN).is_file()
-    if grid and lpips_weights is not None:
+    source = context.get_parameter_source("lpips_weights")
+    asked = source is not None and source.name == "COMMANDLINE"  # rather than named once for all in the environment
+    if grid and asked:
         raise SwitchreconError(f"{folder}: a cross-validation gets LPIPS when crossval is run again with the weights")
     weights = find_weights(lpips_weights)
-    if lpips_weights is not None or (weights.exists() and lacks_lpips(folder)):
+    if asked or (weights.exists() and lacks_lpips(folder)):
         add_lpips(folder, Lpips(load_weights(weights)))
     if grid:
         write_results(open_grid(None, None, folder))
@@ -113,7 +118,8 @@ def weights(
         ),
     ] = [],  # noqa: B006
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="FILE", help="Where to. Default: where it looks.")
+        Path | None,
+        typer.Option("--out", metavar="FILE", envvar=LPIPS_VARIABLE, help="Where to. Default: where it looks."),
     ] = None,
 ) -> None:
     """Say where the LPIPS weights are looked for, and make the file.
@@ -127,4 +133,4 @@ def weights(
     if source:
         typer.echo(f"written: {make_weights(source, out)}")
     else:
-        typer.echo(explain())
+        typer.echo(explain(out))

@@ -1,14 +1,14 @@
 """Options that several commands share."""
 
-import os
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from switchrecon.core.device_names import ENVIRONMENT, check_name
+from switchrecon.core.device_names import check_name
 from switchrecon.errors import SwitchreconError
 
+LPIPS_VARIABLE = "SWITCHRECON_LPIPS_WEIGHTS"
 SPILLED = {"allow_extra_args": True, "ignore_unknown_options": False}
 """Of commands that refuse an unquoted pattern in one sentence."""
 
@@ -22,11 +22,8 @@ def refuse_spilled(context: typer.Context) -> None:
         )
 
 
-def _choose_device(name: str | None) -> str | None:
-    """Note the device for all that this command does, and for the processes that it starts."""
-    if name is not None:
-        os.environ[ENVIRONMENT] = check_name(name)
-    return name
+def _checked(name: str | None) -> str | None:
+    return None if name is None else check_name(name)
 
 
 FullOption = Annotated[
@@ -54,13 +51,19 @@ SetOption = Annotated[
 ]
 LpipsOption = Annotated[
     Path | None,
-    typer.Option("--lpips-weights", metavar="FILE", help="LPIPS weights; see 'switchrecon weights lpips'."),
+    typer.Option(
+        "--lpips-weights",
+        metavar="FILE",
+        envvar=LPIPS_VARIABLE,
+        help="LPIPS weights; see 'switchrecon weights lpips'.",
+    ),
 ]
 CacheOption = Annotated[
     Path | None,
     typer.Option(
         "--cache",
         metavar="DIR",
+        envvar="SWITCHRECON_CACHE",
         help="Keep prepared slices there, so that memory does not grow with the scans and other trainings find them.",
     ),
 ]
@@ -69,7 +72,8 @@ DeviceOption = Annotated[
     typer.Option(
         "--device",
         metavar="NAME",
-        callback=_choose_device,
+        envvar="SWITCHRECON_DEVICE",
+        callback=_checked,
         help="cpu, cuda, cuda:NUMBER, or auto: a GPU where there is one. Default: auto.",
     ),
 ]

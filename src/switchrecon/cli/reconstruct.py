@@ -70,7 +70,7 @@ def reconstruct(
             if outcome.adaptation is not None:
                 typer.echo(f"  {outcome.adaptation}")
 
-    loaded = Reconstructor.load(run, estimate, data_consistency, resize, precision=precision)
+    loaded = Reconstructor.load(run, estimate, data_consistency, resize, device, precision)
     outcomes = reconstruct_files(loaded, scans, out, undersample, overwrite, report, image_format, adapt)
     failed = [o for o in outcomes if o.error is not None]
     if failed:

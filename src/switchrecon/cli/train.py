@@ -30,7 +30,7 @@ def demo(
     """
     from switchrecon.experiments.demo import run_demo
 
-    typer.echo(f"report: {run_demo(out, steps, lpips_weights)}")
+    typer.echo(f"report: {run_demo(out, steps, lpips_weights, device)}")
 
 
 def train(
@@ -65,5 +65,5 @@ def train(
     from switchrecon.training.train import train as run_training
 
     chosen = {} if method is None else {"method": method}
-    folder = run_training(load_config(config, settings, **chosen), full, sub, out, resume, cache)
+    folder = run_training(load_config(config, settings, **chosen), full, sub, out, resume, cache, device)
     typer.echo(f"run: {folder}")

@@ -1,6 +1,5 @@
 """Where networks and slices live: the processor or one GPU, chosen once for a command."""
 
-import os
 import warnings
 from collections.abc import Mapping
 from functools import cache
@@ -9,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from switchrecon.core.device_names import ENVIRONMENT, Precision, check_name
+from switchrecon.core.device_names import Precision, chosen_name
 from switchrecon.errors import ConfigError
 
 PROCESSOR = torch.device("cpu")
@@ -29,7 +28,7 @@ def find_device(name: str | None = None) -> torch.device:
     ConfigError
         For another name, or a GPU that is not there.
     """
-    wanted = check_name(name or os.environ.get(ENVIRONMENT) or "auto")
+    wanted = chosen_name(name)
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
     if wanted == "auto":
         wanted = "cuda" if found else "cpu"

@@ -1,5 +1,6 @@
 """Names of devices, checked without torch, so that the command line stays quick."""
 
+import os
 import re
 from typing import Literal
 
@@ -9,7 +10,7 @@ Precision = Literal["float32", "tf32", "bfloat16"]
 """Of the convolutions."""
 
 ENVIRONMENT = "SWITCHRECON_DEVICE"
-"""Environment variable that names the device of a command and of the processes that it starts."""
+"""Environment variable that names the device where no argument does."""
 
 
 def check_name(name: str) -> str:
@@ -23,3 +24,14 @@ def check_name(name: str) -> str:
     if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", name):
         raise ConfigError(f"unknown device '{name}'; expected auto, cpu, cuda or cuda:NUMBER")
     return name
+
+
+def chosen_name(name: str | None = None) -> str:
+    """Return the name given, else that of the environment variable, else ``auto``.
+
+    Raises
+    ------
+    ConfigError
+        If it names no device.
+    """
+    return check_name(name or os.environ.get(ENVIRONMENT) or "auto")

@@ -11,7 +11,6 @@ subject. The folder may be deleted whenever no training uses it.
 
 import hashlib
 import json
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -40,7 +39,6 @@ SETTINGS = ("matrix", "slices_per_scan", *SHARED_SETTINGS)
 """All settings that slices may depend on: they are made with the others at their defaults."""
 
 MOST_JSON = 1 << 24  # bytes
-ENVIRONMENT = "SWITCHRECON_CACHE"
 Prepare = Callable[[Path, Config, bool, bool], Prepared]
 
 
@@ -109,12 +107,6 @@ def _layout(file: Path) -> tuple[np.dtype, int]:
     """Of a file of records: the kind of a record, and where the first one begins."""
     records = np.load(file, mmap_mode="r")
     return records.dtype, records.offset
-
-
-def find_cache(path: Path | None = None) -> Path | None:
-    """The folder given, else the environment variable's; None where there is neither."""
-    named = os.environ.get(ENVIRONMENT)
-    return path or (Path(named) if named else None)
 
 
 def through_cache(

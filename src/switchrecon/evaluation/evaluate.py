@@ -106,6 +106,7 @@ def evaluate(
     reduced: Sequence[str] = (),
     pictures: Sequence[tuple[str, str]] = (),
     consistencies: Sequence[str] = (),
+    device: str | None = None,
 ) -> dict[str, Any]:
     """Evaluate runs on fully sampled references, undersampled with the runs' own mask settings.
 
@@ -129,6 +130,8 @@ def evaluate(
         For the report: sentences, and (file, caption) of pictures in ``out``.
     consistencies
         Data consistency afterwards to be measured besides ``none`` and ``hard``.
+    device
+        Where to reconstruct; see :func:`switchrecon.core.device.find_device`.
 
     Returns
     -------
@@ -145,7 +148,7 @@ def evaluate(
             raise ConfigError(f"unknown convention '{name}'; {nearest(name, CONVENTIONS)}")
     if (out / "model.safetensors").exists() or out.is_file():
         raise RunError(f"{out}: is a run or a file; choose another --out for the evaluation")
-    runs = load_runs(folders)
+    runs = load_runs(folders, device)
     own = [run.reconstructor for run in runs.values()]
     if "soft" in consistencies and all(each.config.ends_consistent(each.card["coils"]) for each in own):
         own[0].using(own[0].config.estimate, "soft")  # which says what to do instead

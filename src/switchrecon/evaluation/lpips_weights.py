@@ -50,9 +50,15 @@ def hub_checkpoint() -> Path:
     return Path(torch.hub.get_dir()) / "checkpoints" / HUB_NAME
 
 
-def explain() -> str:
-    """Where the weights are looked for, whether they are there, and how to get them."""
-    file = find_weights()
+def explain(path: Path | None = None) -> str:
+    """Say where the weights are looked for, whether they are there, and how to get them.
+
+    Parameters
+    ----------
+    path
+        The file that is looked for; None: the default place.
+    """
+    file = find_weights(path)
     lines = [
         f"LPIPS weights are looked for at {file}",
         "  (--lpips-weights FILE, else SWITCHRECON_LPIPS_WEIGHTS, else the default)",

@@ -29,7 +29,7 @@ class Run:
         return self.reconstructor.card
 
 
-def load_runs(folders: Sequence[Path]) -> dict[str, Run]:
+def load_runs(folders: Sequence[Path], device: str | None = None) -> dict[str, Run]:
     """Name each run: by its method, or by its folder where two runs share a method.
 
     Raises
@@ -37,7 +37,7 @@ def load_runs(folders: Sequence[Path]) -> dict[str, Run]:
     RunError
         If a run is missing, or the runs differ in matrix, masks or phase.
     """
-    runs = [Run(Path(folder), Reconstructor.load(folder)) for folder in folders]
+    runs = [Run(Path(folder), Reconstructor.load(folder, device=device)) for folder in folders]
     methods = [run.card["config"]["method"] for run in runs]
     first = runs[0]
     names: dict[str, Run] = {}

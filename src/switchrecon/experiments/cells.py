@@ -13,27 +13,85 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from filelock import FileLock, Timeout
 
-from switchrecon.config import Config, parse_config
+from switchrecon.config import Config
 from switchrecon.core.files import write_text
-from switchrecon.core.yaml_text import load_yaml
-from switchrecon.errors import ConfigError, DataError, RunError, nearest
+from switchrecon.core.settings import Settings
+from switchrecon.errors import RunError
 from switchrecon.evaluation.evaluate import evaluate
-from switchrecon.experiments.folds import Fold, split_subjects
-from switchrecon.experiments.recipe import Recipe, parse_recipe
-from switchrecon.methods.methods import find_method
 from switchrecon.metrics.lpips import find_weights
-from switchrecon.phantoms.scans import write_heads
 from switchrecon.runs.checkpoint import sha256
 from switchrecon.runs.folder import method_source
-from switchrecon.scans.files import find_files, subject_of
 from switchrecon.training.train import train
 
-PLAN = "crossval.yaml"
-Scans = dict[str, list[Path]]  # by subject
 HASHED = {"scans": "other scans", "method_sha256": "another version of the method's file"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command's options say besides the recipe: results do not depend on it, but for a device's last bits.
+
+    Attributes
+    ----------
+    device
+        See :func:`switchrecon.core.device.find_device`.
+    cache
+        Folder for prepared slices; see :mod:`switchrecon.data.cache`.
+    lpips_weights
+        See :func:`switchrecon.metrics.lpips.find_weights`.
+    """
+
+    device: str | None = None
+    cache: Path | None = None
+    lpips_weights: Path | None = None
+
+    def on(self, device: str | None) -> "Options":
+        """Return the same with another device, and with absolute paths, for another process."""
+        return Options(device, self.cache and self.cache.resolve(), self.lpips_weights and self.lpips_weights.resolve())
+
+    def arguments(self) -> list[str]:
+        """Return them as arguments of ``switchrecon crossval``."""
+        given = {"--device": self.device, "--cache": self.cache, "--lpips-weights": self.lpips_weights}
+        return [word for name, value in given.items() if value is not None for word in (name, str(value))]
+
+
+class Identity(Settings):
+    """What a cell's result depends on: settings, name and size of every scan, and the method's file (hashes)."""
+
+    config: Config
+    scans: str | None = None
+    method_sha256: str | None = None
+    test_slices_per_scan: int | None = None
+    threads: int | None = None
+
+    def difference(self, other: "Identity") -> tuple[str, Any, Any] | None:
+        """Return the first thing that differs, with its value here and there; hashes that are unknown here count as
+        equal.
+        """
+        for mine, theirs in ((self.config, other.config), (self, other)):
+            for name in type(mine).model_fields:
+                values = getattr(mine, name), getattr(theirs, name)
+                unknown = name in HASHED and values[0] is None
+                if name not in ("config", "seed") and not unknown and values[0] != values[1]:
+                    return name, *values
+        return None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A cell's place in the grid: its number from 0, and setting, row, fold and seed of the recipe."""
+
+    index: int
+    setting: str
+    row: str
+    fold: int
+    seed: int
+
+    @property
+    def key(self) -> str:
+        """What ``--cell`` takes; it stays the same when the recipe grows."""
+        return f"{self.setting}/{self.row}/{self.fold}/{self.seed}"
 
 
 class CellBusy(RunError):
@@ -41,15 +99,11 @@ class CellBusy(RunError):
 
 
 @dataclass(frozen=True)
-class Cell:
+class Cell(Place):
     """One training and its evaluation.
 
     Attributes
     ----------
-    index
-        Its place in this grid, from 0.
-    setting, row, fold, seed
-        Its place in the recipe.
     config
         Its settings.
     full, sub, test
@@ -58,13 +112,10 @@ class Cell:
         Where it works.
     threads, test_slices_per_scan
         From the recipe.
+    options
+        Of the command.
     """
 
-    index: int
-    setting: str
-    row: str
-    fold: int
-    seed: int
     config: Config
     full: tuple[Path, ...]
     sub: tuple[Path, ...]
@@ -72,109 +123,22 @@ class Cell:
     folder: Path
     threads: int
     test_slices_per_scan: int | None
-
-    @property
-    def key(self) -> str:
-        """What ``--cell`` takes; it stays the same when the recipe grows."""
-        return f"{self.setting}/{self.row}/{self.fold}/{self.seed}"
+    options: Options
 
     @property
     def name(self) -> str:
         """Setting, row, fold and seed."""
         return f"{self.setting} · {self.row} · fold {self.fold} · seed {self.seed}"
 
-    def identity(self) -> dict[str, Any]:
-        """What a result depends on: settings, the method's own file, and name and size of every scan."""
-        return {
-            "config": self.config.model_dump(mode="json"),
-            "scans": _names_and_sizes({role: getattr(self, role) for role in ("full", "sub", "test")}),
-            "method_sha256": _method_source(self.config),
-            "test_slices_per_scan": self.test_slices_per_scan,
-            "threads": self.threads,
-        }
-
-
-@dataclass(frozen=True)
-class Grid:
-    """A recipe with its data: all cells, a fold's together; ``scans`` is a hash of all scans by subject."""
-
-    recipe: Recipe
-    out: Path
-    data: Path
-    subjects: int
-    scans: str
-    cells: tuple[Cell, ...]
-
-
-def write_plan(grid: Grid) -> None:
-    """Store what the cells are made from, so that any process can work on one by its key."""
-    plan = {
-        "recipe": json.loads(grid.recipe.model_dump_json()),
-        "data": str(grid.data.resolve()),
-        "subjects": grid.subjects,
-        "scans": grid.scans,
-    }
-    write_text(grid.out / PLAN, yaml.safe_dump(plan, sort_keys=False, allow_unicode=True))
-
-
-def read_plan(out: Path) -> Grid:
-    """Read what :func:`write_plan` stored.
-
-    Raises
-    ------
-    RunError
-        If the folder holds no cross-validation, or its scans have changed, so that subjects would change folds.
-    """
-    file = out / PLAN
-    try:
-        plan = load_yaml(file.read_text(encoding="utf-8"))
-        recipe, data = parse_recipe(plan["recipe"], str(file)), Path(plan["data"])
-        subjects, scans = plan["subjects"], plan["scans"]
-    except FileNotFoundError:
-        raise RunError(f"{out}: holds no cross-validation; start one with --config RECIPE") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, LookupError, TypeError) as error:
-        raise RunError(f"{file}: damaged ({' '.join(str(error).split())})") from error
-    grid = make_grid(recipe, data, out)
-    if grid.scans != scans:
-        raise RunError(
-            f"{data}: the scans are not those that {out} was begun with ({subjects} subjects then, {grid.subjects} "
-            "now); restore them, or choose another --out"
+    def identity(self) -> Identity:
+        """What its result depends on."""
+        return Identity(
+            config=self.config,
+            scans=names_and_sizes({"full": self.full, "sub": self.sub, "test": self.test}),
+            method_sha256=_method_source(self.config),
+            test_slices_per_scan=self.test_slices_per_scan,
+            threads=self.threads,
         )
-    return grid
-
-
-def make_grid(recipe: Recipe, data: Path, out: Path) -> Grid:
-    """Find the scans of a recipe and lay out its cells.
-
-    Parameters
-    ----------
-    recipe
-        The experiment.
-    data
-        Folder that its file patterns start from.
-    out
-        Folder of the cross-validation; synthetic heads are written there.
-
-    Raises
-    ------
-    DataError, ConfigError
-        If scans are missing or their subjects too few.
-    """
-    scans = _scans_by_subject(recipe, data, out)
-    full_scans = _matching_by_subject(recipe.data.full_files, data) if recipe.data.full_files else scans
-    try:
-        folds = split_subjects(list(scans), recipe.folds)
-    except ValueError as error:
-        raise ConfigError(f"{data}: {error}") from error
-    cells: list[Cell] = []
-    for setting in recipe.settings:
-        for number in recipe.used_folds:
-            for seed in recipe.seeds:
-                for row in recipe.methods:
-                    place = (setting, row, number, seed)
-                    cells.append(_cell(recipe, len(cells), place, folds[number], scans, full_scans, out))
-    every = {f"{role} {subject}": own for role, of in (("", scans), ("Y", full_scans)) for subject, own in of.items()}
-    return Grid(recipe, out, data, len(scans), _names_and_sizes(every), tuple(cells))
 
 
 def _method_source(config: Config) -> str | None:
@@ -185,90 +149,10 @@ def _method_source(config: Config) -> str | None:
         return None
 
 
-def _names_and_sizes(scans: Mapping[str, Sequence[Path]]) -> str:
+def names_and_sizes(scans: Mapping[str, Sequence[Path]]) -> str:
     """A hash of groups of scans."""
     found = {group: [(path.name, path.stat().st_size) for path in own] for group, own in scans.items()}
     return sha256(json.dumps(found).encode())
-
-
-def find_cell(grid: Grid, key: str) -> Cell:
-    """The cell with this key.
-
-    Raises
-    ------
-    ConfigError
-        If there is none; the message names the nearest one.
-    """
-    for cell in grid.cells:
-        if cell.key == key:
-            return cell
-    raise ConfigError(f"the grid has no cell '{key}'; {nearest(key, (cell.key for cell in grid.cells))}")
-
-
-def _cell(
-    recipe: Recipe,
-    index: int,
-    place: tuple[str, str, int, int],
-    fold: Fold[str],
-    scans: Scans,
-    full_scans: Scans,
-    out: Path,
-) -> Cell:
-    setting, row, number, seed = place
-    config = recipe.config(setting, row, seed)
-    if full_scans is scans or find_method(config).pairing == "paired":
-        full = _files(scans, fold.full)
-    else:  # Y comes from the other domain, also from subjects that only it has; nobody is on two sides
-        full = _files(full_scans, [s for s in full_scans if s in fold.full or s not in scans])
-    return Cell(
-        index,
-        *place,
-        config,
-        full,
-        _files(scans, fold.sub),
-        _files(scans, fold.test),
-        out / "cells" / setting / row / f"fold-{number}" / f"seed-{seed}",
-        recipe.threads,
-        recipe.test_slices_per_scan,
-    )
-
-
-def _files(scans: Scans, subjects: Sequence[str]) -> tuple[Path, ...]:
-    return tuple(path for subject in subjects for path in scans[subject])
-
-
-def _scans_by_subject(recipe: Recipe, data: Path, out: Path) -> Scans:
-    source = recipe.data
-    if source.heads:
-        matrix = recipe.config(next(iter(recipe.settings)), next(iter(recipe.methods)), 0).matrix
-        files = write_heads(
-            out / "data", range(source.heads), source.head_slices, max(matrix or (64,)), source.head_coils
-        )
-        return _by_subject(files, source.subjects)
-    return _matching_by_subject(source.files, data, source.subjects)
-
-
-def _matching_by_subject(patterns: Sequence[str], data: Path, most: int | None = None) -> Scans:
-    if not data.is_dir():
-        raise DataError(f"{data}: no such folder; --data DIR is where the recipe's file patterns start")
-    files = sorted({path for pattern in patterns for path in _matching(str(data / pattern))})
-    if not files:
-        raise DataError(f"{data}: no file matches the recipe's patterns {', '.join(patterns)}; give --data DIR")
-    return _by_subject(files, most)
-
-
-def _by_subject(files: Sequence[Path], most: int | None) -> Scans:
-    scans: Scans = {}
-    for path in files:
-        scans.setdefault(subject_of(path), []).append(path)
-    return dict(list(scans.items())[:most])
-
-
-def _matching(pattern: str) -> list[Path]:
-    try:
-        return find_files([pattern])
-    except DataError:
-        return []  # another pattern of the recipe may match
 
 
 def _begun(cell: Cell) -> bool:
@@ -285,23 +169,20 @@ def check_claim(cell: Cell) -> None:
     """
     if not _begun(cell):
         return
-    file, mine = cell.folder / "cell.json", cell.identity()
+    file = cell.folder / "cell.json"
     try:
-        stored = json.loads(file.read_text(encoding="utf-8"))["identity"]
-        stored["config"] = parse_config(stored["config"], str(file)).model_dump(mode="json")
+        stored = Identity.model_validate(json.loads(file.read_text(encoding="utf-8"))["identity"])
     except (OSError, ValueError, LookupError) as error:
-        raise RunError(f"{file}: damaged ({error})") from error
-    theirs = {**stored, **stored["config"]}
-    for name, value in ({**mine, **mine["config"]}).items():
-        unknown = name in HASHED and value is None
-        if name in ("config", "seed") or unknown or theirs.get(name) == value:
-            continue
-        if name in HASHED:
-            raise RunError(f"{cell.folder}: was made with {HASHED[name]}; choose another --out")
-        raise RunError(
-            f"{cell.folder}: was made with {name} = {theirs.get(name)!r}, the recipe now says {value!r}; "
-            "choose another --out"
-        )
+        raise RunError(f"{file}: damaged ({' '.join(str(error).split())})") from error
+    different = cell.identity().difference(stored)
+    if different is None:
+        return
+    name, mine, theirs = different
+    if name in HASHED:
+        raise RunError(f"{cell.folder}: was made with {HASHED[name]}; choose another --out")
+    raise RunError(
+        f"{cell.folder}: was made with {name} = {theirs!r}, the recipe now says {mine!r}; choose another --out"
+    )
 
 
 def claim(cell: Cell) -> None:
@@ -309,7 +190,10 @@ def claim(cell: Cell) -> None:
     check_claim(cell)
     if not _begun(cell):
         facts = {"setting": cell.setting, "row": cell.row, "fold": cell.fold, "seed": cell.seed}
-        write_text(cell.folder / "cell.json", json.dumps({**facts, "identity": cell.identity()}, indent=1))
+        write_text(
+            cell.folder / "cell.json",
+            json.dumps({**facts, "identity": cell.identity().model_dump(mode="json")}, indent=1),
+        )
 
 
 def is_done(cell: Cell) -> bool:
@@ -318,13 +202,17 @@ def is_done(cell: Cell) -> bool:
 
 
 def is_wanting(cell: Cell) -> bool:
-    """Whether there is something to do: it is not done, or has no LPIPS, whose weights are there now."""
+    """Whether there is something to do: it is unfinished, or has no LPIPS although its weights are now available."""
     has_lpips = _done_with_lpips(cell)
-    return has_lpips is None or (not has_lpips and find_weights().exists())
+    return has_lpips is None or (not has_lpips and _weights_are_there(cell))
+
+
+def _weights_are_there(cell: Cell) -> bool:
+    return find_weights(cell.options.lpips_weights).exists()
 
 
 def _done_with_lpips(cell: Cell) -> bool | None:
-    """Whether a cell that is done has LPIPS; None where it is not done."""
+    """Whether a finished cell has LPIPS; None for an unfinished one."""
     try:
         return bool(json.loads((cell.folder / "DONE").read_text(encoding="utf-8"))["lpips"])
     except (OSError, ValueError, LookupError, TypeError):
@@ -353,20 +241,23 @@ def run_cell(cell: Cell) -> None:
                 return
             (cell.folder / "failed.json").unlink(missing_ok=True)  # of an attempt before this one
             torch.set_num_threads(cell.threads)
-            train(cell.config, cell.full, cell.sub, cell.folder / "run", resume=True)
+            options = cell.options
+            train(cell.config, cell.full, cell.sub, cell.folder / "run", True, options.cache, options.device)
             shutil.rmtree(cell.folder / "evaluation", ignore_errors=True)
             evaluate(
                 [cell.folder / "run"],
                 cell.test,
                 cell.folder / "evaluation",
+                lpips_weights=options.lpips_weights,
                 slices_per_scan=cell.test_slices_per_scan,
                 title=cell.name,
+                device=options.device,
             )
         except Exception as error:
             print(f"failed: {type(error).__name__}: {error}", flush=True)
             mark_failed(cell, str(error) or type(error).__name__)
             raise
-        write_text(cell.folder / "DONE", json.dumps({"lpips": find_weights().exists()}))
+        write_text(cell.folder / "DONE", json.dumps({"lpips": _weights_are_there(cell)}))
 
 
 def mark_failed(cell: Cell, message: str) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 from switchrecon.config import Config, parse_config
 from switchrecon.core.files import write_text
 from switchrecon.errors import RunError
-from switchrecon.experiments.cells import PLAN, read_plan
+from switchrecon.experiments.grid import PLAN, read_plan
 from switchrecon.metrics.metrics import CONVENTIONS
 from switchrecon.metrics.statistics import LEVEL, RESAMPLES
 from switchrecon.reports.tables import DECIMALS, settings_of, spread

@@ -10,19 +10,15 @@ from switchrecon.core.files import write_text
 from switchrecon.errors import ConfigError, RunError, nearest
 from switchrecon.evaluation.volumes import csv_text
 from switchrecon.experiments.cells import (
-    PLAN,
     Cell,
-    Grid,
+    Options,
     check_claim,
-    find_cell,
     is_done,
-    make_grid,
-    read_plan,
     run_cell,
-    write_plan,
 )
 from switchrecon.experiments.engines import fitting_workers, places, run_local, run_ray, slurm_script, unfinished
 from switchrecon.experiments.figures import draw_figures
+from switchrecon.experiments.grid import PLAN, Grid, make_grid, read_plan, write_plan
 from switchrecon.experiments.page import write_crossval_page
 from switchrecon.experiments.progress import GridProgress
 from switchrecon.experiments.recipe import Recipe
@@ -53,8 +49,8 @@ class Only:
         return all(not wanted or value in wanted for wanted, value in asked)
 
 
-def open_grid(recipe: Recipe | None, data: Path | None, out: Path) -> Grid:
-    """The grid of a folder: a new one from a recipe, or the one that is there.
+def open_grid(recipe: Recipe | None, data: Path | None, out: Path, options: Options = Options()) -> Grid:
+    """Return the grid of a folder: a new one from a recipe, or the one that is there.
 
     A recipe may grow (more methods, folds or seeds) as long as the cells that exist stay what they are.
 
@@ -66,13 +62,13 @@ def open_grid(recipe: Recipe | None, data: Path | None, out: Path) -> Grid:
     if recipe is None:
         if data is not None:
             raise ConfigError("--data goes with --config; the folder remembers its own data")
-        grid = read_plan(out)
+        grid = read_plan(out, options)
         _check(grid)
         return grid
     found = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
     if out.is_file() or (found - {"data"} and PLAN not in found):  # heads are written before anything else
         raise RunError(f"{out}: is not empty and holds no cross-validation; choose another --out")
-    grid = make_grid(recipe, data or Path(), out)
+    grid = make_grid(recipe, data or Path(), out, options)
     _check(grid)
     write_plan(grid)
     return grid
@@ -104,7 +100,7 @@ def select(grid: Grid, only: Only) -> list[Cell]:
 
 
 def run_one(grid: Grid, key: str) -> None:
-    """Run one cell by its key, as the engines and a Slurm array do.
+    """Run one cell of an open grid by its key.
 
     Raises
     ------
@@ -113,7 +109,10 @@ def run_one(grid: Grid, key: str) -> None:
     CellBusy
         If another process works on it.
     """
-    run_cell(find_cell(grid, key))
+    found = {cell.key: cell for cell in grid.cells}
+    if key not in found:
+        raise ConfigError(f"the grid has no cell '{key}'; {nearest(key, found)}")
+    run_cell(found[key])
 
 
 def run_grid(
@@ -153,7 +152,7 @@ def run_grid(
         raise ConfigError(f"unknown engine '{engine}'; {nearest(engine, ENGINES)}")
     cells = select(grid, only)
     if cells:
-        at_once = workers or fitting_workers(cells, places())
+        at_once = workers or fitting_workers(cells, places(grid.options.device))
         with GridProgress(cells, len(grid.cells) - len(unfinished(grid))) as progress:
             if engine == "ray":
                 run_ray(grid, cells, at_once, progress, address, gpus)

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from switchrecon.config import Config, load_config
+from switchrecon.core.device import find_device
 from switchrecon.core.files import atomic_file
 from switchrecon.core.pictures import save_grid
 from switchrecon.errors import RunError
@@ -92,20 +93,20 @@ def real_slice() -> np.ndarray:
     )
 
 
-def reconstruct_real_slice(out: Path) -> tuple[str, str]:
+def reconstruct_real_slice(out: Path, device: str | None = None) -> tuple[str, str]:
     """Undersample the real slice, reconstruct it, and draw it; return the picture's file and caption."""
     scan = out / "real" / "mr-slice.npy"
     scan.parent.mkdir(parents=True, exist_ok=True)
     image = real_slice()
     with atomic_file(scan, suffix=".npy") as temporary:
         np.save(temporary, image)
-    config = Reconstructor.load(out / "joint").config
+    config = Reconstructor.load(out / "joint", device="cpu").config
     small = read_scan(scan, config).resized((MATRIX, MATRIX))
     measured = torch.from_numpy(small.kspace)
     aliased = zero_filled(measured, own_mask(small, 0, config))
     pictures = {"zero-filled": resize_image(aliased, (256, 256)).abs()[0].numpy()}
     for name, (run, estimate, consistency) in REAL_SLICE.items():
-        loaded = Reconstructor.load(out / run, estimate, consistency, resize=True)
+        loaded = Reconstructor.load(out / run, estimate, consistency, resize=True, device=device)
         target = out / "real" / name.replace(" ", "-")
         outcome = reconstruct_files(loaded, [scan], target, undersample="run", overwrite=True)[0]
         if outcome.error is not None or outcome.written is None:
@@ -124,7 +125,7 @@ def reconstruct_real_slice(out: Path) -> tuple[str, str]:
     )
 
 
-def run_demo(out: Path, steps: int | None = None, lpips_weights: Path | None = None) -> Path:
+def run_demo(out: Path, steps: int | None = None, lpips_weights: Path | None = None, device: str | None = None) -> Path:
     """Run the demo and return the report.
 
     Parameters
@@ -135,6 +136,8 @@ def run_demo(out: Path, steps: int | None = None, lpips_weights: Path | None = N
         Training steps of both methods; None takes the demo's own.
     lpips_weights
         See :func:`switchrecon.metrics.lpips.find_weights`.
+    device
+        See :func:`switchrecon.core.device.find_device`.
 
     Raises
     ------
@@ -143,6 +146,7 @@ def run_demo(out: Path, steps: int | None = None, lpips_weights: Path | None = N
     """
     if out.exists() and any(out.iterdir()) and not (out / "data").is_dir():
         raise RunError(f"{out}: is not empty and holds no demo; choose another --out")
+    find_device(device)  # is refused before anything is written
     started = time.monotonic()
     # Networks this small gain next to nothing from a second thread and lose much to it on a busy machine.
     torch.set_num_threads(1)
@@ -151,9 +155,9 @@ def run_demo(out: Path, steps: int | None = None, lpips_weights: Path | None = N
     for method in METHODS:
         print(f"{method}: training")
         run = out / method
-        train(demo_config(method, steps), [out / "data/full"], [out / "data/sub"], run, resume=True)
+        train(demo_config(method, steps), [out / "data/full"], [out / "data/sub"], run, resume=True, device=device)
         runs.append(run)
-    picture = reconstruct_real_slice(out)
+    picture = reconstruct_real_slice(out, device)
     minutes = (time.monotonic() - started) / 60
     metrics = evaluate(
         runs,
@@ -164,6 +168,7 @@ def run_demo(out: Path, steps: int | None = None, lpips_weights: Path | None = N
         reduced=reduced(demo_config("switchable", steps)),
         pictures=[picture],
         summary=[f"Training and reconstruction took {minutes:.1f} minutes."],
+        device=device,
     )
     for name, values in metrics["methods"].items():
         print(f"{name:28s} PSNR {values['psnr']['mean']:.2f} dB  SSIM {values['ssim']['mean']:.3f}")

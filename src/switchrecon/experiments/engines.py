@@ -15,13 +15,11 @@ from typing import Any
 import torch
 
 from switchrecon.core.device import find_device
-from switchrecon.core.device_names import ENVIRONMENT as DEVICE
-from switchrecon.data.cache import ENVIRONMENT as CACHE
-from switchrecon.data.cache import find_cache
+from switchrecon.core.device_names import chosen_name
 from switchrecon.errors import ConfigError
-from switchrecon.experiments.cells import Cell, CellBusy, Grid, find_cell, is_wanting, mark_failed, read_plan, run_cell
+from switchrecon.experiments.cells import Cell, CellBusy, Options, is_wanting, mark_failed, run_cell
+from switchrecon.experiments.grid import Grid, read_cell
 from switchrecon.experiments.progress import GridProgress
-from switchrecon.metrics.lpips import ENVIRONMENT, find_weights
 
 GROUP = Path("/sys/fs/cgroup")
 BUSY = 75  # exit code of a cell that another process works on (EX_TEMPFAIL)
@@ -62,10 +60,10 @@ def gpu_memory_of(cell: Cell) -> int:
     return CUDA_MEMORY + step + _trained(cell) * height * width * BYTES_OF_A_PIXEL
 
 
-def places() -> list[str]:
+def places(name: str | None = None) -> list[str]:
     """Devices that cells are spread over: every GPU, unless one or the processor is asked for."""
-    device = find_device()
-    if device.type == "cpu" or ":" in os.environ.get(DEVICE, ""):
+    device = find_device(name)
+    if device.type == "cpu" or ":" in chosen_name(name):
         return [str(device)]
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
 
@@ -114,7 +112,7 @@ def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridPro
     """
     waiting = collections.deque(cells)
     running: dict[subprocess.Popen[bytes], tuple[Cell, str]] = {}
-    devices = places()
+    devices = places(grid.options.device)
     failures: collections.Counter[int] = collections.Counter()
     environment = {**os.environ, "OMP_NUM_THREADS": str(grid.recipe.threads)}
     # A grid that is told to stop takes its cells with it, as Ctrl-C does.
@@ -123,13 +121,12 @@ def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridPro
         while waiting or running:
             while waiting and len(running) < workers:
                 cell = waiting.popleft()
-                command = [sys.executable, "-m", "switchrecon", "crossval", "--out", str(grid.out)]
                 cell.folder.mkdir(parents=True, exist_ok=True)
                 with (cell.folder / "log.txt").open("a", encoding="utf-8") as log:
                     taken = collections.Counter(place for _, place in running.values())
                     place = min(devices, key=lambda device: taken[device])
-                    own = {**environment, DEVICE: place}
-                    process = subprocess.Popen([*command, "--cell", cell.key], stdout=log, stderr=log, env=own)
+                    command = [sys.executable, "-m", "switchrecon", *cell_arguments(grid, cell.key, place)]
+                    process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
                 running[process] = cell, place
                 progress.set(cell, "running")
             for process in [p for p in running if p.poll() is not None]:
@@ -143,6 +140,11 @@ def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridPro
         for process in running:
             process.wait()
         signal.signal(signal.SIGTERM, before)
+
+
+def cell_arguments(grid: Grid, key: str, device: str) -> list[str]:
+    """Return the arguments of the process that runs one cell on a device."""
+    return ["crossval", "--out", str(grid.out), "--cell", key, *grid.options.on(device).arguments()]
 
 
 def _interrupt(number: int, frame: object) -> None:
@@ -182,10 +184,10 @@ def _settle(
         progress.set(cell, "failed", problem)
 
 
-def work(out: str, key: str) -> str | None:
-    """What a Ray task does: one cell of the grid in a folder that all nodes see. Returns what went wrong."""
+def work(out: str, key: str, options: Options) -> str | None:
+    """Run one cell of the grid in a folder that all nodes see, as a Ray task; return what went wrong."""
     try:
-        run_cell(find_cell(read_plan(Path(out)), key))
+        run_cell(read_cell(Path(out), key, options))
     except CellBusy:
         return "busy"
     except Exception as error:
@@ -224,17 +226,18 @@ def run_ray(
         import ray
     except ImportError:
         raise ConfigError("--engine ray needs Ray: pip install 'switchrecon[ray]'") from None
-    threads = grid.recipe.threads
+    threads, out = grid.recipe.threads, str(grid.out.resolve())
     local: dict[str, Any] = {"num_cpus": workers * threads, "include_dashboard": False, "_node_ip_address": "127.0.0.1"}
     options: dict[str, Any] = {"address": address} if address else local
     ray.init(**options, log_to_driver=False, logging_level=logging.ERROR)
     try:
-        if places()[0] != "cpu" and not gpus and not address:
+        if places(grid.options.device)[0] != "cpu" and not gpus and not address:
             gpus = 1 / CELLS_A_GPU
         # Ray says which GPU is a task's own; without one it must not take a neighbour's.
-        environment = {"env_vars": {**variables(grid), DEVICE: "auto" if gpus else "cpu"}}
+        options_there = grid.options.on("auto" if gpus else "cpu")
+        environment = {"env_vars": {"OMP_NUM_THREADS": str(threads)}}
         task: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=3, runtime_env=environment)(work)
-        _follow(ray, grid, cells, lambda cell: task.remote(str(grid.out.resolve()), cell.key), progress)
+        _follow(ray, grid, cells, lambda cell: task.remote(out, cell.key, options_there), progress)
     finally:
         ray.shutdown()
 
@@ -263,18 +266,10 @@ def _follow(ray: Any, grid: Grid, cells: Sequence[Cell], submit: Callable[[Cell]
         progress.show(sum(progress.states[cell.index] == "running" for cell in pending.values()))
 
 
-def variables(grid: Grid) -> dict[str, str]:
-    """Environment variables of a cell's process that does not inherit them."""
-    paths = {ENVIRONMENT: find_weights(), CACHE: find_cache()}
-    known = {n: str(p.resolve()) for n, p in paths.items() if p}
-    chosen = os.environ.get(DEVICE)
-    return {"OMP_NUM_THREADS": str(grid.recipe.threads)} | known | ({DEVICE: chosen} if chosen else {})
-
-
 def slurm_script(grid: Grid, cells: Sequence[Cell]) -> str:
     """A batch script for Slurm in which task i of the array runs one unfinished cell."""
     keys = " ".join(cell.key for cell in cells)
-    exports = " ".join(f"{name}={shlex.quote(value)}" for name, value in variables(grid).items())
+    options = shlex.join(["--out", str(grid.out.resolve()), *grid.options.on(grid.options.device).arguments()])
     out = shlex.quote(str(grid.out.resolve()))
     python = shlex.quote(sys.executable)
     return f"""#!/bin/bash
@@ -287,9 +282,9 @@ def slurm_script(grid: Grid, cells: Sequence[Cell]) -> str:
 # Add what your cluster asks for (partition, time, memory, GPUs). At any time this makes the table of what is done:
 #   switchrecon report {out}
 cells=({keys})
-export {exports}
+export OMP_NUM_THREADS={grid.recipe.threads}
 for attempt in {{0..{grid.recipe.retries}}}; do
-  {python} -m switchrecon crossval --out {out} --cell "${{cells[$SLURM_ARRAY_TASK_ID]}}"
+  {python} -m switchrecon crossval {options} --cell "${{cells[$SLURM_ARRAY_TASK_ID]}}"
   code=$?
   [[ $code == 0 || $code == {BUSY} ]] && break
 done

@@ -11,7 +11,8 @@ import numpy as np
 from switchrecon.core.files import atomic_file
 from switchrecon.errors import RunError
 from switchrecon.evaluation.volumes import ZERO_FILLED
-from switchrecon.experiments.cells import Cell, Grid
+from switchrecon.experiments.cells import Cell
+from switchrecon.experiments.grid import Grid
 from switchrecon.experiments.results import Results, finite
 from switchrecon.metrics.statistics import Unit
 from switchrecon.reports.figures import display_windows

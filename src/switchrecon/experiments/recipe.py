@@ -151,10 +151,28 @@ def parse_recipe(values: Any, source: str) -> Recipe:
     ConfigError
         Naming what is wrong.
     """
+    recipe = parse_recipe_alone(values, source)
+    for setting in recipe.settings:
+        try:
+            configs = {row: recipe.config(setting, row, recipe.seeds[0]) for row in recipe.methods}
+        except ConfigError as error:
+            raise ConfigError(f"{source}: {str(error).removeprefix('recipe, ')}") from error
+        _check_comparable(configs, setting, source)
+    return recipe
+
+
+def parse_recipe_alone(values: Any, source: str) -> Recipe:
+    """Validate a recipe, but not yet the settings of its cells.
+
+    Raises
+    ------
+    ConfigError
+        Naming what is wrong.
+    """
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: expected a recipe as 'name: value', found {type(values).__name__}")
     try:
-        recipe = Recipe.model_validate(values)
+        return Recipe.model_validate(values)
     except ValidationError as error:
         first = error.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -164,13 +182,6 @@ def parse_recipe(values: Any, source: str) -> Recipe:
             raise ConfigError(f"{source}: unknown key '{where}'; {nearest(where.split('.')[-1], valid)}") from error
         message = first["msg"].removeprefix("Value error, ")
         raise ConfigError(f"{source}: {where or 'recipe'}: {message}") from error
-    for setting in recipe.settings:
-        try:
-            configs = {row: recipe.config(setting, row, recipe.seeds[0]) for row in recipe.methods}
-        except ConfigError as error:
-            raise ConfigError(f"{source}: {str(error).removeprefix('recipe, ')}") from error
-        _check_comparable(configs, setting, source)
-    return recipe
 
 
 def _check_comparable(configs: Mapping[str, Config], setting: str, source: str) -> None:

@@ -13,7 +13,8 @@ import numpy as np
 
 from switchrecon.errors import RunError
 from switchrecon.evaluation.volumes import ZERO_FILLED
-from switchrecon.experiments.cells import Cell, Grid, is_done
+from switchrecon.experiments.cells import Cell, is_done
+from switchrecon.experiments.grid import Grid
 from switchrecon.experiments.paper import FOOTNOTES, TABLE_1
 from switchrecon.metrics.metrics import CONVENTIONS
 from switchrecon.metrics.statistics import Unit, difference, over_folds, recovered, seed_average, seed_spread

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from switchrecon.errors import DataError
 
-ENVIRONMENT = "SWITCHRECON_LPIPS_WEIGHTS"
 CONTENT_SHA256 = "54d05c0a4dc87b92a5d049f1a45bb7a936f4fe477481f89989f1b46a2e24a1fd"
 MOST_BYTES = 1 << 26
 SMALLEST_SIDE = 31
@@ -50,12 +49,8 @@ def default_weights() -> Path:
 
 
 def find_weights(path: Path | None = None) -> Path:
-    """The weights' file: the path given, else the environment variable, else the default place.
-
-    It need not exist.
-    """
-    named = os.environ.get(ENVIRONMENT)
-    return path or (Path(named) if named else default_weights())
+    """Return the weights' file: the path given, else the default place. It need not exist."""
+    return path or default_weights()
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

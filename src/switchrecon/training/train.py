@@ -10,7 +10,6 @@ from torch import Tensor
 
 from switchrecon.config import Config
 from switchrecon.core.device import describe, find_device, set_up
-from switchrecon.data.cache import find_cache
 from switchrecon.data.piles import read_training_data
 from switchrecon.errors import RunError
 from switchrecon.methods.methods import Method, find_method, with_method_settings
@@ -165,8 +164,7 @@ def train(
     resume
         Continue the run in ``folder``; start at zero where there is none; only check the scans where it is finished.
     cache
-        Folder that prepared slices are kept in; see :mod:`switchrecon.data.cache`. None: the environment variable's,
-        or all slices stay in memory.
+        Folder that prepared slices are kept in; see :mod:`switchrecon.data.cache`. None: all slices stay in memory.
     device
         See :func:`switchrecon.core.device.find_device`.
 
@@ -187,7 +185,7 @@ def train(
     gate, asked = None, method
     if method.gated:
         method, gate = through_gate(method, config, full, sub)
-    data = read_training_data(full, sub, config, method.pairing, find_cache(cache))
+    data = read_training_data(full, sub, config, method.pairing, cache)
     if resume and is_finished(folder, config, data):
         print(f"{folder}: the run is finished")
         return folder

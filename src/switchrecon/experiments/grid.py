@@ -1,0 +1,223 @@
+"""The grid of a cross-validation: which cells a recipe and its scans make, and ``crossval.yaml``, which stores it."""
+
+import itertools
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from switchrecon.core.files import write_text
+from switchrecon.core.settings import Settings
+from switchrecon.core.yaml_text import load_yaml
+from switchrecon.errors import ConfigError, DataError, RunError, nearest
+from switchrecon.experiments.cells import Cell, Options, Place, names_and_sizes
+from switchrecon.experiments.folds import Fold, split_subjects
+from switchrecon.experiments.recipe import Recipe, parse_recipe, parse_recipe_alone
+from switchrecon.methods.methods import find_method
+from switchrecon.phantoms.scans import write_heads
+from switchrecon.scans.files import find_files, subject_of
+
+PLAN = "crossval.yaml"
+Scans = dict[str, list[Path]]  # by subject
+
+
+class Plan(Settings):
+    """What a cross-validation was begun with: ``crossval.yaml``."""
+
+    recipe: dict[str, Any]
+    data: Path
+    subjects: int
+    scans: str  # a hash
+
+
+@dataclass(frozen=True)
+class Grid:
+    """A recipe with its data: all cells, a fold's together; ``scans`` is a hash of all scans by subject."""
+
+    recipe: Recipe
+    out: Path
+    data: Path
+    subjects: int
+    scans: str
+    cells: tuple[Cell, ...]
+    options: Options
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which scans there are, by subject, and which subjects each fold takes."""
+
+    recipe: Recipe
+    out: Path
+    options: Options
+    scans: Scans
+    full_scans: Scans
+    folds: list[Fold[str]]
+
+    def digest(self) -> str:
+        """A hash of the names and sizes of all scans by subject."""
+        every = {f"{role} {s}": own for role, of in (("", self.scans), ("Y", self.full_scans)) for s, own in of.items()}
+        return names_and_sizes(every)
+
+    def cell(self, place: Place) -> Cell:
+        """Build one cell."""
+        recipe, fold, scans = self.recipe, self.folds[place.fold], self.scans
+        config = recipe.config(place.setting, place.row, place.seed)
+        if self.full_scans is scans or find_method(config).pairing == "paired":
+            full = _files(scans, fold.full)
+        else:  # Y comes from the other domain, also from subjects that only it has; nobody is on two sides
+            full = _files(self.full_scans, [s for s in self.full_scans if s in fold.full or s not in scans])
+        return Cell(
+            **vars(place),
+            config=config,
+            full=full,
+            sub=_files(scans, fold.sub),
+            test=_files(scans, fold.test),
+            folder=self.out / "cells" / place.setting / place.row / f"fold-{place.fold}" / f"seed-{place.seed}",
+            threads=recipe.threads,
+            test_slices_per_scan=recipe.test_slices_per_scan,
+            options=self.options,
+        )
+
+
+def places_of(recipe: Recipe) -> list[Place]:
+    """Return the places of all cells, a fold's together."""
+    product = itertools.product(recipe.settings, recipe.used_folds, recipe.seeds, recipe.methods)
+    return [Place(i, setting, row, fold, seed) for i, (setting, fold, seed, row) in enumerate(product)]
+
+
+def write_plan(grid: Grid) -> None:
+    """Store what the cells are made from, so that any process can work on one by its key."""
+    recipe = json.loads(grid.recipe.model_dump_json())
+    plan = Plan(recipe=recipe, data=grid.data.resolve(), subjects=grid.subjects, scans=grid.scans)
+    text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    write_text(grid.out / PLAN, text)
+
+
+def _read_plan(out: Path) -> Plan:
+    file = out / PLAN
+    try:
+        return Plan.model_validate(load_yaml(file.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise RunError(f"{out}: holds no cross-validation; start one with --config RECIPE") from None
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise RunError(f"{file}: damaged ({' '.join(str(error).split())})") from error
+
+
+def read_plan(out: Path, options: Options = Options()) -> Grid:
+    """Read what :func:`write_plan` stored.
+
+    Raises
+    ------
+    RunError
+        If the folder holds no cross-validation, or its scans have changed, so that subjects would change folds.
+    """
+    plan = _read_plan(out)
+    recipe = parse_recipe(plan.recipe, str(out / PLAN))
+    grid = make_grid(recipe, plan.data, out, options)
+    _check_scans(out, plan, grid.subjects, grid.scans)
+    return grid
+
+
+def read_cell(out: Path, key: str, options: Options = Options()) -> Cell:
+    """Build and check one cell of the grid in a folder, and no other.
+
+    Raises
+    ------
+    ConfigError
+        If the grid has no such cell, or the cell's settings are wrong.
+    RunError
+        As for :func:`read_plan`.
+    """
+    plan = _read_plan(out)
+    recipe = parse_recipe_alone(plan.recipe, str(out / PLAN))
+    found = {place.key: place for place in places_of(recipe)}
+    if key not in found:
+        raise ConfigError(f"the grid has no cell '{key}'; {nearest(key, found)}")
+    layout = lay_out(recipe, plan.data, out, options)
+    _check_scans(out, plan, len(layout.scans), layout.digest())
+    return layout.cell(found[key])
+
+
+def _check_scans(out: Path, plan: Plan, subjects: int, scans: str) -> None:
+    if scans != plan.scans:
+        raise RunError(
+            f"{plan.data}: the scans are not those that {out} was begun with ({plan.subjects} subjects then, "
+            f"{subjects} now); restore them, or choose another --out"
+        )
+
+
+def lay_out(recipe: Recipe, data: Path, out: Path, options: Options = Options()) -> Layout:
+    """Find the scans of a recipe and split their subjects; see :func:`make_grid`."""
+    scans = _scans_by_subject(recipe, data, out)
+    full_scans = _matching_by_subject(recipe.data.full_files, data) if recipe.data.full_files else scans
+    try:
+        folds = split_subjects(list(scans), recipe.folds)
+    except ValueError as error:
+        raise ConfigError(f"{data}: {error}") from error
+    return Layout(recipe, out, options, scans, full_scans, folds)
+
+
+def make_grid(recipe: Recipe, data: Path, out: Path, options: Options = Options()) -> Grid:
+    """Find the scans of a recipe and build its cells.
+
+    Parameters
+    ----------
+    recipe
+        The experiment.
+    data
+        Folder that its file patterns start from.
+    out
+        Folder of the cross-validation; synthetic heads are written there.
+    options
+        Of the command; every cell gets them.
+
+    Raises
+    ------
+    DataError, ConfigError
+        If scans are missing or their subjects too few.
+    """
+    layout = lay_out(recipe, data, out, options)
+    cells = tuple(layout.cell(place) for place in places_of(recipe))
+    return Grid(recipe, out, data, len(layout.scans), layout.digest(), cells, options)
+
+
+def _files(scans: Scans, subjects: Sequence[str]) -> tuple[Path, ...]:
+    return tuple(path for subject in subjects for path in scans[subject])
+
+
+def _scans_by_subject(recipe: Recipe, data: Path, out: Path) -> Scans:
+    source = recipe.data
+    if source.heads:
+        matrix = recipe.config(next(iter(recipe.settings)), next(iter(recipe.methods)), 0).matrix
+        files = write_heads(
+            out / "data", range(source.heads), source.head_slices, max(matrix or (64,)), source.head_coils
+        )
+        return _by_subject(files, source.subjects)
+    return _matching_by_subject(source.files, data, source.subjects)
+
+
+def _matching_by_subject(patterns: Sequence[str], data: Path, most: int | None = None) -> Scans:
+    if not data.is_dir():
+        raise DataError(f"{data}: no such folder; --data DIR is where the recipe's file patterns start")
+    files = sorted({path for pattern in patterns for path in _matching(str(data / pattern))})
+    if not files:
+        raise DataError(f"{data}: no file matches the recipe's patterns {', '.join(patterns)}; give --data DIR")
+    return _by_subject(files, most)
+
+
+def _by_subject(files: Sequence[Path], most: int | None) -> Scans:
+    scans: Scans = {}
+    for path in files:
+        scans.setdefault(subject_of(path), []).append(path)
+    return dict(list(scans.items())[:most])
+
+
+def _matching(pattern: str) -> list[Path]:
+    try:
+        return find_files([pattern])
+    except DataError:
+        return []  # another pattern of the recipe may match
