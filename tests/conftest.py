@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 
 from switchrecon import cli
 from switchrecon.config import Config, load_config
+from switchrecon.core.messages import messages_to
 from switchrecon.methods.methods import METHODS
 from switchrecon.physics.fourier import fourier
 from switchrecon.physics.operators import Encoding
@@ -79,6 +80,14 @@ def run_cli(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
         return code, captured.out, captured.err
 
     return run
+
+
+@pytest.fixture
+def messages() -> Iterator[list[str]]:
+    """What the package says in a test, as the command line would show it."""
+    said: list[str] = []
+    with messages_to(lambda text, progress: said.append(text)):
+        yield said
 
 
 def tiny_config(*assignments: str) -> Config:

@@ -1,7 +1,10 @@
 """The command line as a user meets it: results, exit codes, one clear sentence for a mistake."""
 
+import io
 import json
+import logging
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -9,8 +12,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
+import switchrecon
 from switchrecon.runs.log import TrainingProgress, read_log
+from switchrecon.training.train import train
+from tests.conftest import tiny_config
 
 MakeScan = Callable[..., Path]
 TINY = [f"--set={s}" for s in ("width=2", "residual_blocks=1", "extractor_depth=3", "steps=2", "mask.kind=random-1d")]
@@ -135,16 +142,66 @@ def test_version(run_cli: Callable[..., tuple[int, str, str]]) -> None:
     assert run_cli("--version")[:2] == (0, f"{switchrecon.__version__}\n")
 
 
-def test_progress_without_a_terminal_is_plain_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_without_a_terminal_is_plain_lines(messages: list[str]) -> None:
     with TrainingProgress("switchable", 0, 4) as progress:
         progress.losses = {"cycle": 0.25}
         progress.advance(2)
-        assert capsys.readouterr().err == ""  # not a minute yet
+        assert messages == []  # not a minute yet
         progress.said -= 61
         progress.advance(3)
-    line = capsys.readouterr().err
+    [line] = messages
     assert line.startswith("switchable: step 3 of 4, 0.0 minutes left; cycle 0.25")
-    assert line.count("\n") == 1
+
+
+def test_progress_on_a_terminal_is_a_bar() -> None:
+    console = Console(force_terminal=True, record=True, width=100, file=io.StringIO())
+    with TrainingProgress("switchable", 0, 4, console) as progress:
+        progress.losses = {"cycle": 0.25}
+        progress.advance(3)
+    assert "3/4" in console.export_text()
+
+
+def test_messages_go_to_the_streams_that_quiet_and_verbose_choose(
+    run_cli: Callable[..., tuple[int, str, str]], tmp_path: Path, make_scan: MakeScan
+) -> None:
+    full, sub = make_scan("full", 1), make_scan("sub", 2)
+
+    def said(name: str, *flags: str, before: bool = False) -> tuple[str, str]:
+        words = ["train", "--full", full, "--sub", sub, "--out", tmp_path / name, *TINY, "--set", "calibrate=[noise]"]
+        code, out, err = run_cli(*flags, *words) if before else run_cli(*words, *flags)
+        assert code == 0, err
+        return out, err
+
+    out, err = said("plain")
+    warning = "warning: calibrate does nothing here, with method 'switchable'"
+    assert out.splitlines() == [
+        warning,
+        "fully sampled: 3 slices of 1 subjects",
+        *[line for line in out.splitlines() if line.startswith("undersampled: 3 slices of 1 subjects, acceleration")],
+        f"run: {tmp_path / 'plain'}",
+    ]
+    assert err.startswith("switchable: step 2 of 2, 0.0 minutes left; ")
+    assert said("quiet", "--quiet") == (f"{warning}\nrun: {tmp_path / 'quiet'}\n", "")
+    assert said("quiet2", "--quiet", before=True) == (f"{warning}\nrun: {tmp_path / 'quiet2'}\n", "")
+    out, _ = said("verbose", "--verbose")
+    assert f"reading {full}: NumPy" in out
+    assert "computing on CPU, convolutions in float32" in out
+    assert not logging.getLogger("switchrecon").handlers
+
+
+def test_a_program_that_uses_the_package_gets_logging_alone(
+    tmp_path: Path,
+    make_scan: MakeScan,
+    capsys: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "switchrecon")
+    train(tiny_config(), [make_scan("full", 1)], [make_scan("sub", 2)], tmp_path / "run")
+    assert capsys.readouterr() == ("", "")
+    assert "fully sampled: 3 slices of 1 subjects" in caplog.messages
+    for file in Path(switchrecon.__file__).parent.rglob("*.py"):
+        printing = re.findall(r"(?<![\w.])print\(", file.read_text())
+        assert not printing or file.parent.name == "cli", file
 
 
 def test_tensorboard_events_are_written_beside_the_log(

@@ -78,7 +78,7 @@ def test_a_batch_that_is_no_number_costs_a_few_steps_and_half_the_learning_rate(
     piles: Piles,
     states: list[State],
     monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    messages: list[str],
 ) -> None:
     faulty_batches(monkeypatch, at=75, while_setbacks=2, state=states)
     run = train(short(), *piles, tmp_path / "run")
@@ -91,7 +91,7 @@ def test_a_batch_that_is_no_number_costs_a_few_steps_and_half_the_learning_rate(
     remarks = {entry["step"]: entry["remarks"] for entry in log if "remarks" in entry}
     assert list(remarks) == [51]
     assert [text.startswith(said.format(n)) for n, text in enumerate(remarks[51], 1)] == [True, True]  # type: ignore[arg-type]
-    assert capsys.readouterr().out.count("warning: training diverged") == 2
+    assert "\n".join(messages).count("warning: training diverged") == 2
     rates = {entry["step"]: entry["learning_rate"] for entry in log}
     plain = [1e-4 + (1e-7 - 1e-4) * step / 119 for step in (49, 50)]
     assert rates[50] == pytest.approx(plain[0])
@@ -222,7 +222,7 @@ def test_constant_and_zero_slices_do_no_harm(tmp_path: Path) -> None:
     assert all(t.isfinite().all() for t in load_file(run / "checkpoints" / "step-00000006.safetensors").values())
 
 
-def test_a_discriminator_that_is_always_right_is_announced_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_discriminator_that_is_always_right_is_announced_once(messages: list[str]) -> None:
     config = tiny_config("method=switchable")
     method, state = METHODS["switchable"], build_state(METHODS["switchable"], config)
     silent, lively = {"lsgan_discriminator": 2e-4, "boosting": 1e-4}, {"lsgan_discriminator": 0.2, "boosting": 0.0}
@@ -230,10 +230,10 @@ def test_a_discriminator_that_is_always_right_is_announced_once(capsys: pytest.C
         watch_discriminator(state, method, step, lively if step == 60 else silent)
         watch_discriminator(state, method, step, {"identity": 0.0})  # a step without D
     assert [at for at, _ in state.course.remarks] == [160]
-    assert capsys.readouterr().out.count("discriminator's loss has been below 0.001 for 100 steps") == 1
+    assert "\n".join(messages).count("discriminator's loss has been below 0.001 for 100 steps") == 1
 
 
-def test_a_generator_without_contrast_is_announced_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_generator_without_contrast_is_announced_once(messages: list[str]) -> None:
     config = tiny_config("method=simulated")
     state = build_state(METHODS["simulated"], config)
     random = torch.Generator().manual_seed(0)
@@ -246,11 +246,11 @@ def test_a_generator_without_contrast_is_announced_once(capsys: pytest.CaptureFi
     for state.step in (50, 150, 200):
         watch_generator(state, batch, config, 1000)
     assert [at for at, _ in state.course.remarks] == [150]
-    assert "of that of x: collapse?" in capsys.readouterr().out
+    assert "of that of x: collapse?" in "\n".join(messages)
 
 
 def test_a_change_of_threads_is_said_and_logged(
-    tmp_path: Path, piles: Piles, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, piles: Piles, monkeypatch: pytest.MonkeyPatch, messages: list[str]
 ) -> None:
     run = train(short("steps=4", "checkpoint_every=2"), *piles, tmp_path / "run")
     for file in (run / "checkpoints").glob("step-00000004.*"):
@@ -262,7 +262,7 @@ def test_a_change_of_threads_is_said_and_logged(
     assert [step for step, remarks in entries.items() if remarks] == [3]
     assert entries[3][0].startswith("continued where the result is not bit-exact: machine ")
     assert entries[3][0].endswith("another machine now")
-    assert "warning: continued where the result is not bit-exact" in capsys.readouterr().out
+    assert "warning: continued where the result is not bit-exact" in "\n".join(messages)
 
 
 def test_the_course_of_a_run_is_plain_data() -> None:

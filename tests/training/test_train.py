@@ -85,14 +85,14 @@ def test_resuming_gives_the_weights_and_the_log_of_an_uninterrupted_run(
 
 
 def test_resume_starts_at_zero_and_leaves_a_finished_run_alone(
-    tmp_path: Path, piles: tuple[list[Path], list[Path]], capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, piles: tuple[list[Path], list[Path]], messages: list[str]
 ) -> None:
     run = tmp_path / "run"
     train(tiny_config(), *piles, run, resume=True)
     before = {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()}
     train(tiny_config(), *piles, run, resume=True)
     assert {p: p.stat().st_mtime_ns for p in run.rglob("*") if p.is_file()} == before
-    assert "the run is finished" in capsys.readouterr().out
+    assert "the run is finished" in "\n".join(messages)
 
 
 def test_resume_mends_a_missing_or_damaged_model(tmp_path: Path, piles: tuple[list[Path], list[Path]]) -> None:
@@ -136,15 +136,16 @@ def test_resume_refuses_a_method_whose_file_has_changed(tmp_path: Path, piles: t
 
 
 def test_masks_that_differ_from_the_settings_are_announced(
-    tmp_path: Path, make_scan: MakeScan, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, make_scan: MakeScan, messages: list[str]
 ) -> None:
     lines = np.abs(np.arange(64) - 32) < 3
     lines[::5] = True
     piles = [make_scan("full", 1)], [make_scan("sub", 2, mask=lines)]
     train(tiny_config(), *piles, tmp_path / "first")
-    assert "warning: the undersampled scans have line masks of acceleration" in capsys.readouterr().out
+    assert "warning: the undersampled scans have line masks of acceleration" in "\n".join(messages)
+    messages.clear()
     train(tiny_config("mask.kind=random-1d"), *piles, tmp_path / "second")
-    assert "warning" not in capsys.readouterr().out
+    assert "warning" not in "\n".join(messages)
 
 
 def test_a_folder_that_holds_something_else_is_left_alone(tmp_path: Path, piles: tuple[list[Path], list[Path]]) -> None:
@@ -299,9 +300,9 @@ def test_settings_that_do_nothing_are_named(
     piles: tuple[list[Path], list[Path]],
     settings: tuple[str, ...],
     named: list[str],
-    capsys: pytest.CaptureFixture[str],
+    messages: list[str],
 ) -> None:
     full, sub = piles if "method=self-supervised" not in settings else ([], piles[1])
     train(tiny_config("steps=1", *settings), full, sub, tmp_path / "run")
-    told = [line for line in capsys.readouterr().out.splitlines() if "does nothing here" in line]
+    told = [line for line in messages if "does nothing here" in line]
     assert [line.split()[1] for line in told] == named

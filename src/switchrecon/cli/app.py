@@ -1,5 +1,6 @@
 """The command line. Each command imports what it needs when it runs, so that ``--help`` is quick."""
 
+import logging
 import sys
 from typing import Annotated
 
@@ -12,6 +13,7 @@ from switchrecon.cli.look import compare_domains, masks, phantom
 from switchrecon.cli.options import SPILLED
 from switchrecon.cli.reconstruct import export, reconstruct
 from switchrecon.cli.train import demo, train
+from switchrecon.core.messages import messages_to
 from switchrecon.errors import SwitchreconError
 
 app = typer.Typer(
@@ -23,7 +25,7 @@ app = typer.Typer(
     help="Learn to reconstruct accelerated MRI from a few dozen scans that do not match: some fully sampled, some "
     "undersampled. Research software, not a medical device.\n\nStart with 'switchrecon demo'. Exit codes: 0 done, "
     "2 bad input or settings, 3 some scans of several failed.",
-    epilog="Add --debug to any command to see the traceback of an error.",
+    epilog="Add --quiet, --verbose or --debug to any command.",
 )
 
 INTERRUPTED = 130  # the exit code that Ctrl-C ends with
@@ -33,6 +35,9 @@ INTERRUPTED = 130  # the exit code that Ctrl-C ends with
 def _root(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version and exit.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Say warnings, errors and results alone.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Say details, too.")] = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
 ) -> None:
     if version:
         import switchrecon
@@ -56,10 +61,26 @@ app.command()(phantom)
 app.command()(weights)
 
 
+ANYWHERE = ("--quiet", "--verbose", "--debug")
+"""Options of every command: they may stand before its name or after it."""
+
+
+def _say(text: str, progress: bool) -> None:
+    print(text, file=sys.stderr if progress else sys.stdout, flush=True)
+
+
 def main() -> None:
     """Run the command line; an error is one sentence on standard error and exit code 2."""
-    arguments = [a for a in sys.argv[1:] if a != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
+    given = sys.argv[1:]
+    end = given.index("--") if "--" in given else len(given)
+    flags = [word for word in given[:end] if word in ANYWHERE]
+    arguments = [*flags, *(word for word in given[:end] if word not in ANYWHERE), *given[end:]]
+    level = logging.WARNING if "--quiet" in flags else logging.DEBUG if "--verbose" in flags else logging.INFO
+    with messages_to(_say, level):
+        _run(arguments, "--debug" in flags)
+
+
+def _run(arguments: list[str], debug: bool) -> None:
     try:
         app(args=arguments)
     except SwitchreconError as error:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from switchrecon.cli.options import CacheOption, DeviceOption, LpipsOption, OutOption
+from switchrecon.cli.options import CacheOption, DeviceOption, LpipsOption, OutOption, progress_console
 
 
 def crossval(
@@ -80,7 +80,7 @@ def crossval(
         typer.echo(f"{slurm}: an array of {write_slurm(grid, slurm)} cells; submit it with sbatch")
     else:
         only = Only(methods, folds, parts, seeds)
-        table = run_grid(grid, only, engine, workers, address, gpus)
+        table = run_grid(grid, only, engine, workers, address, gpus, progress_console())
         typer.echo(markdown(table))
         typer.echo(f"report: {out / 'report.html'}")
         failed = failures(grid) + elsewhere(grid, only)

@@ -1,16 +1,28 @@
 """Options that several commands share."""
 
+import logging
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from switchrecon.core.device_names import check_name
+from switchrecon.core.messages import PROGRESS
 from switchrecon.errors import SwitchreconError
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 LPIPS_VARIABLE = "SWITCHRECON_LPIPS_WEIGHTS"
 SPILLED = {"allow_extra_args": True, "ignore_unknown_options": False}
 """Of commands that refuse an unquoted pattern in one sentence."""
+
+
+def progress_console() -> "Console | None":
+    """Return where progress is shown: on standard error, unless --quiet is given."""
+    from rich.console import Console
+
+    return Console(stderr=True) if PROGRESS.isEnabledFor(logging.INFO) else None
 
 
 def refuse_spilled(context: typer.Context) -> None:

@@ -14,6 +14,7 @@ from switchrecon.cli.options import (
     OutOption,
     SetOption,
     SubOption,
+    progress_console,
     refuse_spilled,
 )
 
@@ -30,7 +31,7 @@ def demo(
     """
     from switchrecon.experiments.demo import run_demo
 
-    typer.echo(f"report: {run_demo(out, steps, lpips_weights, device)}")
+    typer.echo(f"report: {run_demo(out, steps, lpips_weights, device, progress_console())}")
 
 
 def train(
@@ -65,5 +66,7 @@ def train(
     from switchrecon.training.train import train as run_training
 
     chosen = {} if method is None else {"method": method}
-    folder = run_training(load_config(config, settings, **chosen), full, sub, out, resume, cache, device)
+    folder = run_training(
+        load_config(config, settings, **chosen), full, sub, out, resume, cache, device, progress_console()
+    )
     typer.echo(f"run: {folder}")

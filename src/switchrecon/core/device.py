@@ -1,5 +1,6 @@
 """Where networks and slices live: the processor or one GPU, chosen once for a command."""
 
+import logging
 import warnings
 from collections.abc import Mapping
 from functools import cache
@@ -10,6 +11,8 @@ from torch import Tensor
 
 from switchrecon.core.device_names import Precision, chosen_name
 from switchrecon.errors import ConfigError
+
+logger = logging.getLogger(__name__)
 
 PROCESSOR = torch.device("cpu")
 
@@ -68,6 +71,7 @@ def set_up(device: torch.device, precision: Precision) -> None:
     ``bfloat16`` is the networks' own business; see :class:`switchrecon.nets.layers.ImageNetwork`. It warns where a
     processor would emulate it.
     """
+    logger.debug("computing on %s, convolutions in %s", describe(device), precision)
     if device.type == "cpu" and precision == "bfloat16" and emulates_bfloat16():
         warnings.warn(
             "precision bfloat16: this processor does not compute in it (no avx512_bf16 or amx_bf16) and emulates it, "

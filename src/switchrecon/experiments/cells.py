@@ -5,9 +5,10 @@ A cell's folder holds ``cell.json`` (what it is, with a hash of its settings and
 """
 
 import json
+import logging
 import shutil
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from filelock import FileLock, Timeout
 
 from switchrecon.config import Config
 from switchrecon.core.files import write_text
+from switchrecon.core.messages import messages_to
 from switchrecon.core.settings import Settings
 from switchrecon.errors import RunError
 from switchrecon.evaluation.evaluate import evaluate
@@ -24,6 +26,8 @@ from switchrecon.metrics.lpips import find_weights
 from switchrecon.runs.checkpoint import sha256
 from switchrecon.runs.folder import method_source
 from switchrecon.training.train import train
+
+logger = logging.getLogger(__name__)
 
 HASHED = {"scans": "other scans", "method_sha256": "another version of the method's file"}
 
@@ -220,7 +224,7 @@ def _done_with_lpips(cell: Cell) -> bool | None:
 
 
 def run_cell(cell: Cell) -> None:
-    """Train and evaluate a cell, or go on where it stopped. Prints go to the cell's ``log.txt``.
+    """Train and evaluate a cell, or go on where it stopped. What is said goes to the cell's ``log.txt``.
 
     Raises
     ------
@@ -234,7 +238,7 @@ def run_cell(cell: Cell) -> None:
         lock = FileLock(cell.folder / "lock").acquire(timeout=0)
     except Timeout:
         raise CellBusy(f"{cell.folder}: another process works on this cell") from None
-    with lock, (cell.folder / "log.txt").open("a", encoding="utf-8") as log, redirect_stdout(log), redirect_stderr(log):
+    with lock, _said_in(cell.folder / "log.txt"):
         try:
             claim(cell)
             if not is_wanting(cell):
@@ -254,10 +258,22 @@ def run_cell(cell: Cell) -> None:
                 device=options.device,
             )
         except Exception as error:
-            print(f"failed: {type(error).__name__}: {error}", flush=True)
+            logger.error(f"failed: {type(error).__name__}: {error}")
             mark_failed(cell, str(error) or type(error).__name__)
             raise
         write_text(cell.folder / "DONE", json.dumps({"lpips": _weights_are_there(cell)}))
+
+
+@contextmanager
+def _said_in(file: Path) -> Iterator[None]:
+    """Append the package's messages to a file, and what others print, such as warnings of torch."""
+    with (
+        file.open("a", encoding="utf-8", buffering=1) as log,
+        redirect_stdout(log),
+        redirect_stderr(log),
+        messages_to(lambda text, progress: log.write(f"{text}\n")),
+    ):
+        yield
 
 
 def mark_failed(cell: Cell, message: str) -> None:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from switchrecon.core.files import write_text
 from switchrecon.errors import ConfigError, RunError, nearest
 from switchrecon.evaluation.volumes import csv_text
@@ -122,6 +124,7 @@ def run_grid(
     workers: int | None = None,
     address: str | None = None,
     gpus: float = 0,
+    console: Console | None = None,
 ) -> dict[str, Any]:
     """Run what is unfinished and write table, figures and page from all that is done.
 
@@ -137,6 +140,8 @@ def run_grid(
         Cells at once; None: as many as fit.
     address, gpus
         See :func:`switchrecon.experiments.engines.run_ray`.
+    console
+        Where a live table shows the progress; None: lines are logged.
 
     Returns
     -------
@@ -153,7 +158,7 @@ def run_grid(
     cells = select(grid, only)
     if cells:
         at_once = workers or fitting_workers(cells, places(grid.options.device))
-        with GridProgress(cells, len(grid.cells) - len(unfinished(grid))) as progress:
+        with GridProgress(cells, len(grid.cells) - len(unfinished(grid)), console) as progress:
             if engine == "ray":
                 run_ray(grid, cells, at_once, progress, address, gpus)
             else:

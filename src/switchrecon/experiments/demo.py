@@ -1,12 +1,14 @@
 """The demo: the main job on synthetic heads and one real slice, in minutes, on a CPU."""
 
 import gzip
+import logging
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from rich.console import Console
 
 from switchrecon.config import Config, load_config
 from switchrecon.core.device import find_device
@@ -24,6 +26,8 @@ from switchrecon.reports.evaluation import write_report
 from switchrecon.scans.files import read_scan
 from switchrecon.scans.scan import own_mask
 from switchrecon.training.train import train
+
+logger = logging.getLogger(__name__)
 
 MATRIX = 64
 SLICES = 12
@@ -125,7 +129,13 @@ def reconstruct_real_slice(out: Path, device: str | None = None) -> tuple[str, s
     )
 
 
-def run_demo(out: Path, steps: int | None = None, lpips_weights: Path | None = None, device: str | None = None) -> Path:
+def run_demo(
+    out: Path,
+    steps: int | None = None,
+    lpips_weights: Path | None = None,
+    device: str | None = None,
+    console: Console | None = None,
+) -> Path:
     """Run the demo and return the report.
 
     Parameters
@@ -138,6 +148,8 @@ def run_demo(out: Path, steps: int | None = None, lpips_weights: Path | None = N
         See :func:`switchrecon.metrics.lpips.find_weights`.
     device
         See :func:`switchrecon.core.device.find_device`.
+    console
+        Where bars show the progress; None: lines are logged.
 
     Raises
     ------
@@ -153,9 +165,9 @@ def run_demo(out: Path, steps: int | None = None, lpips_weights: Path | None = N
     make_heads(out / "data")
     runs = []
     for method in METHODS:
-        print(f"{method}: training")
+        logger.info(f"{method}: training")
         run = out / method
-        train(demo_config(method, steps), [out / "data/full"], [out / "data/sub"], run, resume=True, device=device)
+        train(demo_config(method, steps), [out / "data/full"], [out / "data/sub"], run, True, None, device, console)
         runs.append(run)
     picture = reconstruct_real_slice(out, device)
     minutes = (time.monotonic() - started) / 60
@@ -171,5 +183,5 @@ def run_demo(out: Path, steps: int | None = None, lpips_weights: Path | None = N
         device=device,
     )
     for name, values in metrics["methods"].items():
-        print(f"{name:28s} PSNR {values['psnr']['mean']:.2f} dB  SSIM {values['ssim']['mean']:.3f}")
+        logger.info(f"{name:28s} PSNR {values['psnr']['mean']:.2f} dB  SSIM {values['ssim']['mean']:.3f}")
     return write_report(out)

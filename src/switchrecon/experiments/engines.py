@@ -21,6 +21,8 @@ from switchrecon.experiments.cells import Cell, CellBusy, Options, is_wanting, m
 from switchrecon.experiments.grid import Grid, read_cell
 from switchrecon.experiments.progress import GridProgress
 
+logger = logging.getLogger(__name__)
+
 GROUP = Path("/sys/fs/cgroup")
 BUSY = 75  # exit code of a cell that another process works on (EX_TEMPFAIL)
 CELLS_A_GPU = 4  # at once, at most: one alone does not fill it
@@ -127,6 +129,7 @@ def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridPro
                     place = min(devices, key=lambda device: taken[device])
                     command = [sys.executable, "-m", "switchrecon", *cell_arguments(grid, cell.key, place)]
                     process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+                logger.debug("process %d: %s", process.pid, shlex.join(command))
                 running[process] = cell, place
                 progress.set(cell, "running")
             for process in [p for p in running if p.poll() is not None]:

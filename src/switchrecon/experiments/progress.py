@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -15,6 +14,7 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
+from switchrecon.core.messages import PROGRESS
 from switchrecon.experiments.cells import Cell
 
 TAIL = 4096  # bytes at the end of a log; its last line is shorter
@@ -23,7 +23,7 @@ SHOWN = 24  # cells in the live table
 
 
 class GridProgress(AbstractContextManager["GridProgress"]):
-    """Shows the cells: a live table on a terminal, elsewhere a line for each change and one a minute.
+    """Shows the cells: a live table on a terminal; elsewhere a line for each change, and one a minute, is logged.
 
     Parameters
     ----------
@@ -32,7 +32,7 @@ class GridProgress(AbstractContextManager["GridProgress"]):
     done
         How many others of the grid are done already.
     console
-        Where; standard error by default.
+        Where the table is shown; None: nowhere.
     """
 
     def __init__(self, cells: Sequence[Cell], done: int, console: Console | None = None) -> None:
@@ -40,11 +40,11 @@ class GridProgress(AbstractContextManager["GridProgress"]):
         self.notes: dict[int, str] = {}
         self.cells = cells
         self.done_before = done
-        self.console = console or Console(file=sys.stderr)
         self.said = time.monotonic()
         self.since: dict[int, float] = {}
         self.durations: list[float] = []
-        self.live = Live(console=self.console, auto_refresh=False) if self.console.is_terminal else None
+        shown = console is not None and console.is_terminal
+        self.live = Live(console=console, auto_refresh=False) if shown else None
 
     def __enter__(self) -> "GridProgress":
         if self.live is not None:
@@ -66,9 +66,7 @@ class GridProgress(AbstractContextManager["GridProgress"]):
         self.states[cell.index] = state
         self.notes[cell.index] = note
         if self.live is None:
-            self.console.print(
-                f"{cell.name}: {state}{f' ({note})' if note else ''}", highlight=False, soft_wrap=True, markup=False
-            )
+            PROGRESS.info(f"{cell.name}: {state}{f' ({note})' if note else ''}")
 
     def seconds_left(self, running: int) -> float | None:
         """Time left for the whole grid, from the running cells' own speed and the mean of what is known."""
@@ -89,12 +87,12 @@ class GridProgress(AbstractContextManager["GridProgress"]):
         return total / max(1, running)
 
     def show(self, running: int) -> None:
-        """Bring the table up to date, or print a line if a minute has passed."""
+        """Bring the table up to date, or log a line if a minute has passed."""
         if self.live is not None:
             self.live.update(self.table(running), refresh=True)
         elif time.monotonic() - self.said >= PLAIN_EVERY:
             self.said = time.monotonic()
-            self.console.print(self.summary(running), highlight=False, soft_wrap=True)
+            PROGRESS.info(self.summary(running))
 
     def summary(self, running: int) -> str:
         """Counts and the time left, in one line."""

@@ -2,7 +2,6 @@
 
 import json
 import os
-import sys
 import time
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -21,6 +20,7 @@ from rich.progress import (
 )
 
 from switchrecon.core.files import write_text
+from switchrecon.core.messages import PROGRESS
 from switchrecon.errors import RunError
 
 PLAIN_EVERY = 60.0  # seconds between lines where there is no terminal
@@ -109,7 +109,7 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
 
 
 class TrainingProgress(AbstractContextManager["TrainingProgress"]):
-    """A bar with the time left and the losses on a terminal; elsewhere a plain line a minute.
+    """A bar with the time left and the losses on a terminal or in a notebook; elsewhere a line a minute is logged.
 
     Parameters
     ----------
@@ -118,16 +118,15 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
     done, steps
         Steps already done and steps in all.
     console
-        Where it is shown; standard error by default.
+        Where the bar is shown; None: nowhere.
     """
 
     def __init__(self, name: str, done: int, steps: int, console: Console | None = None) -> None:
         self.name, self.steps, self.first = name, steps, done
         self.losses: dict[str, float] = {}
-        self.console = console or Console(file=sys.stderr)
         self.started = self.said = time.monotonic()
         self.bar: Progress | None = None
-        if self.console.is_terminal:
+        if console is not None and (console.is_terminal or console.is_jupyter):
             self.bar = Progress(
                 TextColumn("{task.description}", style="bold", markup=False),
                 BarColumn(),
@@ -136,7 +135,7 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
                 TextColumn("left"),
                 TimeRemainingColumn(),
                 TextColumn("{task.fields[losses]}"),
-                console=self.console,
+                console=console,
             )
             self.task = self.bar.add_task(name, total=steps, completed=done, losses="")
 
@@ -159,8 +158,4 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
         elif time.monotonic() - self.said >= PLAIN_EVERY or done == self.steps:
             self.said = time.monotonic()
             left = (self.said - self.started) / max(done - self.first, 1) * (self.steps - done)
-            self.console.print(
-                f"{self.name}: step {done} of {self.steps}, {left / 60:.1f} minutes left; {text}",
-                highlight=False,
-                soft_wrap=True,
-            )
+            PROGRESS.info(f"{self.name}: step {done} of {self.steps}, {left / 60:.1f} minutes left; {text}")

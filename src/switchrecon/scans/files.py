@@ -3,6 +3,7 @@
 import glob
 import gzip
 import hashlib
+import logging
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from switchrecon.scans.numpy_files import read_numpy, write_numpy
 from switchrecon.scans.png import png_folder, write_png
 from switchrecon.scans.scan import Scan, without_padding
 from switchrecon.scans.twix import is_twix, read_twix
+
+logger = logging.getLogger(__name__)
 
 SUFFIXES = (".h5", ".hdf5", ".mrd", ".nii", ".nii.gz", ".npy", ".npz", ".cfl", ".dat")
 
@@ -171,7 +174,9 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
 
 def read_scan(path: Path, config: Config) -> Scan:
     """Read one file, whatever its kind, at its own matrix."""
-    return recognise(path).read(path, config)
+    format = recognise(path)
+    logger.debug("reading %s: %s", path, format.name)
+    return format.read(path, config)
 
 
 def file_digest(path: Path) -> str:

@@ -1,10 +1,14 @@
 """What a training refuses, warns of and says before its first step."""
 
+import logging
+
 from switchrecon.config import Config
 from switchrecon.data.piles import TrainingData
 from switchrecon.errors import ConfigError
 from switchrecon.methods.methods import Method
 from switchrecon.methods.objectives import bypass, cycle, equivariance, held_out_samples, simulated_pairs
+
+logger = logging.getLogger(__name__)
 
 
 def check_goes_together(method: Method, config: Config, data: TrainingData) -> None:
@@ -63,20 +67,20 @@ def idle_settings(method: Method, config: Config, data: TrainingData) -> list[st
 
 
 def describe_data(data: TrainingData, config: Config) -> None:
-    """Print what was read, once that k-space is synthetic where it is, and masks that differ from the settings."""
+    """Say what was read, once that k-space is synthetic where it is, and masks that differ from the settings."""
     for name, pile in (("fully sampled", data.full), ("undersampled", data.sub)):
         if pile is not None:
             dropped = f", {pile.dropped} near-empty ones dropped" if pile.dropped else ""
             own = f", acceleration {pile.acceleration():.2f}" if pile is data.sub else ""
-            print(f"{name}: {len(pile.slices)} slices of {len(pile.subjects)} subjects{dropped}{own}")
+            logger.info(f"{name}: {len(pile.slices)} slices of {len(pile.subjects)} subjects{dropped}{own}")
     if any(pile.synthetic for pile in data.piles.values()):
-        print("k-space is synthetic: computed from magnitude images, so results are optimistic for a scanner")
+        logger.info("k-space is synthetic: computed from magnitude images, so results are optimistic for a scanner")
     if data.sub is not None and data.sub.retrospective < data.sub.scans:
         lines = data.sub.has_lines
         found = data.sub.acceleration()
         if lines != config.mask.kind.endswith("1d") or not 0.8 < found / config.mask.acceleration < 1.25:
-            print(
-                f"warning: the undersampled scans have {'line' if lines else 'point'} masks of acceleration "
+            logger.warning(
+                f"the undersampled scans have {'line' if lines else 'point'} masks of acceleration "
                 f"{found:.2f}, but mask.kind is {config.mask.kind} with acceleration {config.mask.acceleration:g}; "
                 "sampling consistency for fully sampled images and evaluation use the settings"
             )

@@ -1,5 +1,6 @@
 """The gate of methods that match G(X) to Y: open only where the two piles are alike."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,8 @@ from switchrecon.config import Config
 from switchrecon.data.domains import compare_domains
 from switchrecon.errors import DataError
 from switchrecon.methods.methods import Method
+
+logger = logging.getLogger(__name__)
 
 
 def through_gate(
@@ -28,8 +31,8 @@ def through_gate(
             found["open"] = comparison["verdict"] == "alike"
         except DataError as error:  # too little to compare; files that cannot be used are refused once more below
             found["sentence"] = str(error)
-        print(found["sentence"])
-    print(gate_sentence(found))
+        logger.info(found["sentence"])
+    logger.info(gate_sentence(found))
     return (method if found["open"] else method.closed()), found
 
 

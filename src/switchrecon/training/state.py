@@ -1,5 +1,6 @@
 """The state of a training run: networks, optimisers, average and counter; saved and restored as one."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -22,6 +23,8 @@ from switchrecon.runs.checkpoint import (
 )
 from switchrecon.runs.folder import check_same_data, machine, versions
 from switchrecon.training.optim import Lookahead, WeightAverage, radam
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -52,7 +55,7 @@ class Course:
 
     def remark(self, step: int, sentence: str) -> None:
         """Say a sentence now, and in the log at that step."""
-        print(f"warning: {sentence}", flush=True)
+        logger.warning(sentence)
         self.remarks.append((step, sentence))
 
 

@@ -1,11 +1,13 @@
 """Training: one loop for every method."""
 
+import logging
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from rich.console import Console
 from torch import Tensor
 
 from switchrecon.config import Config
@@ -33,6 +35,8 @@ from switchrecon.training.optim import learning_rate, set_learning_rate
 from switchrecon.training.state import Measured, State, build_state, restore_state, save_state
 from switchrecon.training.updates import phases_of, step_taker
 
+logger = logging.getLogger(__name__)
+
 LOG_EVERY = 25  # steps, at most, between writes of the log; losses of every step are kept
 LOG_SECONDS = 5.0  # and seconds, so that slow steps are seen too
 
@@ -45,6 +49,7 @@ def run_steps(
     log: RunLog,
     folder: Path,
     card: dict[str, Any],
+    console: Console | None = None,
 ) -> None:
     """The training loop: D → G → H in every step, as the method's phases say.
 
@@ -60,7 +65,7 @@ def run_steps(
     written = log.elapsed()
     guard = Guard(state)
     take = step_taker(state.device, config.calls, config.batch_size * math.prod(batches.data.matrix))
-    with TrainingProgress(config.method, state.step, steps) as progress:
+    with TrainingProgress(config.method, state.step, steps, console) as progress:
         while state.step < steps:
             step = state.step
             rate = learning_rate(config, step, steps) * state.course.rate
@@ -150,6 +155,7 @@ def train(
     resume: bool = False,
     cache: Path | None = None,
     device: str | None = None,
+    console: Console | None = None,
 ) -> Path:
     """Train a method and write its run folder.
 
@@ -167,6 +173,8 @@ def train(
         Folder that prepared slices are kept in; see :mod:`switchrecon.data.cache`. None: all slices stay in memory.
     device
         See :func:`switchrecon.core.device.find_device`.
+    console
+        Where a bar shows the progress; None: lines are logged.
 
     Returns
     -------
@@ -187,11 +195,11 @@ def train(
         method, gate = through_gate(method, config, full, sub)
     data = read_training_data(full, sub, config, method.pairing, cache)
     if resume and is_finished(folder, config, data):
-        print(f"{folder}: the run is finished")
+        logger.info("%s: the run is finished", folder)
         return folder
     check_goes_together(method, config, data)
     for sentence in idle_settings(asked, config, data):
-        print(f"warning: {sentence}")
+        logger.warning(sentence)
     if method.cast.discriminator is not None:
         check_side(*data.matrix)
     set_up(chosen, config.precision)
@@ -203,7 +211,7 @@ def train(
         card = restore_state(folder, state, card)
         log = RunLog(folder, state.step)
         try:
-            run_steps(state, method, config, batches, log, folder, card)
+            run_steps(state, method, config, batches, log, folder, card, console)
         except torch.OutOfMemoryError as error:
             raise RunError(
                 f"{folder}: the memory of {describe(chosen)} does not suffice; the last checkpoint stays; choose a "
