@@ -481,7 +481,7 @@ def test_a_method_file_that_changes_under_a_finished_cell_is_refused(tmp_path: P
     run_cell(grid.cells[0])
     open_grid(None, None, grid.out)
     (tmp_path / "mine.py").write_text("from switchrecon.methods.methods import SUPERVISED as MINE\n")
-    with pytest.raises(RunError, match="was made with another version of the method's file"):
+    with pytest.raises(RunError, match="made with another version of a mask's or the method's file"):
         open_grid(None, None, grid.out)
 
 

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from switchrecon.core.seeds import numpy_random
 from switchrecon.errors import ConfigError, DataError
 from switchrecon.physics.masks import (
     KINDS,
@@ -63,6 +64,27 @@ def test_variable_density_is_denser_inside_and_has_the_expected_count(kind: str)
     assert profile[24:40].mean() > 1.5 * profile[[*range(8), *range(56, 64)]].mean()
 
 
+def test_a_density_that_is_kept_gives_the_masks_of_one_that_is_computed() -> None:
+    settings = MaskConfig(kind="variable-density-2d", center_fraction=0.04, acceleration=3)
+    rows, columns = np.indices((40, 64))
+    radius = np.hypot((rows - 20) / 20, (columns - 32) / 32) / np.sqrt(2)
+    weight = (1 - radius) ** 3 + 1e-3
+    centre = np.zeros((40, 64), dtype=bool)
+    centre[19:21, 31:34] = True
+    factors = np.linspace(0, 50, 200_001)[:, None]  # c of min(1, c · weight), by trying all
+    low, high = 0, len(factors) - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        enough = 6 + np.minimum(factors[middle] * weight[~centre], 1).sum() >= 40 * 64 / 3
+        low, high = (low, middle) if enough else (middle, high)
+    probability = np.where(centre, 1, np.minimum(factors[high] * weight, 1))
+    for index in range(2):
+        mask = draw_mask(settings, (40, 64), volume="a", index=index)
+        uniform = numpy_random("slice mask", 0, "a", index).uniform(size=(40, 64))
+        assert (mask[uniform < probability - 1e-3]).all()
+        assert not mask[uniform > probability + 1e-3].any()
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     kind=st.sampled_from(sorted(KINDS)),
@@ -77,9 +99,10 @@ def test_any_size_gives_a_mask_with_a_full_centre(
     mask = draw((height, width), kind=kind, acceleration=acceleration, center_fraction=fraction)
     assert mask.shape == (height, width)
     assert mask.dtype == bool
-    rows = slice(None) if kind.endswith("1d") else centre_slice(height, fraction)
+    lines = KINDS[kind].dimensions == 1
+    rows = slice(None) if lines else centre_slice(height, fraction)
     assert mask[rows, centre_slice(width, fraction)].all()
-    if kind.endswith("1d"):
+    if lines:
         assert (mask == mask[:1]).all()
 
 

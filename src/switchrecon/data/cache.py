@@ -4,9 +4,9 @@ A scan is read, resized, undersampled and its coils are mapped once. Its slices 
 and a slice is read from there whenever it is asked for. The same numbers come back, to the bits.
 
 An entry is found by what it was made from: the scan's files (path, size, time of change), the settings of
-:data:`SETTINGS`, and the versions that made it. ``KEY.json`` names the data by its SHA-256 and is sealed by its own.
-Each entry is verified when it is opened; a damaged one is made again. An entry holds images, but no name of a file or a
-subject. The folder may be deleted whenever no training uses it.
+:data:`SETTINGS`, a user's own mask file, and the versions that made it. ``KEY.json`` names the data by its SHA-256 and
+is sealed by its own. Each entry is verified when it is opened; a damaged one is made again. An entry holds images, but
+no name of a file or a subject. The folder may be deleted whenever no training uses it.
 """
 
 import hashlib
@@ -27,6 +27,7 @@ from switchrecon.config import SHARED_SETTINGS, Config
 from switchrecon.core.device import PROCESSOR, send
 from switchrecon.core.files import atomic_file, write_text
 from switchrecon.core.limits import check_file
+from switchrecon.core.user_code import digest, is_user_code
 from switchrecon.data.slices import Prepared, Slice
 from switchrecon.physics.intensity import centre_of
 from switchrecon.physics.masks import Direction
@@ -151,7 +152,9 @@ def _key(path: Path, config: Config, undersample: bool, paired: bool) -> str:
     files = sorted(file for part in parts for file in ([part] if part.is_file() else part.rglob("*")))
     known = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
     settings = config.model_dump(mode="json", include=set(SETTINGS))
-    return _sha256([_versions(), known, settings, undersample, paired])
+    kind = config.mask.kind
+    code = [digest(kind, "mask")] if is_user_code(kind) else []
+    return _sha256([_versions(), known, settings, undersample, paired, *code])
 
 
 @lru_cache(1)

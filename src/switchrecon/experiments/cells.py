@@ -29,7 +29,7 @@ from switchrecon.training.train import train
 
 logger = logging.getLogger(__name__)
 
-HASHED = {"scans": "other scans", "method_sha256": "another version of the method's file"}
+HASHED = {"scans": "other scans", "method_sha256": "another version of a mask's or the method's file"}
 
 
 @dataclass(frozen=True)
@@ -149,7 +149,7 @@ def _method_source(config: Config) -> str | None:
     """See :func:`~switchrecon.runs.folder.method_source`; None without such a file here, which training refuses."""
     try:
         return method_source(config)
-    except OSError:
+    except (OSError, ConfigError):
         return None
 
 

@@ -1,49 +1,38 @@
-"""Sampling masks: the one place where they are drawn.
+"""Sampling masks: the one place where they are drawn, and what is asked of any mask.
 
 A mask is a boolean array of shape (H, W), True where k-space is measured. 1-D masks choose columns (phase
-encodes along W) and repeat them along the readout H. Every kind has a fully sampled centre.
+encodes along W) and repeat them along the readout H. The kinds are in :mod:`switchrecon.physics.mask_kinds`.
 """
 
-from collections.abc import Callable
 from typing import Any, Literal
 
 import numpy as np
 from numpy.random import RandomState
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from switchrecon.core.seeds import numpy_random
 from switchrecon.core.settings import Settings
-from switchrecon.errors import ConfigError, DataError
-
-Matrix = tuple[int, int]
-MaskKind = Literal[
-    "random-2d",
-    "random-1d",
-    "equispaced-1d",
-    "equispaced-fraction-1d",
-    "variable-density-1d",
-    "variable-density-2d",
-]
+from switchrecon.core.user_code import is_user_code
+from switchrecon.errors import ConfigError, DataError, nearest
+from switchrecon.physics.mask_kinds import KINDS, MaskKind, centre_slice, find_kind
+from switchrecon.physics.poisson_disc import Matrix
 
 
 class MaskConfig(Settings):
     """How k-space is sampled where sampling is simulated."""
 
-    kind: MaskKind = "random-2d"  # the paper's IXI setting; random-1d is its fastMRI setting
+    kind: str = "random-2d"  # the paper's IXI setting; random-1d is its fastMRI setting; also FILE.py:NAME
     acceleration: float = Field(4.0, ge=1)  # R: k-space samples over measured samples
     center_fraction: float = Field(0.08, ge=0, le=1)  # of each masked side; fully sampled
     per: Literal["slice", "volume", "dataset"] = "slice"  # whose mask it is; volume is fastMRI's habit
     seed: int = Field(0, ge=0)  # a property of the data, so not the seed of the run
 
-
-def centre_slice(size: int, fraction: float) -> slice:
-    """Return the fully sampled centre of one dimension: round(size · fraction) samples.
-
-    The start is (size − count + 1) // 2, as in fastMRI, which puts the centre sample size // 2 inside.
-    """
-    count = min(size, round(size * fraction))
-    start = (size - count + 1) // 2
-    return slice(start, start + count)
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        if not is_user_code(name) and name not in KINDS:
+            raise ValueError(f"expected a kind of mask or FILE.py:NAME; {nearest(name, KINDS)}")
+        return name
 
 
 Direction = Literal["rows", "columns"] | None
@@ -56,124 +45,6 @@ def line_direction(mask: Any) -> Direction:
         if (own[:, :2] == own[:, :1]).all() and (own == own[:, :1]).all():  # the first comparison tells points at once
             return name
     return None
-
-
-def _lines(matrix: Matrix, columns: np.ndarray) -> np.ndarray:
-    return np.broadcast_to(columns, matrix).copy()
-
-
-def _outside_probability(total: int, centre: int, acceleration: float, kind: str) -> float:
-    """Return the probability of a sample outside the centre that makes total / acceleration expected samples."""
-    wanted = total / acceleration
-    if wanted < centre:
-        raise ConfigError(
-            f"mask.acceleration {acceleration:g} allows {wanted:.0f} samples of {total} in a {kind} mask, but "
-            f"the centre alone has {centre}: lower mask.center_fraction or mask.acceleration"
-        )
-    return (wanted - centre) / max(total - centre, 1)
-
-
-def random_2d(matrix: Matrix, acceleration: float, center_fraction: float, random: RandomState) -> np.ndarray:
-    """Independent random points; a centre rectangle of sides round(n · centre fraction) is full.
-
-    The expected number of samples is H·W / acceleration.
-    """
-    mask = np.zeros(matrix, dtype=bool)
-    mask[centre_slice(matrix[0], center_fraction), centre_slice(matrix[1], center_fraction)] = True
-    probability = _outside_probability(mask.size, int(mask.sum()), acceleration, "random-2d")
-    return mask | (random.uniform(size=matrix) < probability)
-
-
-def random_1d(matrix: Matrix, acceleration: float, center_fraction: float, random: RandomState) -> np.ndarray:
-    """Independent random lines, with the formula of fastMRI's ``RandomMaskFunc``.
-
-    ``n_low = round(W · f)`` centre lines from ``(W − n_low + 1) // 2``; each other line where
-    ``uniform < (W / R − n_low) / (W − n_low)``. The same ``RandomState`` seed gives the mask of fastMRI.
-    """
-    width = matrix[1]
-    columns = np.zeros(width, dtype=bool)
-    columns[centre_slice(width, center_fraction)] = True
-    probability = _outside_probability(width, int(columns.sum()), acceleration, "random-1d")
-    return _lines(matrix, columns | (random.uniform(size=width) < probability))
-
-
-def equispaced_1d(matrix: Matrix, acceleration: float, center_fraction: float, random: RandomState) -> np.ndarray:
-    """Every R-th line from a random offset, R the rounded acceleration, plus the full centre.
-
-    The centre comes on top, so the measured acceleration is lower than the nominal one.
-    """
-    step = max(round(acceleration), 1)
-    columns = np.zeros(matrix[1], dtype=bool)
-    columns[random.randint(step) :: step] = True
-    columns[centre_slice(matrix[1], center_fraction)] = True
-    return _lines(matrix, columns)
-
-
-def equispaced_fraction_1d(
-    matrix: Matrix, acceleration: float, center_fraction: float, random: RandomState
-) -> np.ndarray:
-    """Equally spaced lines whose spacing is widened so that, with the centre, W / R lines are measured.
-
-    The spacing is ``R (n_low − W) / (n_low R − W)``, as in fastMRI's ``EquispacedMaskFractionFunc``.
-    """
-    width = matrix[1]
-    columns = np.zeros(width, dtype=bool)
-    columns[centre_slice(width, center_fraction)] = True
-    centre = int(columns.sum())
-    _outside_probability(width, centre, acceleration, "equispaced-fraction-1d")
-    if centre * acceleration < width:
-        spacing = acceleration * (centre - width) / (centre * acceleration - width)
-        offset = random.randint(0, max(round(spacing), 1))
-        columns[np.around(np.arange(offset, width - 1, spacing)).astype(int)] = True
-    return _lines(matrix, columns)
-
-
-def _density(radius: np.ndarray, centre: np.ndarray, acceleration: float, power: float, kind: str) -> np.ndarray:
-    """Return probabilities min(1, c (1 − r)^power), with c such that the expected count is size / acceleration."""
-    _outside_probability(radius.size, int(centre.sum()), acceleration, kind)
-    wanted = radius.size / acceleration
-    weight = np.where(centre, 0.0, np.clip(1 - radius, 0, None) ** power + 1e-3)
-    low, high = 0.0, 1.0 / weight[~centre].min() if (~centre).any() else 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        expected = centre.sum() + np.minimum(middle * weight, 1).sum()
-        low, high = (middle, high) if expected < wanted else (low, middle)
-    return np.where(centre, 1.0, np.minimum(high * weight, 1))
-
-
-def _radius(size: int) -> np.ndarray:
-    return np.abs(np.arange(size) - size // 2) / max(size // 2, 1)
-
-
-DENSITY_POWER = 3.0
-
-
-def variable_density_1d(matrix: Matrix, acceleration: float, center_fraction: float, random: RandomState) -> np.ndarray:
-    """Independent random lines with probability ∝ (1 − r)³, r the distance from the centre in [0, 1]."""
-    width = matrix[1]
-    centre = np.zeros(width, dtype=bool)
-    centre[centre_slice(width, center_fraction)] = True
-    probability = _density(_radius(width), centre, acceleration, DENSITY_POWER, "variable-density-1d")
-    return _lines(matrix, random.uniform(size=width) < probability)
-
-
-def variable_density_2d(matrix: Matrix, acceleration: float, center_fraction: float, random: RandomState) -> np.ndarray:
-    """Independent random points with probability ∝ (1 − r)³, r the distance from the centre, 1 at the corners."""
-    centre = np.zeros(matrix, dtype=bool)
-    centre[centre_slice(matrix[0], center_fraction), centre_slice(matrix[1], center_fraction)] = True
-    radius = np.hypot(_radius(matrix[0])[:, None], _radius(matrix[1])[None, :]) / np.sqrt(2)
-    probability = _density(radius, centre, acceleration, DENSITY_POWER, "variable-density-2d")
-    return random.uniform(size=matrix) < probability
-
-
-KINDS: dict[str, Callable[[Matrix, float, float, RandomState], np.ndarray]] = {
-    "random-2d": random_2d,
-    "random-1d": random_1d,
-    "equispaced-1d": equispaced_1d,
-    "equispaced-fraction-1d": equispaced_fraction_1d,
-    "variable-density-1d": variable_density_1d,
-    "variable-density-2d": variable_density_2d,
-}
 
 
 def draw_mask(
@@ -204,7 +75,7 @@ def draw_mask(
     Raises
     ------
     ConfigError
-        If the acceleration leaves no sample outside the centre.
+        If the acceleration leaves no sample outside the centre, or a user's own kind draws no such mask.
     """
     if repeat is not None:
         random = numpy_random("fresh mask", settings.seed, volume, index, repeat)
@@ -215,7 +86,29 @@ def draw_mask(
         random.seed(tuple(map(ord, volume)) + ((settings.seed,) if settings.seed else ()))
     else:
         random = numpy_random("dataset mask", settings.seed)
-    return KINDS[settings.kind](matrix, settings.acceleration, settings.center_fraction, random)
+    kind = find_kind(settings.kind)
+    if is_user_code(settings.kind):
+        return _draw_checked(settings, kind, matrix, random)
+    return kind.draw(matrix, settings.acceleration, settings.center_fraction, random)
+
+
+def _draw_checked(settings: MaskConfig, kind: MaskKind, matrix: Matrix, random: RandomState) -> np.ndarray:
+    """Draw a mask by a user's function, which may return anything."""
+    name = f"mask '{settings.kind}'"
+    try:
+        mask = kind.draw(matrix, settings.acceleration, settings.center_fraction, random)
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError(f"{name}: raised {type(error).__name__}: {error}") from error
+    if not isinstance(mask, np.ndarray) or mask.dtype != bool or mask.shape != tuple(matrix):
+        found = f"{mask.dtype} {mask.shape}" if isinstance(mask, np.ndarray) else type(mask).__name__
+        raise ConfigError(f"{name}: returned {found}, expected a boolean array {tuple(matrix)}")
+    if not mask.any():
+        raise ConfigError(f"{name}: measures nothing; expected some True samples")
+    if kind.dimensions == 1 and not (mask == mask[:1]).all():
+        raise ConfigError(f"{name}: states 1 dimension, but its rows differ; repeat the columns, or state 2")
+    return mask
 
 
 def measured_acceleration(mask: np.ndarray) -> float:

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from switchrecon.config import Config, load_config, parse_config
 from switchrecon.core.device import describe
 from switchrecon.core.files import write_text
+from switchrecon.core.user_code import digest, is_user_code
 from switchrecon.data.piles import TrainingData
 from switchrecon.errors import RunError
 from switchrecon.methods.methods import Method
@@ -79,25 +80,30 @@ def model_card(config: Config, method: Method, players: Players, steps: int, dat
 
 
 def identity(config: Config, data: TrainingData) -> dict[str, str]:
-    """What must not change under a run: hashes of its scans and of the method's file."""
+    """What must not change under a run: hashes of its scans and of the user's files that it runs."""
     return {"fingerprint": data.fingerprint(), "method_sha256": method_source(config)}
 
 
 def method_source(config: Config) -> str:
-    """SHA-256 of the file that a method of the user's own comes from; empty for a method of the package."""
-    file, colon, _ = config.method.rpartition(":")
-    return sha256(Path(file).read_bytes()) if colon else ""
+    """SHA-256 of the user's files that the method and the masks come from; empty where all are the package's."""
+    names = [("method", config.method), ("mask", config.mask.kind)]
+    names += [] if config.simulated_mask is None else [("mask", config.simulated_mask.kind)]
+    hashes = [digest(name, what) for what, name in names if is_user_code(name)]
+    return sha256("".join(hashes).encode()) if len(hashes) > 1 else "".join(hashes)
 
 
 def check_same_data(folder: Path, stored: dict[str, Any], mine: dict[str, Any]) -> None:
-    """Refuse to continue a run with other scans, or with a method whose file has changed.
+    """Refuse to continue a run with other scans, or with a method or mask whose file has changed.
 
     Raises
     ------
     RunError
         Saying which.
     """
-    known = {"fingerprint": "the scans, as this version prepares them,", "method_sha256": "the method's file"}
+    known = {
+        "fingerprint": "the scans, as this version prepares them,",
+        "method_sha256": "a mask's or the method's file",
+    }
     for name, what in known.items():
         if stored[name] != mine[name]:
             raise RunError(f"{folder}: {what} differ from those of the run in this folder; choose another --out")

@@ -7,6 +7,7 @@ from switchrecon.data.piles import TrainingData
 from switchrecon.errors import ConfigError
 from switchrecon.methods.methods import Method
 from switchrecon.methods.objectives import bypass, cycle, equivariance, held_out_samples, simulated_pairs
+from switchrecon.physics.masks import find_kind
 
 logger = logging.getLogger(__name__)
 
@@ -78,7 +79,7 @@ def describe_data(data: TrainingData, config: Config) -> None:
     if data.sub is not None and data.sub.retrospective < data.sub.scans:
         lines = data.sub.has_lines
         found = data.sub.acceleration()
-        if lines != config.mask.kind.endswith("1d") or not 0.8 < found / config.mask.acceleration < 1.25:
+        if lines != (find_kind(config.mask.kind).dimensions == 1) or not 0.8 < found / config.mask.acceleration < 1.25:
             logger.warning(
                 f"the undersampled scans have {'line' if lines else 'point'} masks of acceleration "
                 f"{found:.2f}, but mask.kind is {config.mask.kind} with acceleration {config.mask.acceleration:g}; "
