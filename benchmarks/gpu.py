@@ -14,8 +14,8 @@ from steps import SETTINGS, make_batch, prepared
 
 from switchrecon.config import Calls, load_config
 from switchrecon.core.device import describe, find_device, set_up
-from switchrecon.methods.players import build_generator
 from switchrecon.methods.step import Batch
+from switchrecon.nets.builder import build_generator
 from switchrecon.phantoms.scans import write_heads
 from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.training.cuda_graphs import batch_of, tensors_of

@@ -8,7 +8,7 @@ from steps import SETTINGS, ratios, seconds
 from torch import Tensor, nn
 
 from switchrecon.config import load_config
-from switchrecon.methods.players import build_generator
+from switchrecon.nets.builder import build_generator
 from switchrecon.physics.fourier import fourier
 from switchrecon.physics.operators import Encoding
 from switchrecon.physics.solvers import total_variation

@@ -70,7 +70,7 @@ class Config(Settings):
     output_deviation: float = Field(
         0.005, gt=0
     )  # of G's last weights at the start: tanh begins unsaturated; ISCL: 0.05
-    network: Literal["paper", "unrolled", "total-variation", "wavelet", "sense"] = "paper"  # for X to Y; see `players`
+    network: str = "paper"  # for X to Y: a name of `switchrecon.nets.builder.NETWORKS`, or FILE.py:NAME
     cascades: int = Field(4, ge=1)  # of the unrolled network, with data consistency between
     iterations: int = Field(60, ge=1)  # of total variation, wavelets and SENSE
     refiner: Literal["unet", "generator"] = "unet"  # the network of a cascade; generator is the paper's G
@@ -112,24 +112,6 @@ class Config(Settings):
         if self.steps is not None and self.epochs is not None:
             raise ValueError("steps and epochs are both set: give one of them")
         return self
-
-    def ends_consistent(self, coils: int) -> bool:
-        """Whether the network itself puts measured samples back at its end, exactly; not the whole way with coils."""
-        return (self.network, self.cascade_consistency, coils) == ("unrolled", "hard", 1)
-
-    def check_consistency(self, coils: int) -> None:
-        """Refuse soft data consistency where the network leaves it nothing to do.
-
-        Raises
-        ------
-        ConfigError
-            Saying what to train instead.
-        """
-        if self.data_consistency == "soft" and self.ends_consistent(coils):
-            raise ConfigError(
-                "data_consistency 'soft' has nothing to weigh after a network that puts measured samples back itself; "
-                "train with cascade_consistency=soft"
-            )
 
     @property
     def channels(self) -> int:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from switchrecon.errors import ConfigError
-from switchrecon.methods.players import SwitchableGenerator, build_generator, run
+from switchrecon.methods.players import SwitchableGenerator
+from switchrecon.nets.builder import build_generator, run
 from switchrecon.nets.unrolled import UNet, Unrolled
 from switchrecon.physics.fourier import fourier, inverse_fourier
 from switchrecon.physics.intensity import channels_to_complex

@@ -30,6 +30,7 @@ from switchrecon.evaluation.volumes import (
     units,
 )
 from switchrecon.metrics.metrics import CONVENTIONS, seen
+from switchrecon.nets.builder import ends_consistent
 from switchrecon.physics.fourier import inverse_fourier
 from switchrecon.physics.intensity import combined
 from switchrecon.physics.masks import measured_acceleration
@@ -50,7 +51,7 @@ def variants(own: Reconstructor, name: str, consistencies: Sequence[str] = ()) -
     several coils its last step is not the whole way. Soft consistency has nothing to weigh there, and is left out.
     """
     found = {name: own}
-    exact = own.config.ends_consistent(own.card["coils"])
+    exact = ends_consistent(own.generator, own.card["coils"])
     for consistency in dict.fromkeys(("none", "hard", *consistencies)):
         for estimate in ESTIMATES if own.extractor is not None else ESTIMATES[:1]:
             changed = [estimate] if estimate != own.config.estimate else []
@@ -150,7 +151,7 @@ def evaluate(
         raise RunError(f"{out}: is a run or a file; choose another --out for the evaluation")
     runs = load_runs(folders, device)
     own = [run.reconstructor for run in runs.values()]
-    if "soft" in consistencies and all(each.config.ends_consistent(each.card["coils"]) for each in own):
+    if "soft" in consistencies and all(ends_consistent(each.generator, each.card["coils"]) for each in own):
         own[0].using(own[0].config.estimate, "soft")  # which says what to do instead
     methods = {n: r for name, run in runs.items() for n, r in variants(run.reconstructor, name, consistencies).items()}
     first = next(iter(methods.values()))

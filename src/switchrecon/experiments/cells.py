@@ -20,7 +20,7 @@ from switchrecon.config import Config
 from switchrecon.core.files import write_text
 from switchrecon.core.messages import messages_to
 from switchrecon.core.settings import Settings
-from switchrecon.errors import RunError
+from switchrecon.errors import ConfigError, RunError
 from switchrecon.evaluation.evaluate import evaluate
 from switchrecon.metrics.lpips import find_weights
 from switchrecon.runs.checkpoint import sha256

@@ -15,6 +15,7 @@ from switchrecon.errors import RunError
 from switchrecon.experiments.grid import PLAN, read_plan
 from switchrecon.metrics.metrics import CONVENTIONS
 from switchrecon.metrics.statistics import LEVEL, RESAMPLES
+from switchrecon.nets.builder import find_network
 from switchrecon.reports.tables import DECIMALS, settings_of, spread
 from switchrecon.runs.checkpoint import load_model
 from switchrecon.runs.folder import versions_text
@@ -93,22 +94,10 @@ def _grouped(facts: Facts, describe: Callable[[Mapping[str, Any], Config], str])
     return "; ".join(f"{', '.join(dict.fromkeys(methods))}: {text}" for text, methods in said.items())
 
 
-def _network(config: Config) -> str:
-    if config.network == "paper":
-        return (
-            f"generator (7x7 convolution to {config.width} channels, two strided convolutions, "
-            f"{config.residual_blocks} residual blocks, two transposed convolutions, 7x7 convolution, tanh)"
-        )
-    if config.network == "unrolled":
-        refiner = f"U-Nets of width {config.unet_width}" if config.refiner == "unet" else "the paper's generator"
-        return f"{config.cascades} cascades ({refiner}) with {config.cascade_consistency} data consistency"
-    return f"{config.network}, {config.iterations} iterations, one weight"
-
-
 def _model(facts: Facts) -> str:
     def describe(card: Mapping[str, Any], config: Config) -> str:
         sizes = ", ".join(f"{group} {count:,}" for group, count in card["parameters"].items())
-        return f"{config.channels}-channel images; {_network(config)}; parameters: {sizes}"
+        return f"{config.channels}-channel images; {find_network(config).architecture(config)}; parameters: {sizes}"
 
     return _grouped(facts, describe) + ". All layers are in the source of switchrecon."
 
@@ -120,11 +109,7 @@ def _software(facts: Facts) -> str:
 
 def _initial(facts: Facts) -> str:
     def describe(card: Mapping[str, Any], config: Config) -> str:
-        if config.network == "unrolled" and config.refiner == "unet":
-            return "Kaiming normal, last layer of each U-Net 0.001"
-        if config.network in ("total-variation", "wavelet"):
-            return "a small weight"
-        return f"truncated normal with standard deviation 0.05, the generator's last layer {config.output_deviation:g}"
+        return find_network(config).initial_weights(config)
 
     seeds = ", ".join(sorted({str(card["config"]["seed"]) for card in facts.cards}))
     return f"{_grouped(facts, describe)}; seed {seeds}."

@@ -13,61 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from switchrecon.config import Config
-from switchrecon.errors import ConfigError
-from switchrecon.nets.classical import Sense, TotalVariation, Wavelet
+from switchrecon.nets.builder import build_generator, image_parts, plain_generator, run
 from switchrecon.nets.discriminator import Discriminator
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import CodeGenerator, Generator
 from switchrecon.nets.layers import Code, with_precision
-from switchrecon.nets.unrolled import UNet, Unrolled
 from switchrecon.physics.operators import Encoding
-
-
-def plain_generator(config: Config, adaptive: bool) -> Generator:
-    """The paper's G with the sizes of the settings."""
-    sizes = (config.channels, config.width, config.residual_blocks)
-    return Generator(*sizes, adaptive, config.output_deviation)
-
-
-def build_generator(config: Config, adaptive: bool) -> nn.Module:
-    """What maps X to Y: the paper's G; cascades of it or of a small U-Net with data consistency between; or
-    compressed sensing, whose one parameter is its regularisation weight.
-
-    Raises
-    ------
-    ConfigError
-        If the network does not go with the other settings.
-    """
-    if config.network == "paper":
-        return plain_generator(config, adaptive)
-    if config.representation != "complex":
-        raise ConfigError(
-            f"network '{config.network}' needs representation 'complex': magnitudes are not consistent with k-space"
-        )
-    if config.network == "total-variation":
-        return TotalVariation(config.iterations)
-    if config.network == "wavelet":
-        return Wavelet(config.iterations)
-    if config.network == "sense":
-        return Sense(config.iterations)
-    if adaptive and (config.refiner, config.cascade_weights) != ("generator", "shared"):
-        raise ConfigError(
-            "cascades of a generator with AdaIN, which also undersamples, need refiner 'generator' and cascade_weights "
-            "'shared'"
-        )
-
-    def refiner() -> nn.Module:
-        if config.refiner == "generator":
-            return plain_generator(config, adaptive)
-        return UNet(config.channels, config.unet_width)
-
-    networks = 1 if config.cascade_weights == "shared" else config.cascades
-    return Unrolled([refiner() for _ in range(networks)], config.cascades, config.cascade_consistency == "soft")
-
-
-def run(network: nn.Module, image: Tensor, encoding: Encoding) -> Tensor:
-    """Reconstruct an image (B, channels, H, W); networks that know the physics look at how it was encoded."""
-    return network(image) if isinstance(network, Generator) else network(image, encoding)
 
 
 class Generators(nn.Module):
@@ -121,7 +72,7 @@ class SwitchableGenerator(Generators):
     @property
     def plain(self) -> nn.Module:
         """G itself, also where it stands in cascades."""
-        return self.full.refiners[0] if isinstance(self.full, Unrolled) else self.full
+        return image_parts(self.full)[0]
 
     def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
         """Undersample y (B, channels, H, W) with the code A(z), z of shape (B, code_size)."""
@@ -239,6 +190,12 @@ class Players(nn.Module):
         self.noise: Callable[[Tensor], Tensor] = extractor.__call__ if extractor else _missing(EXTRACTOR)
         self.score_full: Callable[[Tensor], Tensor] = d.score_full if d else _missing(DISCRIMINATOR)
         self.score_sub: Callable[[Tensor], Tensor] = d.score_sub if d else _missing(DISCRIMINATOR)
+
+    @property
+    def full(self) -> nn.Module:
+        """The network for X → Y."""
+        network: nn.Module = self.generator.full  # type: ignore[assignment]
+        return network
 
     def groups(self) -> dict[str, nn.Module]:
         """The groups that this method has, by name."""

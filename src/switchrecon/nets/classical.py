@@ -26,6 +26,8 @@ class Regularised(nn.Module, ABC):
         Of the solver.
     """
 
+    takes_encoding = True
+
     def __init__(self, iterations: int) -> None:
         super().__init__()
         self.iterations = iterations

@@ -77,11 +77,23 @@ class Unrolled(nn.Module):
         kept exactly.
     """
 
+    takes_encoding = True
+
     def __init__(self, refiners: list[nn.Module], cascades: int, soft: bool = False) -> None:
         super().__init__()
         self.refiners = nn.ModuleList(refiners)
         self.cascades = cascades
         self.weights = nn.Parameter(torch.full((cascades,), 2.2)) if soft else None
+
+    @property
+    def ends_consistent(self) -> bool:
+        """Whether the last step puts measured samples back exactly, with one coil."""
+        return self.weights is None
+
+    @property
+    def step_sizes(self) -> list[float]:
+        """w of each cascade, as it is now."""
+        return [1.0] * self.cascades if self.weights is None else self.weights.sigmoid().tolist()
 
     def forward(self, image: Tensor, encoding: Encoding) -> Tensor:
         """Refine undersampled images.

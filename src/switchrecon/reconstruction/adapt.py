@@ -15,8 +15,8 @@ from switchrecon.data.piles import Pile, Slice, TrainingData, slices_of, usable_
 from switchrecon.errors import ConfigError, DataError
 from switchrecon.methods.methods import SELF_SUPERVISED
 from switchrecon.methods.objectives import held_out_samples
-from switchrecon.methods.players import run
 from switchrecon.methods.step import Step
+from switchrecon.nets.builder import run
 from switchrecon.physics.intensity import channels_to_complex, to_network
 from switchrecon.physics.operators import Encoding
 from switchrecon.reconstruction.reconstructor import Reconstructor

@@ -17,7 +17,7 @@ from torch import nn
 
 from switchrecon.core.files import NOTE, atomic_file
 from switchrecon.errors import ConfigError
-from switchrecon.nets.generator import Generator
+from switchrecon.nets.builder import image_parts
 from switchrecon.nets.unrolled import Unrolled
 from switchrecon.reconstruction.reconstructor import Reconstructor
 
@@ -65,10 +65,9 @@ def export_run(run: str | Path, out: Path) -> list[Path]:
         raise ConfigError(f"--out {out}: expected a name that ends in .onnx")
     _check_installed()
     loaded = Reconstructor.load(run, data_consistency="none", device="cpu")
-    network = loaded.generator
-    if not isinstance(network, Unrolled | Generator):
+    networks = image_parts(loaded.generator)
+    if not networks:
         raise ConfigError(f"{run}: network '{loaded.config.network}' is an iteration, not a neural network: no ONNX")
-    networks = list(network.refiners) if isinstance(network, Unrolled) else [network]
     facts = _facts(loaded)
     written = []
     for number, part in enumerate(networks, start=1):
@@ -100,9 +99,7 @@ def _facts(loaded: Reconstructor) -> dict[str, Any]:
         "input": INPUT[config.representation],
     }
     if isinstance(network, Unrolled):
-        soft = network.weights
-        weights = [1.0] * network.cascades if soft is None else soft.sigmoid().tolist()
-        facts |= {"cascades": CASCADES, "weights": weights}
+        facts |= {"cascades": CASCADES, "weights": network.step_sizes}
     return facts
 
 

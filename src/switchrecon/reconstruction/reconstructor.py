@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from switchrecon.config import Config, DataConsistency, Estimate, Precision, parse_config
 from switchrecon.core.device import PROCESSOR, find_device, set_up
 from switchrecon.errors import ConfigError, DataError, RunError, nearest
-from switchrecon.methods.players import build_generator, run
+from switchrecon.nets.builder import build_generator, check_consistency, run
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.layers import with_precision
 from switchrecon.physics.fourier import resize_image, resize_kspace
@@ -73,7 +73,7 @@ class Reconstructor:
             raise ConfigError(
                 f"estimate 'ensemble' needs the extractor H, which method '{config.method}' has not; choose 'generator'"
             )
-        config.check_consistency(card["coils"])
+        check_consistency(generator, config, card["coils"])
 
     @classmethod
     def load(

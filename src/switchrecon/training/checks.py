@@ -2,17 +2,20 @@
 
 import logging
 
+from torch import nn
+
 from switchrecon.config import Config
 from switchrecon.data.piles import TrainingData
 from switchrecon.errors import ConfigError
 from switchrecon.methods.methods import Method
 from switchrecon.methods.objectives import bypass, cycle, equivariance, held_out_samples, simulated_pairs
+from switchrecon.nets.builder import check_consistency, takes_encoding
 from switchrecon.physics.masks import find_kind
 
 logger = logging.getLogger(__name__)
 
 
-def check_goes_together(method: Method, config: Config, data: TrainingData) -> None:
+def check_goes_together(method: Method, config: Config, data: TrainingData, network: nn.Module) -> None:
     """Refuse what would run and mean nothing.
 
     Raises
@@ -37,14 +40,14 @@ def check_goes_together(method: Method, config: Config, data: TrainingData) -> N
             f"method '{config.method}' matches G(X) to Y, which must not be shown in random contrasts then; set "
             "contrast to 0, or take a method without a discriminator"
         )
-    config.check_consistency(data.coils)
+    check_consistency(network, config, data.coils)
     several = [pile.slices[0].maps is not None for pile in data.piles.values()]
     if simulated_pairs in objectives and several == [False, True]:
         raise ConfigError(
             f"the fully sampled scans have one coil and the undersampled ones several: method '{config.method}' would "
             "simulate pairs that no such scanner measures; give several coils for both, or use self-supervised"
         )
-    if data.coils > 1 and config.network != "paper" and objectives & {cycle, bypass}:
+    if data.coils > 1 and takes_encoding(network) and objectives & {cycle, bypass}:
         raise ConfigError(
             f"network '{config.network}' with several coils reconstructs measured images alone, but method "
             f"'{config.method}' gives it others; choose network 'paper' or joint"

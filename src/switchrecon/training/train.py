@@ -16,6 +16,7 @@ from switchrecon.data.piles import read_training_data
 from switchrecon.errors import RunError
 from switchrecon.methods.methods import Method, find_method, with_method_settings
 from switchrecon.methods.step import Batch
+from switchrecon.nets.builder import find_network
 from switchrecon.nets.discriminator import check_side
 from switchrecon.physics.intensity import from_network
 from switchrecon.runs.folder import check_folder, is_finished, model_card, open_folder
@@ -189,6 +190,7 @@ def train(
     chosen = find_device(device)
     method = find_method(config)
     config = with_method_settings(config, method)
+    find_network(config)
     check_folder(folder, config, resume)
     gate, asked = None, method
     if method.gated:
@@ -197,7 +199,8 @@ def train(
     if resume and is_finished(folder, config, data):
         logger.info("%s: the run is finished", folder)
         return folder
-    check_goes_together(method, config, data)
+    state = build_state(method, config, chosen)
+    check_goes_together(method, config, data, state.players.full)
     for sentence in idle_settings(asked, config, data):
         logger.warning(sentence)
     if method.cast.discriminator is not None:
@@ -206,7 +209,6 @@ def train(
     batches = Batches(data, config, method.pairing, chosen)
     describe_data(data, config)
     with open_folder(folder, config, resume):
-        state = build_state(method, config, chosen)
         card = model_card(config, method, state.players, batches.steps, data) | ({"gate": gate} if gate else {})
         card = restore_state(folder, state, card)
         log = RunLog(folder, state.step)
