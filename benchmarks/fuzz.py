@@ -2,7 +2,7 @@
 
 Usage: python benchmarks/fuzz.py [--seconds 60] [--mutations N] [--seed 0] [--out runs/fuzz]
 
-A new format of ``switchrecon.scans.files`` takes part as soon as ``SAMPLES`` makes a file of it. Whatever makes a
+A new format of ``switchrecon.scans.formats`` takes part as soon as ``SAMPLES`` makes a file of it. Whatever makes a
 reader raise anything but a SwitchreconError, hang, crash or fill the memory is kept in the folder, with the reason
 beside it.
 """
@@ -29,6 +29,7 @@ from switchrecon.errors import SwitchreconError
 from switchrecon.scans import files
 from switchrecon.scans.bart import write_bart
 from switchrecon.scans.dicom_write import write_dicom
+from switchrecon.scans.formats import formats
 from switchrecon.scans.scan import Scan
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
@@ -103,7 +104,7 @@ def samples(folder: Path) -> list[Path]:
 
 def formats_without_sample(made: list[Path]) -> list[str]:
     """Names of the registered formats that no sample is of."""
-    registered = {value.name for value in vars(files).values() if isinstance(value, files.Format)}
+    registered = {format.name for format in formats() if format.read}
     return sorted(registered - FOREIGN - {files.recognise(path).name for path in made})
 
 
@@ -145,7 +146,7 @@ def read_all(cases: Iterator[tuple[Path, bytes]], current: Path) -> None:
         current.write_text(f"{path}\ncrashed")
         signal.alarm(PATIENCE)
         try:
-            files.read_scan(path, config)
+            files.read_scan(path, config.reading)
         except SwitchreconError:
             pass
         except Exception as error:

@@ -63,7 +63,7 @@ def prepare(folder: Path, cache: Path, how: str) -> dict[str, float]:
     started = time.process_time()
     if how == "read":
         for path in find_files([folder]):
-            inverse_fourier(torch.from_numpy(read_scan(path, config).kspace))
+            inverse_fourier(torch.from_numpy(read_scan(path, config.reading).kspace))
         prepared = time.process_time() - started
     elif how == "plain":
         kept = plain(find_files([folder]), config)

@@ -16,9 +16,9 @@ from pathlib import Path
 import ismrmrd
 import numpy as np
 
-from switchrecon.config import Config
+from switchrecon.scans.files import read_scan
 from switchrecon.scans.hdf5 import open_hdf5
-from switchrecon.scans.mrd import read_mrd, read_readouts
+from switchrecon.scans.mrd import read_readouts
 
 SIZES = "<matrixSize><x>{0}</x><y>{1}</y><z>1</z></matrixSize>"
 SPACE = SIZES + "<fieldOfView_mm><x>{0}</x><y>{1}</y><z>5</z></fieldOfView_mm>"
@@ -76,7 +76,7 @@ def main() -> None:
         calls = {
             "readout by readout": lambda: one_by_one(path),
             "bulk": lambda: in_bulk(path),
-            "bulk, sorted": lambda: read_mrd(path, Config()),
+            "bulk, sorted": lambda: read_scan(path),
         }
         times: dict[str, list[float]] = {name: [] for name in calls}
         for _ in range(asked.repeats):

@@ -59,7 +59,7 @@ def main() -> None:
     options = parser.parse_args()
 
     run = None if options.run is None else Reconstructor.load(options.run)
-    scan = read_scan(options.file, load_config())
+    scan = read_scan(options.file)
     if scan.coils == 1:
         raise DataError(f"{options.file}: has one coil; expected several")
     if run is None:

@@ -161,7 +161,7 @@ def jailbreaks(folder: Path) -> dict[str, Path]:
 def test_hdf5_files_that_point_elsewhere_are_refused(tmp_path: Path) -> None:
     for name, path in jailbreaks(tmp_path / "jail").items():
         with pytest.raises(DataError, match="kspace") as caught:
-            read_scan(path, load_config())
+            read_scan(path)
         assert str(path) in str(caught.value), name
 
 
@@ -190,7 +190,7 @@ def test_hdf5_objects_are_not_k_space(tmp_path: Path, kind: str) -> None:
     with h5py.File(path, "w") as file:
         file.create_dataset("kspace", (2, 3, 3), types[kind])
     with pytest.raises(DataError, match="holds objects"):
-        read_scan(path, load_config())
+        read_scan(path)
 
 
 # Files that claim more than they hold
@@ -271,7 +271,7 @@ from switchrecon.errors import SwitchreconError
 from switchrecon.physics.fourier import fourier
 from switchrecon.experiments.recipe import load_recipe
 warnings.simplefilter("ignore")
-readers = {"scan": lambda p: read_scan(p, load_config()), "run": lambda p: load_model(p / "model.safetensors"),
+readers = {"scan": lambda p: read_scan(p), "run": lambda p: load_model(p / "model.safetensors"),
            "checkpoint": load_checkpoint, "yaml": load_config, "recipe": lambda p: load_recipe(str(p))}
 readers["scan"](Path(sys.argv[1]))  # what a sound scan takes is no growth
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -325,13 +325,13 @@ def test_an_honest_compressed_file_is_read(tmp_path: Path) -> None:
     for how in ({"compression": "gzip", "fletcher32": True, "shuffle": True}, {"fletcher32": True}, {}):
         with h5py.File(tmp_path / "k.h5", "w") as file:
             file.create_dataset("kspace", data=SMALL, chunks=(1, 50, 40), **how)
-        np.testing.assert_array_equal(read_scan(tmp_path / "k.h5", load_config()).kspace, SMALL)
+        np.testing.assert_array_equal(read_scan(tmp_path / "k.h5").kspace, SMALL)
     noise = np.random.RandomState(0).bytes(SMALL.nbytes)  # does not compress
     with h5py.File(tmp_path / "k.h5", "w") as file:
         numbers = np.frombuffer(noise, np.uint8).astype(np.float32).view(np.complex64)[: SMALL.size]
         data = np.resize(numbers, SMALL.shape)
         file.create_dataset("kspace", data=data, chunks=(1, 7, 5), compression="gzip", compression_opts=1)
-    assert read_scan(tmp_path / "k.h5", load_config()).kspace.shape == SMALL.shape
+    assert read_scan(tmp_path / "k.h5").kspace.shape == SMALL.shape
 
 
 def test_aliases_are_read_where_they_stay_small() -> None:
@@ -441,14 +441,14 @@ def test_a_chunk_that_is_shorter_or_longer_than_it_should_be_is_refused(tmp_path
             dataset = file.create_dataset("kspace", SMALL.shape, "c8", chunks=(1, 64, 64), **how)
             dataset.id.write_direct_chunk((0, 0, 0), zlib.compress(bytes(length)))
         with pytest.raises(DataError, match="does not hold its 32768 bytes"):
-            read_scan(tmp_path / "k.h5", load_config())
+            read_scan(tmp_path / "k.h5")
 
 
 def test_filters_whose_sizes_cannot_be_checked_are_refused(tmp_path: Path) -> None:
     with h5py.File(tmp_path / "k.h5", "w") as file:
         file.create_dataset("kspace", data=SMALL, compression="lzf")
     with pytest.raises(DataError, match="expected gzip, shuffle or fletcher32"):
-        read_scan(tmp_path / "k.h5", load_config())
+        read_scan(tmp_path / "k.h5")
 
 
 @pytest.mark.parametrize("zooms", [(1, 1e-9, 1), (1, 1, 1e9), (3e-38, 1e38, 1)])
@@ -458,4 +458,4 @@ def test_impossible_voxels_take_no_memory(tmp_path: Path, zooms: tuple[float, fl
     image.header["sform_code"] = image.header["qform_code"] = 0
     (tmp_path / "v.nii").write_bytes(image.header.binaryblock + bytes(4) + np.ones(64, np.float32).tobytes())
     with pytest.raises(DataError, match=r"voxel sizes|not a readable"):
-        read_scan(tmp_path / "v.nii", load_config())
+        read_scan(tmp_path / "v.nii")

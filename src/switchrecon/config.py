@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, Field, ValidationError, model_validator
 
 from switchrecon.core.device_names import Precision
+from switchrecon.core.reading import Phase, ReadOptions, SliceAxis
 from switchrecon.core.settings import Settings
 from switchrecon.core.yaml_text import load_yaml
 from switchrecon.errors import ConfigError, nearest
@@ -48,14 +49,15 @@ class Config(Settings):
     # Data
     matrix: Matrix | None = None  # side or (H, W); None keeps the scans' own, which must then agree
     representation: Literal["complex", "magnitude"] = "complex"  # magnitude is the paper's, see README
-    phase: Literal["none", "smooth"] = "none"  # phase given to magnitude-only scans; none is the paper's
+    phase: Phase = "none"  # phase given to magnitude-only scans; none is the paper's
     mask: MaskConfig = MaskConfig()
     simulated_mask: MaskConfig | None = None  # of pairs that are simulated without X; None: mask
     corruption: CorruptionConfig = CorruptionConfig()
     coils: int | None = Field(None, ge=1)  # compress several coils to so many virtual ones; None: as they are
     coil_compression: Literal["svd", "geometric"] = "svd"  # geometric: a matrix for each place along whole readouts
     coil_maps: Literal["espirit", "walsh"] = "espirit"  # how coil sensitivity maps are estimated
-    slice_axis: Literal["axial", "coronal", "sagittal"] = "axial"  # of image volumes
+    slice_axis: SliceAxis = "axial"  # of image volumes
+    variable: str | None = None  # array to read of files with several (MATLAB, .npz, HDF5); may be a pattern: kspace_*
     empty_below: float = Field(0.05, ge=0, lt=1)  # drop slices whose mean is under this part of their brightest slice's
     pairs: Literal["both", "sub"] = "both"  # piles that paired methods learn from; sub: the scans of X, and their truth
     slices_per_scan: int | None = Field(None, ge=1)  # so many of a scan's usable slices, evenly spread; None: all
@@ -112,6 +114,11 @@ class Config(Settings):
         if self.steps is not None and self.epochs is not None:
             raise ValueError("steps and epochs are both set: give one of them")
         return self
+
+    @property
+    def reading(self) -> ReadOptions:
+        """What readers of scans need to know."""
+        return ReadOptions(slice_axis=self.slice_axis, phase=self.phase, variable=self.variable)
 
     @property
     def channels(self) -> int:

@@ -73,7 +73,7 @@ def test_nifti_slices_are_upright_and_written_back_in_place(tmp_path: Path) -> N
     volume = np.random.RandomState(0).randint(1, 500, size=(9, 14, 12)).astype(np.int16)
     affine = np.array([[0, 0, -1.5, 3], [-1, 0, 0, 7], [0, 2.0, 0, -5], [0, 0, 0, 1]])
     path = write_nifti_file(tmp_path / "sub-01_T1w.nii.gz", volume, affine)
-    scan = read_scan(path, Config())
+    scan = read_scan(path)
     canonical = np.asarray(nibabel.as_closest_canonical(nibabel.load(path)).dataobj)
     assert scan.subject == "01"
     assert scan.image
@@ -93,23 +93,23 @@ def test_nifti_slices_are_upright_and_written_back_in_place(tmp_path: Path) -> N
 def test_nifti_field_of_view_is_square(tmp_path: Path, axis: str) -> None:
     volume = np.random.RandomState(0).uniform(1, 2, size=(10, 20, 12)).astype(np.float32)
     path = write_nifti_file(tmp_path / "head.nii", volume, np.diag([2.0, 1.0, 1.0, 1.0]))
-    scan = read_scan(path, load_config(None, [f"slice_axis={axis}"]))
+    scan = read_scan(path, load_config(None, [f"slice_axis={axis}"]).reading)
     spacing = {"axial": (1, 2), "coronal": (1, 2), "sagittal": (1, 1)}[axis]
     assert scan.matrix[0] * spacing[0] == scan.matrix[1] * spacing[1] == 20
 
 
 def test_fastmri_file(tmp_path: Path) -> None:
     kspace = fourier(torch.from_numpy(blob_images(0))).numpy()
-    scan = read_scan(write_fastmri_file(tmp_path / "a.h5", kspace, patient_id="P7"), Config())
+    scan = read_scan(write_fastmri_file(tmp_path / "a.h5", kspace, patient_id="P7"))
     assert (scan.subject, scan.mask, scan.synthetic) == ("P7", None, False)
     np.testing.assert_array_equal(scan.kspace, kspace)
     masked = write_fastmri_file(tmp_path / "b.h5", kspace, mask=LINES.astype(np.float32))
-    scan = read_scan(masked, Config())
+    scan = read_scan(masked)
     assert scan.subject == "b"
     assert scan.mask is not None
     np.testing.assert_array_equal(scan.mask, np.broadcast_to(LINES, kspace.shape))
     assert not scan.kspace[..., ~LINES].any()
-    zeros = read_scan(write_fastmri_file(tmp_path / "c.h5", kspace * LINES), Config())
+    zeros = read_scan(write_fastmri_file(tmp_path / "c.h5", kspace * LINES))
     np.testing.assert_array_equal(zeros.mask, scan.mask)
     out = write_images(scan, np.abs(kspace), tmp_path / "out")
     with h5py.File(out) as file:
@@ -120,10 +120,10 @@ def test_fastmri_file(tmp_path: Path) -> None:
 
 def test_numpy_files(tmp_path: Path, make_scan: MakeScan) -> None:
     path = make_scan("full", 3)
-    scan = read_scan(path, Config())
+    scan = read_scan(path)
     assert (scan.subject, scan.mask, scan.image) == ("subject3", None, False)
     np.save(tmp_path / "image.npy", np.abs(blob_images(3))[0])
-    image = read_scan(tmp_path / "image.npy", Config())
+    image = read_scan(tmp_path / "image.npy")
     assert image.kspace.shape == (1, 64, 64)
     assert image.image
     assert image.synthetic
@@ -148,9 +148,9 @@ def test_files_that_a_scanner_gives_one_name_are_drawn_apart(tmp_path: Path) -> 
 
 def test_smooth_phase_is_smooth_repeatable_and_leaves_magnitudes(tmp_path: Path) -> None:
     np.save(tmp_path / "image.npy", np.abs(blob_images(3)) + 0.1)
-    none = read_scan(tmp_path / "image.npy", load_config(None, ["phase=none"]))
-    smooth = read_scan(tmp_path / "image.npy", load_config(None, ["phase=smooth"]))
-    again = read_scan(tmp_path / "image.npy", load_config(None, ["phase=smooth"]))
+    none = read_scan(tmp_path / "image.npy", load_config(None, ["phase=none"]).reading)
+    smooth = read_scan(tmp_path / "image.npy", load_config(None, ["phase=smooth"]).reading)
+    again = read_scan(tmp_path / "image.npy", load_config(None, ["phase=smooth"]).reading)
     np.testing.assert_array_equal(smooth.kspace, again.kspace)
     image = inverse_fourier(torch.from_numpy(smooth.kspace)).numpy()
     real = inverse_fourier(torch.from_numpy(none.kspace)).numpy()
@@ -162,14 +162,14 @@ def test_smooth_phase_is_smooth_repeatable_and_leaves_magnitudes(tmp_path: Path)
 
 
 def test_real_files() -> None:
-    scan = read_scan(shared_file("data/raw/larson_sagT1_singlecoil_raw.h5"), Config())
+    scan = read_scan(shared_file("data/raw/larson_sagT1_singlecoil_raw.h5"))
     assert scan.kspace.shape == (1, 256, 256)
     assert scan.mask is None
-    brain = read_scan(shared_file("data/brain/sub-openms-patient04_ses-1_T2w.nii.gz"), Config())
+    brain = read_scan(shared_file("data/brain/sub-openms-patient04_ses-1_T2w.nii.gz"))
     assert brain.subject == "openms-patient04"
     assert brain.kspace.shape == (39, 256, 256)
-    assert read_scan(shared_file("data/complex/siat_s06_ax.h5"), Config()).subject == "SIAT-06"
-    assert read_scan(shared_file("data/raw/espirit_brain_alias_8ch_fullysampled.h5"), Config()).coils == 8
+    assert read_scan(shared_file("data/complex/siat_s06_ax.h5")).subject == "SIAT-06"
+    assert read_scan(shared_file("data/raw/espirit_brain_alias_8ch_fullysampled.h5")).coils == 8
 
 
 # Files that cannot be used
@@ -222,7 +222,7 @@ def _bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
 def test_files_that_cannot_be_used_are_named_with_what_was_found(tmp_path: Path) -> None:
     for name, (path, message) in _bad_files(tmp_path).items():
         with pytest.raises(DataError, match=message) as error:
-            read_scan(path, Config())
+            read_scan(path)
         assert path.name in str(error.value), name
         assert "\n" not in str(error.value), name
 
@@ -242,7 +242,7 @@ def test_every_truncation_of_every_format_is_refused(tmp_path: Path) -> None:
         for percent in range(0, 100, 2):
             path.write_bytes(content[: len(content) * percent // 100])
             with pytest.raises(DataError):
-                read_scan(path, Config())
+                read_scan(path)
 
 
 def test_find_files(tmp_path: Path, make_scan: MakeScan) -> None:
@@ -341,7 +341,7 @@ def test_slices_without_a_measured_centre_train_in_the_range_that_they_are_recon
 @pytest.mark.parametrize("matrix", [64, 256])
 @pytest.mark.parametrize("name", ["brain/sub-openms-patient04_ses-1_T2w.nii.gz", "complex/siat_s01_ax.h5"])
 def test_headroom_keeps_real_slices_inside_the_range_of_tanh(name: str, matrix: int) -> None:
-    scan = read_scan(shared_file(f"data/{name}"), Config()).resized((matrix, matrix))
+    scan = read_scan(shared_file(f"data/{name}")).resized((matrix, matrix))
     images = inverse_fourier(torch.from_numpy(scan.kspace)).abs()
     scaled = images / intensity_scale(torch.from_numpy(scan.kspace), 0.08, Config().headroom)
     assert scaled.amax((1, 2)).min() > 0.2
@@ -392,7 +392,7 @@ def test_the_eight_symmetries_differ() -> None:
 
 
 def test_an_undersampled_scan_is_used_as_it_is(make_scan: MakeScan) -> None:
-    scan = read_scan(make_scan("sub", 1, mask=LINES), Config())
+    scan = read_scan(make_scan("sub", 1, mask=LINES))
     for one in slices_of(scan, range(len(scan.kspace)), Config(), undersample=True):
         np.testing.assert_array_equal(one.mask.numpy(), np.broadcast_to(LINES, (64, 64)))
         restored = fourier(one.image * one.scale).numpy()
@@ -400,7 +400,7 @@ def test_an_undersampled_scan_is_used_as_it_is(make_scan: MakeScan) -> None:
 
 
 def test_a_fully_sampled_scan_in_the_undersampled_pile_loses_its_other_samples(make_scan: MakeScan) -> None:
-    scan = read_scan(make_scan("sub", 1), Config())
+    scan = read_scan(make_scan("sub", 1))
     for one in slices_of(scan, range(len(scan.kspace)), Config(), undersample=True):
         expected = draw_mask(Config().mask, (64, 64), volume="subject1.npy", index=one.index)
         np.testing.assert_array_equal(one.mask.numpy(), expected)
@@ -412,7 +412,7 @@ def test_near_empty_slices_are_dropped(tmp_path: Path) -> None:
     images[1] *= 0.01
     images[2] = 0
     np.save(tmp_path / "a.npy", fourier(torch.from_numpy(images)).numpy())
-    assert usable_slices(read_scan(tmp_path / "a.npy", Config()), Config()) == [0, 3]
+    assert usable_slices(read_scan(tmp_path / "a.npy"), Config()) == [0, 3]
 
 
 def test_slices_can_be_thinned_by_scan_and_by_pile(make_scan: Callable[..., Path]) -> None:
@@ -552,7 +552,7 @@ def test_quarter_turns_of_a_matrix_that_is_not_square_are_refused(make_scan: Mak
 
 
 def test_masks_are_the_same_in_every_method(make_scan: MakeScan) -> None:
-    scan = read_scan(make_scan("full", 1), Config())
+    scan = read_scan(make_scan("full", 1))
     masks = [own_mask(scan, 1, tiny_config(f"method={m}", f"seed={s}")) for m in ("iscl", "simulated") for s in (0, 1)]
     assert all(torch.equal(m, masks[0]) for m in masks)
 
@@ -562,7 +562,7 @@ def test_gzip_of_something_else_is_refused(tmp_path: Path) -> None:
     content = write_nifti_file(path, np.ones((8, 8, 8))).read_bytes()
     path.write_bytes(content[:12] + bytes(20) + content[32:])
     with pytest.raises(DataError, match="cannot be read"):
-        read_scan(path, Config())
+        read_scan(path)
     path.write_bytes(gzip.compress(b"hello"))
     with pytest.raises(DataError, match="unknown kind of file"):
-        read_scan(path, Config())
+        read_scan(path)

@@ -182,7 +182,7 @@ def test_joint_beats_zero_filling_and_files_are_reconstructed(tmp_path: Path, ru
     code, out, _ = run_cli("reconstruct", run, tmp_path / "scan.npy", "--out", tmp_path / "images", "--adapt", 10)
     assert code == 0, out
     image = np.load(tmp_path / "images" / "scan.npy")
-    made = with_maps(read_scan(tmp_path / "scan.npy", config), config)
+    made = with_maps(read_scan(tmp_path / "scan.npy", config.reading), config)
     direct = Reconstructor.load(run)(made.kspace, made.mask, made.maps)
     assert image.shape == direct.shape == (3, 64, 64)
     truth = np.sqrt((np.abs(np.fft.ifft2(kspace, norm="ortho")) ** 2).sum(1))
@@ -245,7 +245,7 @@ def test_lines_for_calibration_alone_give_maps_and_no_samples(tmp_path: Path) ->
     image, extra = list(range(0, 64, 2)), list(range(21, 44, 2))
     readouts = [*lines_of(kspace, image), *lines_of(kspace, extra, flags=[20])]
     path = write_mrd(tmp_path / "scan.mrd", header((64, 64, 1), encoded_field=(200, 200, 5)), readouts)
-    found = read_scan(path, Config())
+    found = read_scan(path)
     assert found.mask is not None
     assert found.calibration is not None
     assert found.mask[0, 0].nonzero()[0].tolist() == image

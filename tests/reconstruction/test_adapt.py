@@ -24,7 +24,7 @@ SETTINGS = ["unet_width=4", "cascades=2", "learning_rate=1e-3", "augment=none", 
 def measured(make_scan: MakeScan, subject: int = 9) -> Scan:
     settings = load_config(None, SETTINGS).mask
     mask = draw_mask(settings, (64, 64), volume="new", index=0)
-    return read_scan(make_scan("new", subject, mask=mask), load_config())
+    return read_scan(make_scan("new", subject, mask=mask))
 
 
 @pytest.fixture
@@ -66,9 +66,7 @@ def test_what_cannot_be_adapted_is_refused(tmp_path: Path, run: Path, make_scan:
         adapt(Reconstructor.load(other), measured(make_scan), 5)
     centre = np.zeros((64, 64), dtype=bool)
     centre[30:35, 30:35] = True
-    scan = read_scan(
-        make_scan("centre", 3, mask=centre | (np.random.RandomState(0).uniform(size=(64, 64)) < 0.1)), load_config()
-    )
+    scan = read_scan(make_scan("centre", 3, mask=centre | (np.random.RandomState(0).uniform(size=(64, 64)) < 0.1)))
     scan.mask[:] = centre  # type: ignore[index]
     with pytest.raises(DataError, match="no measured samples outside the centre"):
         adapt(Reconstructor.load(run), scan, 5)

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import torch
 
-from switchrecon.config import load_config
 from switchrecon.errors import DataError
 from switchrecon.physics.fourier import fourier
 from switchrecon.scans.bart import write_bart
@@ -123,7 +122,7 @@ import torch
 torch.set_num_threads(1)  # threads of OpenMP do not survive a fork, and wait for each other in the child
 paths = [Path(p) for p in sys.argv[1:]]
 def digest():
-    read = [read_scan(path, load_config()).kspace.tobytes() for _ in range(3) for path in paths]
+    read = [read_scan(path).kspace.tobytes() for _ in range(3) for path in paths]
     return hashlib.sha256(b"".join(read)).digest()
 expected = digest()  # the parent has had HDF5 open before it forks
 signal.alarm(300)
@@ -162,7 +161,7 @@ def test_values_that_are_no_numbers_name_the_file_and_the_slice(tmp_path: Path, 
         volume = np.abs(kspace).transpose(1, 2, 0)[..., ::-1] if np.isnan(value) else np.abs(kspace).transpose(1, 2, 0)
         nibabel.save(nibabel.Nifti1Image(np.ascontiguousarray(volume), np.eye(4)), path)
     with pytest.raises(DataError, match=rf"{name}: .* of slice [01] holds NaN or infinity"):
-        read_scan(path, load_config())
+        read_scan(path)
 
 
 @pytest.mark.parametrize("kind", ["<c8", ">c8", "<c16", ">c16"])
@@ -171,7 +170,7 @@ def test_every_complex_type_is_the_same_scan(tmp_path: Path, kind: str) -> None:
         file["kspace"] = kspace_of(1).astype(kind)
     np.save(tmp_path / "k.npy", kspace_of(1).astype(kind))
     for name in ("k.h5", "k.npy"):
-        np.testing.assert_array_equal(read_scan(tmp_path / name, load_config()).kspace, kspace_of(1))
+        np.testing.assert_array_equal(read_scan(tmp_path / name).kspace, kspace_of(1))
 
 
 @pytest.mark.parametrize("kind", ["i2", ">i2", "u1", "f4", "f8", ">f8", "i4"])
@@ -182,9 +181,9 @@ def test_every_real_type_is_an_image(tmp_path: Path, kind: str) -> None:
     nibabel.save(
         nibabel.Nifti1Image(values.transpose(1, 2, 0).astype(kind), np.eye(4), dtype=np.dtype(kind)), tmp_path / "i.nii"
     )
-    first, second = (read_scan(tmp_path / name, load_config()).kspace for name in ("i.npy", "f.npy"))
+    first, second = (read_scan(tmp_path / name).kspace for name in ("i.npy", "f.npy"))
     np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-5)
-    assert read_scan(tmp_path / "i.nii", load_config()).image
+    assert read_scan(tmp_path / "i.nii").image
 
 
 def test_wrong_shapes_types_and_masks_say_what_was_found_and_expected(tmp_path: Path) -> None:
@@ -206,5 +205,5 @@ def test_wrong_shapes_types_and_masks_say_what_was_found_and_expected(tmp_path: 
             for name, array in content.items():
                 file[name] = array
         with pytest.raises(DataError, match=message) as caught:
-            read_scan(path, load_config())
+            read_scan(path)
         assert str(path) in str(caught.value)

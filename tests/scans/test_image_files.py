@@ -20,13 +20,23 @@ import torch
 from PIL import Image
 from pydicom.datadict import DicomDictionary, dictionary_keyword
 
-from switchrecon.config import Config, load_config
+from switchrecon.config import load_config
 from switchrecon.core.files import NOTE, atomic_folder
 from switchrecon.errors import ConfigError, DataError
 from switchrecon.physics.fourier import fourier, inverse_fourier
 from switchrecon.scans import dicom
 from switchrecon.scans.bids import bids_name
-from switchrecon.scans.files import OWN, WRITERS, find_files, read_scan, recognise, subject_of, target_for, write_images
+from switchrecon.scans.files import (
+    OWN,
+    find_files,
+    image_format,
+    image_formats,
+    image_target,
+    read_scan,
+    recognise,
+    subject_of,
+    write_images,
+)
 from switchrecon.scans.scan import Scan
 from tests.conftest import blob_images
 
@@ -58,6 +68,11 @@ def scan_of(images: np.ndarray, affine: np.ndarray | None = None, name: str = "s
 
 def images_of(scan: Scan) -> np.ndarray:
     return np.asarray(inverse_fourier(torch.from_numpy(scan.kspace)).numpy())
+
+
+def target_for(path: Path, out: Path, option: str = OWN) -> Path:
+    """Where images of a DICOM series are written."""
+    return image_target(image_format(option, dicom.FORMAT), path, out)
 
 
 def landmark(shape: tuple[int, int, int], index: tuple[int, int, int]) -> np.ndarray:
@@ -148,10 +163,10 @@ def test_a_landmark_keeps_its_place_in_the_patient(
     written = write_images(scan, images_of(scan), tmp_path, "nifti")
     assert np.abs(brightest_voxel(written) - expected).max() < CLOSE
     for cut in ("axial", "coronal", "sagittal"):
-        from_nifti = read_scan(written, load_config(None, [f"slice_axis={cut}"]))
+        from_nifti = read_scan(written, load_config(None, [f"slice_axis={cut}"]).reading)
         assert np.abs(brightest(from_nifti) - expected).max() < CLOSE
         series = write_images(from_nifti, images_of(from_nifti), tmp_path / cut, "dicom")
-        from_dicom = read_scan(series, Config())
+        from_dicom = read_scan(series)
         assert np.abs(brightest(from_dicom) - expected).max() < CLOSE
     again = write_images(from_dicom, images_of(from_dicom), tmp_path / "again", "nifti")
     assert np.abs(brightest_voxel(again) - expected).max() < CLOSE
@@ -177,7 +192,7 @@ def test_a_nifti_source_gets_its_own_grid_back_and_others_the_canonical_one(tmp_
     volume = np.random.RandomState(0).uniform(1, 500, (9, 14, 12)).astype(np.float32)
     affine = oblique(1.5, 1.0, 2.0)
     nibabel.save(nibabel.Nifti1Image(volume, affine), tmp_path / "head.nii.gz")
-    scan = read_scan(tmp_path / "head.nii.gz", Config())
+    scan = read_scan(tmp_path / "head.nii.gz")
     own = nibabel.load(write_images(scan, images_of(scan), tmp_path / "own"))
     np.testing.assert_array_equal(own.affine, nibabel.load(tmp_path / "head.nii.gz").affine)
     np.testing.assert_allclose(np.asarray(own.dataobj), volume, atol=1e-3)
@@ -207,7 +222,7 @@ def test_lengths_in_other_units_become_millimetres(tmp_path: Path) -> None:
     source = nibabel.Nifti1Image(np.ones((6, 5, 4), dtype=np.float32), np.diag([0.001, 0.002, 0.003, 1]))
     source.header.set_xyzt_units("meter")
     nibabel.save(source, tmp_path / "a.nii")
-    scan = read_scan(tmp_path / "a.nii", Config())
+    scan = read_scan(tmp_path / "a.nii")
     assert scan.affine is not None
     np.testing.assert_allclose(np.linalg.norm(scan.affine[:3, :3], axis=0), [2, 1, 3], rtol=1e-6)
     own = nibabel.load(write_images(scan, images_of(scan), tmp_path / "own"))
@@ -227,7 +242,7 @@ def test_slices_that_dicom_cannot_hold_are_refused(tmp_path: Path) -> None:
 def test_a_dicom_series_is_sorted_and_scaled(tmp_path: Path) -> None:
     images, affine = counts(), oblique(1.2, 0.8, 3.3)
     series = make_series(tmp_path / "series", images, affine, RescaleSlope="0.5", RescaleIntercept="3")
-    scan = read_scan(series, Config())
+    scan = read_scan(series)
     assert (scan.image, scan.synthetic, scan.mask) == (True, True, None)
     above, left, height, width = scan.geometry["window"]
     assert (height, width) == images.shape[1:]
@@ -236,7 +251,7 @@ def test_a_dicom_series_is_sorted_and_scaled(tmp_path: Path) -> None:
     assert scan.affine is not None
     ascending = np.dot(np.cross(affine[:3, 1], affine[:3, 0]), affine[:3, 2]) > 0
     np.testing.assert_allclose(found, (images if ascending else images[::-1]) * 0.5 + 3, rtol=1e-4)
-    one = read_scan(series / "001.dcm", Config())
+    one = read_scan(series / "001.dcm")
     assert len(one.kspace) == 1
     shutil.copytree(series, tmp_path / ".partial-x" / "new")
     assert find_files([tmp_path]) == find_files([series]) == find_files([f"{tmp_path}/s*"]) == [series]
@@ -245,7 +260,7 @@ def test_a_dicom_series_is_sorted_and_scaled(tmp_path: Path) -> None:
 
 def test_the_subject_is_a_hash_of_the_patient_or_the_name_of_the_folder(tmp_path: Path) -> None:
     first, second = (make_series(tmp_path / name, counts(), PatientID="P-77") for name in "ab")
-    assert subject_of(first) == read_scan(second, Config()).subject
+    assert subject_of(first) == read_scan(second).subject
     assert "P-77" not in subject_of(first)
     for number, unknown in enumerate(("", "ANONYMOUS")):
         assert subject_of(make_series(tmp_path / f"s{number}", counts(), PatientID=unknown)) == f"s{number}"
@@ -280,29 +295,29 @@ def test_an_enhanced_file_is_read_as_its_slices(tmp_path: Path) -> None:
     enhanced.file_meta.MediaStorageSOPClassUID = dicom.ENHANCED
     enhanced.PixelData = b"".join(frame.PixelData for frame in classic)
     enhanced.save_as(tmp_path / "enhanced.dcm", enforce_file_format=True)
-    one, many = read_scan(tmp_path / "enhanced.dcm", Config()), read_scan(series, Config())
+    one, many = read_scan(tmp_path / "enhanced.dcm"), read_scan(series)
     np.testing.assert_array_equal(one.kspace, many.kspace)
     assert one.affine is not None
     np.testing.assert_allclose(one.affine, many.affine)
     enhanced.NumberOfFrames = 7
     enhanced.save_as(tmp_path / "enhanced.dcm", enforce_file_format=True)
     with pytest.raises(DataError, match="7 frames with attributes of 4"):
-        read_scan(tmp_path / "enhanced.dcm", Config())
+        read_scan(tmp_path / "enhanced.dcm")
 
 
 def test_compressed_pixels(tmp_path: Path) -> None:
     series = make_series(tmp_path / "series", counts())
-    expected = read_scan(series, Config()).kspace
+    expected = read_scan(series).kspace
     for file in series.iterdir():
         image = pydicom.dcmread(file)
         image.compress(pydicom.uid.RLELossless, generate_instance_uid=False)
         image.save_as(file)
-    np.testing.assert_array_equal(read_scan(series, Config()).kspace, expected)
+    np.testing.assert_array_equal(read_scan(series).kspace, expected)
     image.file_meta.TransferSyntaxUID = pydicom.uid.JPEGLSLossless
     if not pydicom.pixels.get_decoder(pydicom.uid.JPEGLSLossless).is_available:
         image.save_as(file)
         with pytest.raises(DataError, match=r"compressed as 'JPEG-LS .*install pylibjpeg"):
-            read_scan(series, Config())
+            read_scan(series)
 
 
 def _bad_series(folder: Path) -> dict[str, tuple[Path, str]]:
@@ -360,7 +375,7 @@ def _bad_series(folder: Path) -> dict[str, tuple[Path, str]]:
 def test_series_that_cannot_be_used_are_named_with_what_was_found(tmp_path: Path) -> None:
     for name, (path, message) in _bad_series(tmp_path).items():
         with pytest.raises(DataError, match=message) as error:
-            read_scan(path, Config())
+            read_scan(path)
         assert str(path) in str(error.value), name
         assert "\n" not in str(error.value), name
         assert "P-77" not in str(error.value), name
@@ -374,10 +389,10 @@ def test_every_truncation_is_refused(tmp_path: Path) -> None:
         for percent in range(0, 100, 2):
             damaged.write_bytes(content[: len(content) * percent // 100])
             with pytest.raises(DataError):
-                read_scan(path, Config())
+                read_scan(path)
     damaged.write_bytes(content)
     with pytest.raises(DataError):
-        read_scan(series, Config())
+        read_scan(series)
 
 
 def test_a_damaged_byte_never_ends_in_another_error(tmp_path: Path) -> None:
@@ -387,7 +402,7 @@ def test_a_damaged_byte_never_ends_in_another_error(tmp_path: Path) -> None:
     for place, value in zip(range(132, len(content), 3), np.random.RandomState(0).bytes(len(content)), strict=False):
         file.write_bytes(content[:place] + bytes([value]) + content[place + 1 :])
         try:
-            read_scan(series, Config())
+            read_scan(series)
         except DataError as error:
             messages.append(str(error))
     assert len(messages) > 50
@@ -400,17 +415,17 @@ def test_a_small_nifti_file_that_claims_much_is_refused(tmp_path: Path) -> None:
     header["vox_offset"], header["magic"] = 352, b"n+1"
     (tmp_path / "huge.nii").write_bytes(header.binaryblock + bytes(4))
     with pytest.raises(DataError, match="the limit is"):
-        read_scan(tmp_path / "huge.nii", Config())
+        read_scan(tmp_path / "huge.nii")
     thin = nibabel.Nifti1Image(np.ones((8, 8, 8), dtype=np.float32), np.diag([1e-9, 1, 1, 1]))
     nibabel.save(thin, tmp_path / "thin.nii")
     with pytest.raises(DataError, match="expected finite and similar numbers"):
-        read_scan(tmp_path / "thin.nii", Config())
+        read_scan(tmp_path / "thin.nii")
 
 
 def test_without_pydicom_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     series = make_series(tmp_path / "series", counts())
     monkeypatch.setitem(sys.modules, "pydicom", None)
-    for use in (lambda: read_scan(series, Config()), lambda: target_for(tmp_path / "a.h5", tmp_path, "dicom")):
+    for use in (lambda: read_scan(series), lambda: target_for(tmp_path / "a.h5", tmp_path, "dicom")):
         with pytest.raises(ConfigError, match=r"pip install 'switchrecon\[dicom\]'"):
             use()
 
@@ -422,7 +437,7 @@ def test_a_dicom_series_is_valid_and_says_what_it_is(tmp_path: Path) -> None:
     tags = {"ScanningSequence": ["GR", "IR"], "SequenceVariant": "SK", "RepetitionTime": "8.5", "EchoTrainLength": 1}
     tags |= {"InversionTime": "900", "MRAcquisitionType": "3D", "SeriesNumber": 4, "FlipAngle": "12.5"}
     series = make_series(tmp_path / "series", counts(), **tags, StudyInstanceUID="1.2.99", PatientPosition="HFS")
-    scan = read_scan(series, Config())
+    scan = read_scan(series)
     for source in (scan, scan_of(landmark((2, 9, 7), (1, 2, 1)), oblique(1, 2, 3)), scan_of(blob_images(0))):
         folder = write_images(source, images_of(source), tmp_path / source.path.stem / "out", "dicom")
         for file in folder.iterdir():
@@ -443,7 +458,7 @@ def test_a_dicom_series_is_valid_and_says_what_it_is(tmp_path: Path) -> None:
 @pytest.mark.parametrize("scale", [1e-12, 1e-5, 1.0, 1e6])
 def test_dicom_values_keep_their_units(tmp_path: Path, scale: float) -> None:
     images = np.random.RandomState(0).uniform(0, scale, (3, 8, 8)).astype(np.float32)
-    back = read_scan(write_images(scan_of(images, np.eye(4)), images, tmp_path, "dicom"), Config())
+    back = read_scan(write_images(scan_of(images, np.eye(4)), images, tmp_path, "dicom"))
     np.testing.assert_allclose(images_of(back).real[::-1], images, atol=2e-5 * scale)
 
 
@@ -521,7 +536,7 @@ def stored(path: Path) -> np.ndarray:
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 2), (2, 3, 1), (1, 7, 64), (3, 65, 2), (2, 127, 63)])
-@pytest.mark.parametrize("format", sorted(WRITERS))
+@pytest.mark.parametrize("format", sorted(image_formats()))
 def test_every_format_takes_every_size_and_complex_images(tmp_path: Path, format: str, shape: tuple[int, ...]) -> None:
     random = np.random.RandomState(0)
     images = (random.normal(size=shape) + 1j * random.normal(size=shape)).astype(np.complex64)
@@ -537,9 +552,9 @@ def test_every_format_takes_every_size_and_complex_images(tmp_path: Path, format
 
 def test_padding_is_taken_off_in_every_format(tmp_path: Path) -> None:
     series = make_series(tmp_path / "series", counts(2, 9, 6))
-    scan = read_scan(series, Config())
+    scan = read_scan(series)
     assert scan.matrix == (9, 9)
-    for format in (OWN, *WRITERS):
+    for format in (OWN, *image_formats()):
         written = stored(write_images(scan, images_of(scan), tmp_path / f"out-{format}", format))
         assert sorted(written.shape) == [2, 6, 9]
 
@@ -647,9 +662,9 @@ def canary_hdf5(path: Path) -> Path:
 def test_nothing_of_a_patient_is_written(tmp_path: Path) -> None:
     sources = [canary_series(tmp_path / "series"), canary_nifti(tmp_path / "a.nii.gz"), canary_hdf5(tmp_path / "b.h5")]
     for number, path in enumerate(sources, 1):
-        scan = read_scan(path, Config())
+        scan = read_scan(path)
         assert "CANARY" not in scan.subject or path.suffix == ".h5"
-        for format in (OWN, *WRITERS):
+        for format in (OWN, *image_formats()):
             write_images(scan, images_of(scan), tmp_path / "out" / format / str(number), format)
     for file in (tmp_path / "out").rglob("*"):
         assert "CANARY" not in file.name
@@ -667,7 +682,7 @@ def test_reconstruct_into_every_format(
 ) -> None:
     series, model = make_series(tmp_path / "sub-01_T1w", counts(2, 64, 64)), trained()
     run_cli()  # takes what the training printed
-    for format in (OWN, *WRITERS):
+    for format in (OWN, *image_formats()):
         command = ("reconstruct", model, series, "--out", tmp_path / format, "--undersample", "run", "--format", format)
         code, out, err = run_cli(*command)
         assert (code, err) == (0, "")

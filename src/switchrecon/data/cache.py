@@ -31,16 +31,16 @@ from switchrecon.core.user_code import digest, is_user_code
 from switchrecon.data.slices import Prepared, Slice
 from switchrecon.physics.intensity import centre_of
 from switchrecon.physics.masks import Direction
-from switchrecon.scans.bart import bart_pair, is_bart
-from switchrecon.scans.files import subject_of
+from switchrecon.scans.files import recognise, subject_of
+from switchrecon.scans.formats import Format
 from switchrecon.scans.scan import draw_name
 
 FORMAT = 2
-SETTINGS = ("matrix", "slices_per_scan", *SHARED_SETTINGS)
+SETTINGS = ("matrix", "slices_per_scan", "variable", *SHARED_SETTINGS)
 """All settings that slices may depend on: they are made with the others at their defaults."""
 
 MOST_JSON = 1 << 24  # bytes
-Prepare = Callable[[Path, Config, bool, bool], Prepared]
+Prepare = Callable[[Path, Config, bool, bool, Format], Prepared]
 
 
 @dataclass(frozen=True)
@@ -113,7 +113,7 @@ def _layout(file: Path) -> tuple[np.dtype, int]:
 def through_cache(
     cache: Path, path: Path, config: Config, prepare: Prepare, undersample: bool, paired: bool
 ) -> Prepared:
-    """What ``prepare(path, config, undersample, paired)`` gives, made only where the cache does not hold it.
+    """What ``prepare(path, config, undersample, paired, format)`` gives, made only where the cache does not hold it.
 
     Parameters
     ----------
@@ -132,11 +132,12 @@ def through_cache(
         Where ``prepare`` does; nothing is kept then.
     """
     own = Config(**{name: getattr(config, name) for name in SETTINGS})
-    entry = cache / f"{_key(path, own, undersample, paired)}.json"
+    format = recognise(path)
+    entry = cache / f"{_key(format.parts(path), own, undersample, paired)}.json"
     facts = _facts(entry)
     if facts is None:
-        facts = _keep(entry, prepare(path, own, undersample, paired), own.mask.center_fraction)
-    subject, file = subject_of(path), _data(entry, facts)
+        facts = _keep(entry, prepare(path, own, undersample, paired, format), own.mask.center_fraction)
+    subject, file = subject_of(path, format), _data(entry, facts)
     name = draw_name(path, subject)
     matrix, fraction = (facts["matrix"][0], facts["matrix"][1]), own.mask.center_fraction
     places = [
@@ -146,11 +147,9 @@ def through_cache(
     return Prepared(places, subject, matrix, *others)
 
 
-def _key(path: Path, config: Config, undersample: bool, paired: bool) -> str:
+def _key(files: tuple[Path, ...], config: Config, undersample: bool, paired: bool) -> str:
     """SHA-256 over all that a scan's slices depend on."""
-    parts = bart_pair(path) if is_bart(path) else [path]
-    files = sorted(file for part in parts for file in ([part] if part.is_file() else part.rglob("*")))
-    known = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    known = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(files)]
     settings = config.model_dump(mode="json", include=set(SETTINGS))
     kind = config.mask.kind
     code = [digest(kind, "mask")] if is_user_code(kind) else []

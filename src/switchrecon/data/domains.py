@@ -115,16 +115,16 @@ def common_centre(full: Sequence[Path], sub: Sequence[Path], config: Config) -> 
     # Read, and read anew later, so that memory does not grow with their number.
     matrices = set()
     for path in full:
-        scan = read_scan(path, config)
+        scan = read_scan(path, config.reading)
         check_fully_sampled(scan, "--full needs fully sampled scans")
         matrices.add(scan.matrix)
-    own = [(_fraction(scan, config), scan.matrix) for scan in (read_scan(path, config) for path in sub)]
+    own = [(_fraction(scan, config), scan.matrix) for scan in (read_scan(path, config.reading) for path in sub)]
     matrices |= {matrix for _, matrix in own}
     smallest = min(height for height, _ in matrices), min(width for _, width in matrices)
     common = None
     if len(matrices) > 1:
         common = smallest
-        own = [(_fraction(read_scan(path, config).resized(common), config), common) for path in sub]
+        own = [(_fraction(read_scan(path, config.reading).resized(common), config), common) for path in sub]
     fraction = min(found for found, _ in own)
     if any(round(fraction * side) < LEAST_CENTRE for side in smallest):
         raise DataError(
@@ -153,7 +153,7 @@ def read_domain(
     domain = Domain(np.empty((0, len(FEATURES))), [], [], {}, [], False)
     rows = []
     for path in files:
-        scan = read_scan(path, config).resized(matrix)
+        scan = read_scan(path, config.reading).resized(matrix)
         scan = corrupted(scan, config.corruption) if measured else scan
         domain.paths.setdefault(scan.subject, scan.path)
         kspace = one_coil(scan)

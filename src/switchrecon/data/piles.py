@@ -20,6 +20,7 @@ from switchrecon.errors import DataError
 from switchrecon.physics.fourier import inverse_fourier, slice_by_slice
 from switchrecon.physics.intensity import combined
 from switchrecon.scans.files import file_digest, find_files, read_scan
+from switchrecon.scans.formats import Format
 from switchrecon.scans.scan import Scan, check_fully_sampled, own_mask
 
 
@@ -122,9 +123,9 @@ def slices_of(
     return slices
 
 
-def prepare(path: Path, config: Config, undersample: bool, paired: bool) -> Prepared:
-    """Read a scan and make its usable slices; see :func:`read_pile`."""
-    scan = with_maps(read_scan(path, config).resized(config.matrix), config)
+def prepare(path: Path, config: Config, undersample: bool, paired: bool, format: Format | None = None) -> Prepared:
+    """Read a scan, whose format may be known, and make its usable slices; see :func:`read_pile`."""
+    scan = with_maps(read_scan(path, config.reading, format).resized(config.matrix), config)
     if not undersample:
         check_fully_sampled(scan, "expected a fully sampled scan")
     coil_images = slice_by_slice(inverse_fourier, torch.from_numpy(scan.kspace))
@@ -137,7 +138,7 @@ def prepare(path: Path, config: Config, undersample: bool, paired: bool) -> Prep
         measured = spoilt if paired and spoilt is not scan else None
         slices = slices_of(scan, numbers, config, undersample, measured, coil_images)
     dropped, retrospective = len(scan.kspace) - len(usable), undersample and scan.mask is None
-    maps, digest = scan.maps is not None, file_digest(path)
+    maps, digest = scan.maps is not None, file_digest(path, scan.format)
     return Prepared(slices, scan.subject, scan.matrix, digest, maps, dropped, scan.synthetic, retrospective)
 
 

@@ -162,7 +162,7 @@ def evaluate(
     subjects: dict[str, str] = {}
     data = []
     for number, path in enumerate(find_files(references), 1):
-        scan = read_scan(path, config).resized(tuple(first.card["matrix"]))
+        scan = read_scan(path, config.reading).resized(tuple(first.card["matrix"]))
         if scan.mask is not None:
             raise DataError(f"{path}: undersampled k-space; a reference must be fully sampled")
         scan = with_maps(scan, config)

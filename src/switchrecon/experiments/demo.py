@@ -105,7 +105,7 @@ def reconstruct_real_slice(out: Path, device: str | None = None) -> tuple[str, s
     with atomic_file(scan, suffix=".npy") as temporary:
         np.save(temporary, image)
     config = Reconstructor.load(out / "joint", device="cpu").config
-    small = read_scan(scan, config).resized((MATRIX, MATRIX))
+    small = read_scan(scan, config.reading).resized((MATRIX, MATRIX))
     measured = torch.from_numpy(small.kspace)
     aliased = zero_filled(measured, own_mask(small, 0, config))
     pictures = {"zero-filled": resize_image(aliased, (256, 256)).abs()[0].numpy()}

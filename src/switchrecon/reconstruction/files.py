@@ -15,7 +15,8 @@ from switchrecon.physics.masks import MaskConfig, measured_acceleration
 from switchrecon.physics.noise import relative_noise
 from switchrecon.reconstruction.adapt import Adaptation, adapt
 from switchrecon.reconstruction.reconstructor import Reconstructor
-from switchrecon.scans.files import OWN, find_files, read_scan, target_for, write_images
+from switchrecon.scans.files import OWN, find_files, image_format, image_target, read_scan, recognise, write_images
+from switchrecon.scans.formats import Format
 from switchrecon.scans.scan import Scan, own_mask
 
 
@@ -137,7 +138,7 @@ def reconstruct_files(
     report
         Called after each scan.
     format
-        Of the images; see :func:`~switchrecon.scans.files.target_for`.
+        Of the images; see :func:`~switchrecon.scans.files.image_format`.
     adapt_steps
         Adapt the network to each scan first, in at most so many steps; see :mod:`switchrecon.reconstruction.adapt`.
 
@@ -153,12 +154,12 @@ def reconstruct_files(
     """
     files = find_files(paths)
     undersampling = parse_undersampling(undersample, reconstructor.config) if undersample is not None else None
-    _check_targets(files, out, overwrite, format)
+    known = _check_targets(files, out, overwrite, format)
     outcomes = []
     for number, path in enumerate(files, 1):
         try:
             target = (out, format, number)
-            outcome = _one(reconstructor, path, undersampling, adapt_steps, target)
+            outcome = _one(reconstructor, path, known.get(path), undersampling, adapt_steps, target)
         except SwitchreconError as error:
             outcome = Outcome(path, error=error)
         outcomes.append(outcome)
@@ -169,11 +170,12 @@ def reconstruct_files(
 def _one(
     reconstructor: Reconstructor,
     path: Path,
+    known: Format | None,
     undersampling: MaskConfig | None,
     adapt_steps: int,
     target: tuple[Path, str, int],
 ) -> Outcome:
-    scan = read_scan(path, reconstructor.config)
+    scan = read_scan(path, reconstructor.config.reading, known)
     measured = undersampled(reconstructor, scan, undersampling)
     assert measured.mask is not None
     adaptation, ready = None, measured
@@ -189,15 +191,18 @@ def _one(
     return Outcome(path, written, None, acceleration, scan.synthetic, adaptation, noise)
 
 
-def _check_targets(files: Sequence[Path], out: Path, overwrite: bool, format: str) -> None:
+def _check_targets(files: Sequence[Path], out: Path, overwrite: bool, option: str) -> dict[Path, Format]:
+    """Refuse outputs that exist or share a name; return the format of each file that has one."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file, expected a folder for the images")
     seen: dict[Path, Path] = {}
+    known: dict[Path, Format] = {}
     for number, path in enumerate(files, 1):
         try:
-            target = target_for(path, out, format, number)
+            known[path] = recognise(path)
         except DataError:
             continue  # it is listed as failed when its turn comes
+        target = image_target(image_format(option, known[path]), path, out, number)
         if target in seen:
             raise DataError(f"{path} and {seen[target]} would have one name; reconstruct them into different folders")
         seen[target] = path
@@ -205,3 +210,4 @@ def _check_targets(files: Sequence[Path], out: Path, overwrite: bool, format: st
         if target.exists() and (not overwrite or source):
             hint = "choose another --out" if source else "add --overwrite or choose another --out"
             raise DataError(f"{target}: exists already; {hint}")
+    return known

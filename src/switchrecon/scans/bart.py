@@ -5,10 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from switchrecon.config import Config
 from switchrecon.core.files import atomic_file
 from switchrecon.core.limits import check_size
+from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
+from switchrecon.scans.formats import Format
 from switchrecon.scans.scan import Scan, check_finite, check_not_empty, inferred_masks
 
 FIRST_LINE = "# Dimensions"
@@ -24,6 +25,8 @@ def bart_pair(path: Path) -> tuple[Path, Path]:
 
 def is_bart(path: Path) -> bool:
     """Whether the text of BART's dimensions lies at this path or beside it."""
+    if path.is_dir():
+        return False
     try:
         with bart_pair(path)[0].open("rb") as file:
             return file.read(len(FIRST_LINE)) == FIRST_LINE.encode()
@@ -47,7 +50,7 @@ def _dimensions(header: Path) -> list[int]:
     return sizes
 
 
-def read_bart(path: Path, config: Config) -> Scan:
+def read_bart(path: Path, options: ReadOptions) -> Scan:
     """Read k-space: READ is H, PHS1 is W, with COIL and SLICE; in the convention of ``bart fft -u``, which is ours.
 
     Undersampled k-space is recognised by the zeros between its samples. The file's name is the subject.
@@ -101,3 +104,24 @@ def write_bart(array: np.ndarray, target: Path) -> None:
         stored.swapaxes(-1, -2).astype("<c8").tofile(temporary)
     with atomic_file(header) as temporary:
         temporary.write_text(f"{FIRST_LINE}\n{' '.join(map(str, sizes))}\n", encoding="ascii")
+
+
+def _write_images(scan: Scan, images: np.ndarray, target: Path) -> None:
+    write_bart(images, target)
+
+
+def _write_kspace(scan: Scan, kspace: np.ndarray, target: Path) -> None:
+    write_bart(kspace, target)
+
+
+FORMAT = Format(
+    name="BART",
+    suffixes=(".cfl",),
+    sniff=is_bart,
+    read=read_bart,
+    parts=bart_pair,
+    option="bart",
+    write_images=_write_images,
+    write_kspace=_write_kspace,
+    endings=(".cfl", ".hdr"),
+)

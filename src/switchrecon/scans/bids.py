@@ -10,6 +10,7 @@ import numpy as np
 
 from switchrecon.core.files import NOTE, atomic_file, write_text
 from switchrecon.errors import DataError
+from switchrecon.scans.formats import Format
 from switchrecon.scans.names import known_name, stem
 from switchrecon.scans.nifti import nifti_image
 from switchrecon.scans.scan import Scan, what_was_measured
@@ -108,3 +109,6 @@ def write_bids(scan: Scan, images: np.ndarray, target: Path) -> None:
     with atomic_file(target, ".nii.gz") as image, atomic_file(beside) as text:
         nibabel.save(nifti_image(scan, images), image)
         text.write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
+
+
+FORMAT = Format(name="BIDS derivative", option="bids", write_images=write_bids, image_name=bids_name)

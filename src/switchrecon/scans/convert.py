@@ -6,18 +6,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from switchrecon.config import Config
-from switchrecon.core.files import atomic_file
+from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
 from switchrecon.physics.coils import root_sum_of_squares
 from switchrecon.physics.fourier import inverse_fourier
-from switchrecon.scans.bart import bart_pair, write_bart
-from switchrecon.scans.fastmri import write_fastmri_kspace
-from switchrecon.scans.files import WRITERS, find_files, read_scan
+from switchrecon.scans.files import find_files, read_scan
+from switchrecon.scans.formats import Format, formats
 from switchrecon.scans.scan import Scan, without_padding
-
-KSPACE = (".npy", ".h5", ".hdf5", ".cfl", ".hdr")
-IMAGES = {".nii.gz": "nifti", ".nii": "nifti", ".png": "png", ".dcm": "dicom"}
 
 
 def zero_filled_images(scan: Scan, numbers: Sequence[int]) -> np.ndarray:
@@ -26,71 +21,64 @@ def zero_filled_images(scan: Scan, numbers: Sequence[int]) -> np.ndarray:
     return np.stack([root_sum_of_squares(inverse_fourier(own)).numpy() for own in coils])
 
 
-def write_kspace(scan: Scan, target_format: str, out: Path) -> None:
-    """Write the sorted k-space of a scan as complex64 (slices, coils, H, W), oversampling removed.
-
-    Parameters
-    ----------
-    scan
-        Of one coil, which is written as (slices, 1, H, W), or several.
-    target_format
-        One of :data:`KSPACE`.
-    out
-        The file.
-    """
-    kspace = (scan.kspace if scan.kspace.ndim == 4 else scan.kspace[:, None]).astype(np.complex64, copy=False)
-    if target_format in (".cfl", ".hdr"):
-        write_bart(kspace, out)
-    elif target_format == ".npy":
-        with atomic_file(out, suffix=".npy") as temporary:
-            np.save(temporary, kspace)
-    else:
-        write_fastmri_kspace(scan, kspace, out)
+def writers() -> dict[str, Format]:
+    """The formats that ``convert`` writes, by the ending of a file's name; those of k-space come first."""
+    kspace = {end: format for format in formats() if format.write_kspace for end in format.written}
+    images = {end: format for format in formats() if format.write_images for end in format.written}
+    return kspace | {end: format for end, format in images.items() if end not in kspace}
 
 
-def _target_format(out: Path) -> str:
-    for ending in (*KSPACE, *IMAGES):
-        if out.name.lower().endswith(ending) and out.name.lower() != ending:
-            return ending
-    raise DataError(f"{out}: expected a name ending in {', '.join((*KSPACE, *IMAGES))}")
+def _writer(out: Path) -> tuple[str, Format]:
+    found = writers()
+    name = out.name.lower()
+    for ending in sorted(found, key=len, reverse=True):
+        if name.endswith(ending) and name != ending:
+            return ending, found[ending]
+    raise DataError(f"{out}: expected a name ending in {', '.join(found)}")
 
 
-def convert_file(source: Path, out: Path, overwrite: bool = False) -> tuple[Scan, Path]:
+def convert_file(
+    source: Path, out: Path, overwrite: bool = False, options: ReadOptions | None = None
+) -> tuple[Scan, Path]:
     """Read a scan of any kind and write it as the name of ``out`` says; return the scan and what was written.
+
+    K-space is written sorted, complex64 (slices, coils, H, W), where the format takes it; else its zero-filled image.
 
     Parameters
     ----------
     source
         The scan.
     out
-        ``.npy``, ``.h5`` (fastMRI) or ``.cfl`` (BART) for k-space; ``.nii``, ``.nii.gz``, ``.png`` or ``.dcm`` for the
-        zero-filled image. PNG and DICOM have a file for each slice: they go into a folder named without that ending.
+        A name that ends as a key of :func:`writers`. PNG and DICOM have a file for each slice: they go into a folder
+        named without that ending.
     overwrite
         Replace what exists; never the source itself.
+    options
+        How the scan is read; None: the defaults.
 
     Raises
     ------
     DataError
         For a scan that cannot be read, another ending, or a file that exists.
     """
-    target_format = _target_format(out)
+    ending, written = _writer(out)
     (source,) = find_files([source]) if not source.is_dir() else [source]
-    targets = bart_pair(out) if target_format in (".cfl", ".hdr") else (out,)
-    if target_format in (".png", ".dcm"):
-        targets = (out.with_name(out.name[: -len(target_format)]),)
-    for target in targets:
-        if target.is_dir() and target == out:
-            raise DataError(f"{target}: is a folder; expected the name of a file")
-        if target.exists() and source.exists() and target.samefile(source):
-            raise DataError(f"{target}: is the scan itself; choose another name")
-        if target.exists() and not overwrite:
-            raise DataError(f"{target}: exists already; add --overwrite or choose another name")
-    scan = read_scan(source, Config())
-    if scan.image and target_format in KSPACE:
-        raise DataError(f"{source}: holds images; k-space made of them would pass for measured; expected k-space")
-    if target_format in IMAGES:
-        images = zero_filled_images(scan, range(len(scan.kspace)))
-        WRITERS[IMAGES[target_format]].write(*without_padding(scan, images), targets[0])
+    target = out.with_name(out.name[: -len(ending)]) if written.folder else out
+    for place in (target,) if written.folder else written.parts(target):
+        if place.is_dir() and place == out:
+            raise DataError(f"{place}: is a folder; expected the name of a file")
+        if place.exists() and source.exists() and place.samefile(source):
+            raise DataError(f"{place}: is the scan itself; choose another name")
+        if place.exists() and not overwrite:
+            raise DataError(f"{place}: exists already; add --overwrite or choose another name")
+    scan = read_scan(source, options)
+    if written.write_kspace is not None:
+        if scan.image:
+            raise DataError(f"{source}: holds images; k-space made of them would pass for measured; expected k-space")
+        kspace = scan.kspace if scan.kspace.ndim == 4 else scan.kspace[:, None]
+        written.write_kspace(scan, kspace.astype(np.complex64, copy=False), target)
     else:
-        write_kspace(scan, target_format, out)
-    return scan, out if out in targets else targets[0]
+        assert written.write_images is not None
+        images = zero_filled_images(scan, range(len(scan.kspace)))
+        written.write_images(*without_padding(scan, images), target)
+    return scan, target

@@ -11,10 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from switchrecon.config import Config
 from switchrecon.core.limits import check_size
+from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import ConfigError, DataError, SwitchreconError
 from switchrecon.scans.dicom_tags import technical_tags
+from switchrecon.scans.formats import Format
 from switchrecon.scans.names import stem
 from switchrecon.scans.scan import Scan, image_scan
 
@@ -280,7 +281,7 @@ def dicom_subject(path: Path) -> str:
     raise DataError(f"{path}: holds no DICOM image")
 
 
-def read_dicom(path: Path, config: Config) -> Scan:
+def read_dicom(path: Path, options: ReadOptions) -> Scan:
     """Read the magnitude images of one MR series and compute synthetic k-space of its slices.
 
     Slices are sorted along their normal and zero-padded to a square field of view. The subject is a hash of PatientID,
@@ -290,8 +291,8 @@ def read_dicom(path: Path, config: Config) -> Scan:
     ----------
     path
         A folder with the files of a series (MR Image Storage), or one file (also Enhanced MR Image Storage).
-    config
-        The run's settings.
+    options
+        How magnitude images become k-space.
 
     Raises
     ------
@@ -309,4 +310,33 @@ def read_dicom(path: Path, config: Config) -> Scan:
         spacing, tags, subject = frames[0].vector(*SPACING), technical_tags(header), _subject(path, header)
     images = _pixels(frames)
     rows, columns = (1.0, 1.0) if spacing is None else (float(spacing[0]), float(spacing[1]))
-    return image_scan(path, subject, images, (rows, columns), affine, config, dicom=tags)
+    return image_scan(path, subject, images, (rows, columns), affine, options.phase, dicom=tags)
+
+
+def _parts(path: Path) -> tuple[Path, ...]:
+    return tuple(sorted(file for file in path.iterdir() if file.is_file())) if path.is_dir() else (path,)
+
+
+def _write(scan: Scan, images: np.ndarray, target: Path) -> None:
+    from switchrecon.scans.dicom_write import write_dicom  # which imports this module
+
+    write_dicom(scan, images, target)
+
+
+def _folder(path: Path, number: int) -> str:
+    pydicom_module()  # which must be there, before anything is reconstructed
+    return stem(path)
+
+
+FORMAT = Format(
+    name="DICOM",
+    sniff=is_dicom,
+    read=read_dicom,
+    subject=dicom_subject,
+    parts=_parts,
+    option="dicom",
+    write_images=_write,
+    image_name=_folder,
+    folder=True,
+    endings=(".dcm", ".ima"),
+)

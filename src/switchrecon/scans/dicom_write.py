@@ -11,7 +11,6 @@ from switchrecon.core.files import NOTE, atomic_folder
 from switchrecon.errors import DataError
 from switchrecon.scans.dicom import CLASSIC, LPS, pydicom_module
 from switchrecon.scans.dicom_tags import CODES, NUMBERS
-from switchrecon.scans.names import stem
 from switchrecon.scans.scan import Scan, what_was_measured
 
 FIRST_NUMBER = 900  # added to the source's series number
@@ -21,18 +20,6 @@ EMPTY = (  # type 2: there, without a value
     *("AccessionNumber", "PatientPosition", "PositionReferenceIndicator", "ScanOptions", "MRAcquisitionType"),
     *("RepetitionTime", "EchoTime", "EchoTrainLength", "Laterality"),
 )
-
-
-def dicom_folder(path: Path) -> str:
-    """The name of the folder that is written for a scan.
-
-    Raises
-    ------
-    ConfigError
-        Without pydicom.
-    """
-    pydicom_module()
-    return stem(path)
 
 
 def _uid(*sources: str) -> str:

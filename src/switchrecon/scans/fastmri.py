@@ -6,10 +6,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from switchrecon.config import Config
 from switchrecon.core.files import NOTE, atomic_file
+from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
-from switchrecon.scans.hdf5 import open_hdf5, read_dataset, read_text
+from switchrecon.scans.formats import Format
+from switchrecon.scans.hdf5 import is_hdf5, open_hdf5, read_dataset, read_text
 from switchrecon.scans.header import Encoding, crop_field, nearest_samples, parse_header
 from switchrecon.scans.scan import Scan, check_finite, check_not_empty, inferred_masks
 
@@ -76,7 +77,7 @@ def _without_oversampling(
     return crop_field(kspace, -2, size), None if mask is None else mask[:, nearest_samples(height, size)]
 
 
-def read_fastmri(path: Path, config: Config) -> Scan:
+def read_fastmri(path: Path, options: ReadOptions) -> Scan:
     """Read k-space of one coil (slices, H, W) or several (slices, coils, H, W), with its ``mask`` where it has one.
 
     Without a ``mask``, undersampled k-space is recognised by the zeros between its samples. Where ``ismrmrd_header``
@@ -172,3 +173,15 @@ def write_fastmri_kspace(scan: Scan, kspace: np.ndarray, target: Path) -> None:
         if scan.mask is not None:
             lines = scan.mask[0, 0]
             file["mask"] = (lines if (scan.mask == lines).all() else scan.mask).astype(np.uint8)
+
+
+FORMAT = Format(
+    name="fastMRI HDF5",
+    suffixes=(".h5", ".hdf5"),
+    sniff=is_hdf5,
+    read=read_fastmri,
+    subject=fastmri_subject,
+    option="hdf5",
+    write_images=write_fastmri,
+    write_kspace=write_fastmri_kspace,
+)

@@ -5,125 +5,74 @@ import gzip
 import hashlib
 import logging
 import zlib
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from switchrecon.config import Config
-from switchrecon.errors import ConfigError, DataError, nearest
-from switchrecon.scans.bart import bart_pair, is_bart, read_bart, write_bart
-from switchrecon.scans.bids import bids_name, write_bids
-from switchrecon.scans.dicom import dicom_subject, is_dicom, read_dicom
-from switchrecon.scans.dicom_write import dicom_folder, write_dicom
-from switchrecon.scans.fastmri import fastmri_subject, read_fastmri, write_fastmri
-from switchrecon.scans.hdf5 import open_hdf5
-from switchrecon.scans.mrd import measurements, mrd_subject, read_mrd
-from switchrecon.scans.names import describe_name, named
-from switchrecon.scans.nifti import nifti_name, read_nifti, write_nifti
-from switchrecon.scans.numpy_files import read_numpy, write_numpy
-from switchrecon.scans.png import png_folder, write_png
+from switchrecon.core.reading import ReadOptions
+from switchrecon.errors import ConfigError, DataError, SwitchreconError, nearest
+from switchrecon.scans.bart import bart_pair, is_bart
+from switchrecon.scans.formats import Format, formats, reason_of, suffixes
+from switchrecon.scans.names import named, stem
 from switchrecon.scans.scan import Scan, without_padding
-from switchrecon.scans.twix import is_twix, read_twix
 
 logger = logging.getLogger(__name__)
 
-SUFFIXES = (".h5", ".hdf5", ".mrd", ".nii", ".nii.gz", ".npy", ".npz", ".cfl", ".dat")
-
-
-@dataclass(frozen=True)
-class Writer:
-    """How images are written: the name (of a file or a folder) for the scan's path and number, and the function."""
-
-    name: Callable[[Path, int], str]
-    write: Callable[[Scan, np.ndarray, Path], None]
-
-
-WRITERS = {
-    "nifti": Writer(lambda path, number: nifti_name(path), write_nifti),
-    "bids": Writer(bids_name, write_bids),
-    "dicom": Writer(lambda path, number: dicom_folder(path), write_dicom),
-    "numpy": Writer(lambda path, number: named(path, ".npy"), write_numpy),
-    "hdf5": Writer(lambda path, number: named(path, ".h5", ".hdf5"), write_fastmri),
-    "bart": Writer(lambda path, number: named(path, ".cfl"), lambda scan, images, target: write_bart(images, target)),
-    "png": Writer(lambda path, number: png_folder(path), write_png),
-}
 OWN = "own"  # the format of the scan itself
 
 
-@dataclass(frozen=True)
-class Format:
-    """How files of one kind are read, and which of :data:`WRITERS` writes images back in that kind."""
-
-    name: str
-    read: Callable[[Path, Config], Scan]
-    writer: str
-    subject: Callable[[Path], str] = lambda path: path.stem
-
-
-HDF5 = Format("fastMRI HDF5", read_fastmri, "hdf5", fastmri_subject)
-MRD = Format("ISMRMRD", read_mrd, "hdf5", mrd_subject)
-NIFTI = Format("NIfTI", read_nifti, "nifti", lambda path: describe_name(path)["subject"])
-NUMPY = Format("NumPy", read_numpy, "numpy")
-DICOM = Format("DICOM", read_dicom, "dicom", dicom_subject)
-BART = Format("BART", read_bart, "bart")
-TWIX = Format("Siemens raw data", read_twix, "hdf5")
-
-
-def _hdf5_format(path: Path) -> Format:
-    with open_hdf5(path) as file:
-        return MRD if "kspace" not in file and measurements(file) else HDF5
-
-
 def recognise(path: Path) -> Format:
-    """Return the format of a file from its content; its suffix plays no part, but BART's two files have one.
-
-    A folder may be a DICOM series.
+    """Return the format of a file, of a folder with a DICOM series, or of BART's two files.
 
     Raises
     ------
     DataError
-        If the file is missing, empty, or of no known kind.
+        If the path is missing, empty, cannot be read, or is of no known kind.
     """
-    if is_dicom(path):
-        return DICOM
+    for format in formats():
+        if _knows(format, path):
+            return format
+    raise _unknown(path)
+
+
+def _knows(format: Format, path: Path) -> bool:
+    try:
+        return format.read is not None and format.sniff(path)
+    except Exception as error:  # of another package; it must not stand in the way of the others
+        logger.warning("%s: the file format '%s' failed to look at it (%s)", path, format.name, reason_of(error))
+        return False
+
+
+def _unknown(path: Path) -> DataError:
     try:
         with path.open("rb") as file:
-            start = file.read(352)
-        if start[:2] == b"\x1f\x8b":
+            start = file.read(2)
+        if start == b"\x1f\x8b":
             with gzip.open(path) as file:
-                start = file.read(352)
+                file.read(352)
     except FileNotFoundError:
-        if is_bart(path):
-            return BART
-        raise DataError(f"{path}: no such file") from None
+        return DataError(f"{path}: no such file")
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error})") from error
-    if start[:8] == b"\x89HDF\r\n\x1a\n":
-        return _hdf5_format(path)
-    if start[:6] == b"\x93NUMPY" or start[:4] == b"PK\x03\x04":
-        return NUMPY
-    if start[344:347] in (b"n+1", b"ni1") or start[4:7] in (b"n+2", b"ni2"):
-        return NIFTI
-    if is_bart(path):
-        return BART
-    if is_twix(path):
-        return TWIX
-    what = "an empty file" if not start else "an unknown kind of file"
-    kinds = "fastMRI or ISMRMRD HDF5, NIfTI, DICOM, NumPy, BART or Siemens raw data"
-    raise DataError(f"{path}: {what}; expected {kinds}")
+        return DataError(f"{path}: cannot be read ({error})")
+    kinds = ", ".join(format.name for format in formats() if format.read)
+    return DataError(f"{path}: {'an unknown kind of file' if start else 'an empty file'}; expected {kinds}")
 
 
 def _looks_like_scan(path: Path) -> bool:
-    return path.name.lower().endswith(SUFFIXES) and not path.name.startswith(".") and path.is_file()
+    return path.name.lower().endswith(suffixes()) and not path.name.startswith(".") and path.is_file()
 
 
 def _scans_in(folder: Path) -> list[Path]:
     files = [path for path in folder.iterdir() if _looks_like_scan(path)]
-    if is_dicom(folder):
+    if _is_scan(folder):
         files.append(folder if folder.name.strip(".") else folder.resolve())  # a scan has a name
     return files
+
+
+def _is_scan(folder: Path) -> bool:
+    """Whether the folder itself is a scan, such as a DICOM series."""
+    return any(_knows(format, folder) for format in formats())
 
 
 def _folders_in(folder: Path) -> list[Path]:
@@ -154,7 +103,7 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
             inside = _scans_in(path)
             inside = inside or [scan for folder in _folders_in(path) for scan in _scans_in(folder)]
             if not inside:
-                kinds = ", ".join(SUFFIXES)
+                kinds = ", ".join(suffixes())
                 raise DataError(f"{path}: the folder holds no scan; expected DICOM files, or files ending in {kinds}")
             found.update(inside)
         elif is_bart(path):
@@ -163,7 +112,7 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
             found.add(path)
         elif any(character in text for character in "*?["):
             matches = [Path(name) for name in glob.glob(text, recursive=True)]
-            matches = [match for match in matches if match.is_file() or is_dicom(match)]
+            matches = [match for match in matches if match.is_file() or _is_scan(match)]
             if not matches:
                 raise DataError(f"{text}: the pattern matches no file")
             found.update(matches)
@@ -172,59 +121,118 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
     return sorted(found)
 
 
-def read_scan(path: Path, config: Config) -> Scan:
-    """Read one file, whatever its kind, at its own matrix."""
-    format = recognise(path)
-    logger.debug("reading %s: %s", path, format.name)
-    return format.read(path, config)
-
-
-def file_digest(path: Path) -> str:
-    """SHA-256 of what a scan was read from: a file, BART's two, or a DICOM series' files in the order of names."""
-    parts = sorted(path.iterdir()) if path.is_dir() else bart_pair(path) if is_bart(path) else (path,)
-    digest = hashlib.sha256()
-    for part in parts:
-        if part.is_file():
-            with part.open("rb") as file:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-    return digest.hexdigest()
-
-
-def subject_of(path: Path) -> str:
-    """The subject that a scan is of, without reading its data."""
-    return recognise(path).subject(path)
-
-
-def _writer(path: Path, format: str) -> Writer:
-    if format != OWN and format not in WRITERS:
-        raise ConfigError(f"unknown format '{format}'; {nearest(format, [OWN, *WRITERS])}")
-    return WRITERS[recognise(path).writer if format == OWN else format]
-
-
-def target_for(path: Path, out: Path, format: str = OWN, number: int = 1) -> Path:
-    """The file or folder in folder ``out`` that images of this scan are written to.
+def read_scan(path: Path, options: ReadOptions | None = None, format: Format | None = None) -> Scan:
+    """Read one file, whatever its format, at its matrix.
 
     Parameters
     ----------
     path
         The scan.
-    out
-        A folder.
+    options
+        How it is read; None: the defaults.
     format
-        One of :data:`WRITERS`, or ``own`` for the scan's own format.
-    number
-        Of the scan among those that are written together; names one that BIDS has no name for.
+        Its format, where that is known already.
+
+    Raises
+    ------
+    DataError
+        For a file of no known format, or one that cannot be used.
+    """
+    format = format or recognise(path)
+    assert format.read is not None
+    try:
+        scan = format.read(path, options or ReadOptions())
+    except (SwitchreconError, MemoryError, OSError):
+        raise
+    except Exception as error:
+        raise DataError(f"{path}: not readable as {format.name} ({reason_of(error)})") from error
+    scan.format = format
+    return scan
+
+
+def image_formats() -> dict[str, Format]:
+    """The formats that images are written in, by their name after ``--format``."""
+    return {format.option: format for format in formats() if format.option and format.write_images}
+
+
+def image_format(option: str, source: Format | None = None) -> Format:
+    """The format that images are written in.
+
+    Parameters
+    ----------
+    option
+        A key of :func:`image_formats`, or ``own``.
+    source
+        The format of the scan, which ``own`` stands for.
 
     Raises
     ------
     ConfigError
         For an unknown format.
     """
-    return out / _writer(path, format).name(path, number)
+    known = image_formats()
+    if option == OWN and source is not None:
+        return source if source.write_images else known[source.images_as]
+    if option not in known:
+        raise ConfigError(f"unknown format '{option}'; {nearest(option, [OWN, *known])}")
+    return known[option]
 
 
-def write_images(scan: Scan, images: np.ndarray, out: Path, format: str = OWN, number: int = 1) -> Path:
-    """Write images (slices, H, W) at the scan's matrix, without its padding; see :func:`target_for` for the path."""
-    target = target_for(scan.path, out, format, number)
-    _writer(scan.path, format).write(*without_padding(scan, images), target)
+def file_digest(path: Path, format: Format | None = None) -> str:
+    """SHA-256 of what a scan was read from: all files of its format's ``parts``, in their order."""
+    digest = hashlib.sha256()
+    for part in (format or recognise(path)).parts(path):
+        with part.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def subject_of(path: Path, format: Format | None = None) -> str:
+    """The subject that a scan is of, without reading its data."""
+    return (format or recognise(path)).subject(path)
+
+
+def image_target(written: Format, path: Path, out: Path, number: int = 1) -> Path:
+    """The file or folder in folder ``out`` that images of a scan are written to.
+
+    Parameters
+    ----------
+    written
+        The format of the images; see :func:`image_format`.
+    path
+        The scan.
+    out
+        A folder.
+    number
+        Of the scan among those that are written together; names one that BIDS has no name for.
+    """
+    if written.image_name is not None:
+        return out / written.image_name(path, number)
+    return out / (stem(path) if written.folder else named(path, *written.written))
+
+
+def write_images(scan: Scan, images: np.ndarray, out: Path, option: str = OWN, number: int = 1) -> Path:
+    """Write images (slices, H, W) at the scan's matrix, without its padding.
+
+    Parameters
+    ----------
+    scan, images
+        The scan, and an image for each of its slices.
+    out
+        A folder.
+    option
+        The format; see :func:`image_format`.
+    number
+        See :func:`image_target`.
+
+    Returns
+    -------
+    Path
+        The file or folder that was written.
+    """
+    source = recognise(scan.path) if option == OWN and scan.format is None else scan.format
+    written = image_format(option, source)
+    target = image_target(written, scan.path, out, number)
+    assert written.write_images is not None
+    written.write_images(*without_padding(scan, images), target)
     return target

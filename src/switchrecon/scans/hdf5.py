@@ -15,7 +15,25 @@ from switchrecon.errors import DataError, SwitchreconError
 FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}  # whose sizes can be checked
 BEST_COMPRESSION = 1100  # a little more than deflate can reach
 SPARSE_BYTES = 1 << 26  # smaller datasets may be as empty as they like
+MAGIC = b"\x89HDF\r\n\x1a\n"
+PLACES = (0, *(1 << power for power in range(9, 25)))  # bytes; a user block of this length may come first
 CHECKSUM = 4  # bytes that fletcher32 adds to a chunk
+
+
+def is_hdf5(path: Path) -> bool:
+    """Whether a file has HDF5's signature, at its start or behind a user block."""
+    try:
+        with path.open("rb") as file:
+            for place in PLACES:
+                file.seek(place)
+                start = file.read(len(MAGIC))
+                if start == MAGIC:
+                    return True
+                if len(start) < len(MAGIC):
+                    return False
+    except (OSError, ValueError):
+        pass
+    return False
 
 
 @contextmanager

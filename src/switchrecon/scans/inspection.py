@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from switchrecon.config import Config
 from switchrecon.core.pictures import save_grid
+from switchrecon.core.reading import ReadOptions
 from switchrecon.physics.masks import full_centre_fraction, measured_acceleration
 from switchrecon.physics.noise import relative_noise
 from switchrecon.scans.convert import zero_filled_images
-from switchrecon.scans.files import recognise
+from switchrecon.scans.files import read_scan
 from switchrecon.scans.scan import Scan
 
 
@@ -44,7 +44,7 @@ def facts_of(path: Path, scan: Scan) -> dict[str, Any]:
     middle, voxel, indices = len(scan.kspace) // 2, _voxel(scan), scan.geometry.get("indices")
     facts: dict[str, Any] = {
         "file": str(path),
-        "format": recognise(path).name,
+        "format": scan.format.name if scan.format else "unknown",
         "holds": "images" if scan.image else "k-space",
         "synthetic": scan.synthetic,
         "slices": len(scan.kspace),
@@ -146,7 +146,7 @@ def describe(facts: dict[str, Any]) -> list[str]:
     return [lines[0], *(f"  {line}" for line in [*lines[1:], *_readouts(facts)])]
 
 
-def inspect_file(path: Path, picture: Path | None = None) -> dict[str, Any]:
+def inspect_file(path: Path, picture: Path | None = None, options: ReadOptions | None = None) -> dict[str, Any]:
     """Read a file and return its facts; see :func:`facts_of`.
 
     Parameters
@@ -155,13 +155,15 @@ def inspect_file(path: Path, picture: Path | None = None) -> dict[str, Any]:
         A scan of any kind.
     picture
         A PNG of the middle slice, if wanted: what was measured, and the zero-filled image.
+    options
+        How the file is read; None: the defaults.
 
     Raises
     ------
     DataError
         If the file cannot be read.
     """
-    scan = recognise(path).read(path, Config())
+    scan = read_scan(path, options)
     if picture is not None:
         draw(scan, picture)
     return facts_of(path, scan)

@@ -8,10 +8,11 @@ from typing import Any
 import h5py
 import numpy as np
 
-from switchrecon.config import Config
 from switchrecon.core.limits import check_size, largest_array
+from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
-from switchrecon.scans.hdf5 import check_lengths, find_dataset, open_hdf5, read_text
+from switchrecon.scans.formats import Format
+from switchrecon.scans.hdf5 import check_lengths, find_dataset, is_hdf5, open_hdf5, read_text
 from switchrecon.scans.header import Encoding, Header, parse_header
 from switchrecon.scans.orientation import affine_of, slice_order
 from switchrecon.scans.readouts import (
@@ -105,7 +106,7 @@ def read_readouts(path: Path, file: h5py.File, group: str) -> Readouts:
     return readouts
 
 
-def read_mrd(path: Path, config: Config) -> Scan:
+def read_mrd(path: Path, options: ReadOptions) -> Scan:
     """Read the readouts of a Cartesian scan and sort them into k-space; see :func:`scan_of_readouts`.
 
     Of several measurements in a file, the last by name is read.
@@ -240,3 +241,17 @@ def mrd_subject(path: Path) -> str:
     with open_hdf5(path) as file:
         groups = measurements(file)
         return _subject(path, _header(path, file, groups[-1])) if groups else path.stem
+
+
+def is_mrd(path: Path) -> bool:
+    """Whether an HDF5 file holds a measurement, and no dataset ``kspace``."""
+    if not is_hdf5(path):
+        return False
+    try:
+        with open_hdf5(path) as file:
+            return "kspace" not in file and bool(measurements(file))
+    except DataError:
+        return False
+
+
+FORMAT = Format(name="ISMRMRD", suffixes=(".mrd",), sniff=is_mrd, read=read_mrd, subject=mrd_subject)

@@ -6,12 +6,14 @@ from pathlib import Path
 # The subject is taken from the start of the name alone, so that a derived file keeps its subject.
 IXI = re.compile(r"^(?P<subject>IXI\d{3})(?:-(?P<site>Guys|HH|IOP))?(?:-\d{4}-(?P<contrast>T1|T2|PD|MRA|DTI-\d\d))?")
 BIDS = re.compile(r"^sub-(?P<subject>[^_.]+)(?:_[^.]*?(?P<contrast>[A-Za-z0-9]+)(?:\.|$))?")
-SUFFIX = re.compile(r"\.(nii|nii\.gz|h5|hdf5|mrd|npy|npz|cfl|dcm|ima)$", re.IGNORECASE)
 
 
 def stem(path: Path) -> str:
-    """The scan's name without the suffix of its kind of file; other dots stay."""
-    return SUFFIX.sub("", path.name)
+    """The scan's name without the suffix of its format; other dots stay."""
+    from switchrecon.scans.formats import known_endings  # which imports the formats, and they this module
+
+    ending = max((end for end in known_endings() if path.name.lower().endswith(end)), key=len, default="")
+    return path.name[: len(path.name) - len(ending)]
 
 
 def named(path: Path, *suffixes: str) -> str:

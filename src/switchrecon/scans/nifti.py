@@ -1,6 +1,5 @@
 """NIfTI volumes: magnitude images with geometry."""
 
-import gzip
 import struct
 from pathlib import Path
 
@@ -8,11 +7,12 @@ import nibabel
 import numpy as np
 from nibabel.orientations import apply_orientation, inv_ornt_aff, io_orientation
 
-from switchrecon.config import Config
 from switchrecon.core.files import NOTE, atomic_file
 from switchrecon.core.limits import check_size
+from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError, SwitchreconError
-from switchrecon.scans.names import describe_name, named, stem
+from switchrecon.scans.formats import Format, first_bytes
+from switchrecon.scans.names import describe_name, stem
 from switchrecon.scans.scan import Scan, image_scan
 
 MOST_HEADER = 1 << 24  # bytes before the data, extensions included
@@ -46,11 +46,7 @@ def _check_extensions(path: Path) -> None:
     DataError
         Naming what was found.
     """
-    with path.open("rb") as file:
-        start = file.read(540)
-    if start[:2] == b"\x1f\x8b":
-        with gzip.open(path) as unpacked:
-            start = unpacked.read(540)
+    start = first_bytes(path, 540)
     order = "<" if start[:4] in (struct.pack("<i", 348), struct.pack("<i", 540)) else ">"
     second = struct.unpack(f"{order}i", start[:4])[0] == 540
     kind, place = ("q", 168) if second else ("f", 108)
@@ -59,7 +55,13 @@ def _check_extensions(path: Path) -> None:
         raise DataError(f"{path}: the data are said to begin at byte {offset:g}; expected at most {MOST_HEADER}")
 
 
-def read_nifti(path: Path, config: Config) -> Scan:
+def is_nifti(path: Path) -> bool:
+    """Whether a file, packed or not, has the magic of NIfTI-1 or NIfTI-2."""
+    start = first_bytes(path, 352)
+    return start[344:347] in (b"n+1", b"ni1") or start[4:7] in (b"n+2", b"ni2")
+
+
+def read_nifti(path: Path, options: ReadOptions) -> Scan:
     """Read a magnitude volume and compute synthetic k-space of its slices.
 
     The volume is brought to RAS+ and cut along ``slice_axis``; slices are zero-padded to a square field of view.
@@ -95,7 +97,7 @@ def read_nifti(path: Path, config: Config) -> Scan:
     except Exception as error:  # nibabel raises many kinds for damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: not a readable NIfTI file ({reason})") from error
-    axis = AXES[config.slice_axis]
+    axis = AXES[options.slice_axis]
     to_canonical = _volume_index(volume.shape, axis)
     to_source = inv_ornt_aff(io_orientation(source.affine), source.shape[:3]) @ to_canonical
     scale = np.diag([unit, unit, unit, 1])
@@ -106,16 +108,11 @@ def read_nifti(path: Path, config: Config) -> Scan:
         np.ascontiguousarray(_to_slices(volume, axis)),
         (row_spacing, column_spacing),
         scale @ canonical.affine @ to_canonical,
-        config,
+        options.phase,
         orientation=io_orientation(to_source),
         source_affine=scale @ source.affine,
         source_zooms=[float(zoom) * unit for zoom in source.header.get_zooms()[:3]],
     )
-
-
-def nifti_name(path: Path) -> str:
-    """The name of a NIfTI file written for a source: its own, with a suffix where it has none."""
-    return named(path, ".nii.gz", ".nii")
 
 
 def nifti_image(scan: Scan, images: np.ndarray) -> nibabel.Nifti1Image:
@@ -151,7 +148,18 @@ def write_nifti(scan: Scan, images: np.ndarray, target: Path) -> None:
     scan, images
         See there.
     target
-        The file; named as :func:`nifti_name` says.
+        The file.
     """
     with atomic_file(target, suffix=target.name.removeprefix(stem(target))) as temporary:
         nibabel.save(nifti_image(scan, images), temporary)
+
+
+FORMAT = Format(
+    name="NIfTI",
+    suffixes=(".nii.gz", ".nii"),
+    sniff=is_nifti,
+    read=read_nifti,
+    subject=lambda path: describe_name(path)["subject"],
+    option="nifti",
+    write_images=write_nifti,
+)

@@ -6,14 +6,20 @@ from typing import IO
 
 import numpy as np
 
-from switchrecon.config import Config
 from switchrecon.core.files import atomic_file
 from switchrecon.core.limits import check_size
+from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError, SwitchreconError
+from switchrecon.scans.formats import Format, first_bytes
 from switchrecon.scans.scan import Scan, check_finite, check_not_empty, inferred_masks, synthetic_kspace
 
 MOST_HEADER = 1 << 16  # bytes
 HEADERS = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
+
+
+def is_numpy(path: Path) -> bool:
+    """Whether a file begins as ``.npy`` files do, or as zip files."""
+    return first_bytes(path, 6)[:6] == b"\x93NUMPY" or first_bytes(path, 4) == b"PK\x03\x04"
 
 
 def _array(path: Path, what: str, file: IO[bytes]) -> np.ndarray:
@@ -71,7 +77,7 @@ def _stored_mask(path: Path, mask: np.ndarray, kspace: np.ndarray) -> np.ndarray
     return np.broadcast_to(mask != 0, shape)
 
 
-def read_numpy(path: Path, config: Config) -> Scan:
+def read_numpy(path: Path, options: ReadOptions) -> Scan:
     """Read k-space or images. The file's name is the subject.
 
     Complex: centred k-space (H, W), (slices, H, W) or (slices, coils, H, W), undersampled where zeros lie between its
@@ -101,7 +107,7 @@ def read_numpy(path: Path, config: Config) -> Scan:
     check_not_empty(path, array)
     geometry = {"single": single}
     if not complex_numbers:
-        kspace = synthetic_kspace(array, config, path.name)
+        kspace = synthetic_kspace(array, options.phase, path.name)
         return Scan(path, path.stem, kspace, synthetic=True, image=True, geometry=geometry)
     if stored is None:
         mask = inferred_masks(array)
@@ -120,3 +126,20 @@ def write_numpy(scan: Scan, images: np.ndarray, target: Path) -> None:
     array = images[0] if scan.geometry.get("single") else images
     with atomic_file(target, suffix=".npy") as temporary:
         np.save(temporary, array.astype(np.complex64 if np.iscomplexobj(array) else np.float32))
+
+
+def _write_kspace(scan: Scan, kspace: np.ndarray, target: Path) -> None:
+    with atomic_file(target, suffix=".npy") as temporary:
+        np.save(temporary, kspace)
+
+
+FORMAT = Format(
+    name="NumPy",
+    suffixes=(".npy", ".npz"),
+    sniff=is_numpy,
+    read=read_numpy,
+    option="numpy",
+    write_images=write_numpy,
+    write_kspace=_write_kspace,
+    endings=(".npy",),
+)

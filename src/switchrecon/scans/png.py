@@ -5,16 +5,11 @@ from pathlib import Path
 import numpy as np
 
 from switchrecon.core.files import NOTE, atomic_folder
-from switchrecon.scans.names import stem
+from switchrecon.scans.formats import Format
 from switchrecon.scans.scan import Scan
 
 LONGEST = 16  # times the shorter side of a pixel, as pictures are drawn
 WHITE = 99.9  # percentile of the volume: a few bright vessels do not darken the rest
-
-
-def png_folder(path: Path) -> str:
-    """The name of the folder that is written for a scan."""
-    return stem(path)
 
 
 def write_png(scan: Scan, images: np.ndarray, target: Path) -> None:
@@ -46,3 +41,6 @@ def write_png(scan: Scan, images: np.ndarray, target: Path) -> None:
         for number, picture in enumerate(pictures, 1):
             shown = Image.fromarray(picture).resize((width, height), Image.Resampling.BILINEAR)
             shown.save(folder / f"{number:04d}.png", pnginfo=note)
+
+
+FORMAT = Format(name="PNG", option="png", write_images=write_png, folder=True, endings=(".png",))

@@ -9,10 +9,12 @@ import torch
 
 from switchrecon.config import Config
 from switchrecon.core.limits import check_size
+from switchrecon.core.reading import Phase
 from switchrecon.core.seeds import numpy_random
 from switchrecon.errors import DataError
 from switchrecon.physics.fourier import fourier, resize_kspace, slice_by_slice
 from switchrecon.physics.masks import draw_mask, infer_mask, measured_acceleration
+from switchrecon.scans.formats import Format
 
 
 @dataclass
@@ -44,6 +46,8 @@ class Scan:
         Float64 (4, 4): (row, column, slice) of this matrix to patient coordinates in mm, RAS+; None where unknown.
     geometry
         What the writer of the file's own format needs besides, and what ``inspect`` says besides.
+    format
+        The format that the file was read as; None for a scan that was made otherwise.
     """
 
     path: Path
@@ -57,6 +61,7 @@ class Scan:
     noise: np.ndarray | None = None
     affine: np.ndarray | None = None
     geometry: dict[str, Any] = field(default_factory=dict)
+    format: Format | None = None
 
     @property
     def name(self) -> str:
@@ -196,16 +201,16 @@ def smooth_phase(matrix: tuple[int, int], name: str, index: int) -> np.ndarray:
     return phase.astype(np.float32)
 
 
-def synthetic_kspace(images: np.ndarray, config: Config, name: str) -> np.ndarray:
+def synthetic_kspace(images: np.ndarray, phase: Phase, name: str) -> np.ndarray:
     """K-space of magnitude images, by the Fourier transform.
 
     Parameters
     ----------
     images
         Real (slices, H, W).
-    config
-        Its ``phase`` says whether the images get a smooth phase first. Without it their k-space is conjugate
-        symmetric, which helps a reconstruction in a way that no scanner offers.
+    phase
+        ``smooth`` gives the images a smooth phase first. Without it their k-space is conjugate symmetric, which helps
+        a reconstruction in a way that no scanner offers.
     name
         The file's name, which seeds the phase.
 
@@ -215,7 +220,7 @@ def synthetic_kspace(images: np.ndarray, config: Config, name: str) -> np.ndarra
         complex64 (slices, H, W).
     """
     complex_images = images.astype(np.complex64)
-    if config.phase == "smooth":
+    if phase == "smooth":
         for index, image in enumerate(complex_images):
             image *= np.exp(1j * smooth_phase(image.shape, name, index))
     return slice_by_slice(fourier, torch.from_numpy(complex_images)).numpy()
@@ -227,7 +232,7 @@ def image_scan(
     images: np.ndarray,
     spacing: tuple[float, float],
     affine: np.ndarray | None,
-    config: Config,
+    phase: Phase,
     **geometry: Any,
 ) -> Scan:
     """A scan of magnitude images, with synthetic k-space.
@@ -245,7 +250,7 @@ def image_scan(
         Of rows and of columns, in mm.
     affine
         (row, column, slice) of the images to RAS+ in mm, or None.
-    config
+    phase
         See :func:`synthetic_kspace`.
     geometry
         What the writer of the file's own format needs besides.
@@ -266,7 +271,7 @@ def image_scan(
     return Scan(
         path=path,
         subject=subject,
-        kspace=synthetic_kspace(np.pad(images, padding), config, draw_name(path, subject)),
+        kspace=synthetic_kspace(np.pad(images, padding), phase, draw_name(path, subject)),
         synthetic=True,
         image=True,
         affine=_moved(affine, -above, -left),

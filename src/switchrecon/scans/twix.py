@@ -13,9 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from switchrecon.config import Config
 from switchrecon.core.limits import check_size
+from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
+from switchrecon.scans.formats import Format
 from switchrecon.scans.header import Encoding, Header
 from switchrecon.scans.mrd import scan_of_readouts
 from switchrecon.scans.readouts import HEAD, Readouts
@@ -59,6 +60,8 @@ def _entries(start: bytes, size: int) -> list[tuple[int, int]]:
 
 def is_twix(path: Path) -> bool:
     """Whether a file begins as Siemens raw data do: with measurements, each with a header of named texts."""
+    if not path.is_file():
+        return False
     with path.open("rb") as file:
         start = file.read(8 + 152 * 64)
         if len(start) < 64:
@@ -160,7 +163,7 @@ def readouts_of(path: Path, measurements: list[dict[str, Any]]) -> tuple[Header,
     )
 
 
-def read_twix(path: Path, config: Config) -> Scan:
+def read_twix(path: Path, options: ReadOptions) -> Scan:
     """Read the last measurement of a file; see :func:`switchrecon.scans.mrd.scan_of_readouts`.
 
     Raises
@@ -169,3 +172,6 @@ def read_twix(path: Path, config: Config) -> Scan:
         Where twixtools is not installed, for a damaged file, or k-space that is not Cartesian or cannot be sorted.
     """
     return scan_of_readouts(path, *readouts_of(path, _measurements(path)), {})
+
+
+FORMAT = Format(name="Siemens raw data", suffixes=(".dat",), sniff=is_twix, read=read_twix)
