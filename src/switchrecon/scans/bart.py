@@ -10,7 +10,7 @@ from switchrecon.core.limits import check_size
 from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
 from switchrecon.scans.formats import Format
-from switchrecon.scans.scan import Scan, check_finite, check_not_empty, inferred_masks
+from switchrecon.scans.scan import Scan, kspace_scan
 
 FIRST_LINE = "# Dimensions"
 READ, PHASE, COIL, SLICE, COUNT = 0, 1, 3, 13, 16
@@ -79,11 +79,8 @@ def read_bart(path: Path, options: ReadOptions) -> Scan:
     except OSError as error:
         raise DataError(f"{numbers}: cannot be read ({error.strerror})") from error
     kept = (sizes[SLICE], sizes[COIL], sizes[PHASE], sizes[READ])  # column-major: the last is the fastest
-    kspace = np.ascontiguousarray(flat.reshape(kept).swapaxes(-1, -2)).astype(np.complex64, copy=False)
-    check_finite(numbers, "k-space", kspace)
-    check_not_empty(numbers, kspace)
-    mask = inferred_masks(kspace)
-    return Scan(numbers, numbers.stem, kspace[:, 0] if kspace.shape[1] == 1 else kspace, mask)
+    kspace = np.ascontiguousarray(flat.reshape(kept).swapaxes(-1, -2))
+    return kspace_scan(numbers, numbers.stem, kspace)
 
 
 def write_bart(array: np.ndarray, target: Path) -> None:

@@ -179,6 +179,92 @@ def inferred_masks(kspace: np.ndarray) -> np.ndarray | None:
     return np.stack([full if own is None else own for own in masks])
 
 
+def fitted_mask(path: Path, name: str, stored: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
+    """A stored mask at the shape of k-space.
+
+    Parameters
+    ----------
+    path, name
+        The file and the mask's name in it, for messages.
+    stored
+        Numbers or booleans, not 0 where measured: (W,), (H, W) or (slices, H, W), where slices and H may be 1. An axis
+        of one coil before H, and an axis of length 1 at the end, do no harm.
+    shape
+        (slices, H, W).
+
+    Returns
+    -------
+    np.ndarray
+        Boolean (slices, H, W), read-only.
+
+    Raises
+    ------
+    DataError
+        For another shape, NaN, what is no number, or a mask without any measured sample.
+    """
+    mask = np.asarray(stored)
+    if not (np.issubdtype(mask.dtype, np.number) or mask.dtype == np.bool_):
+        raise DataError(f"{path}: {name} holds {mask.dtype}; expected numbers")
+    if mask.ndim > 1 and mask.shape[-1] == 1 != shape[-1]:
+        mask = mask[..., 0]
+    if mask.ndim == 4 and mask.shape[1] == 1:
+        mask = mask[:, 0]
+    sizes = (1,) * (3 - mask.ndim) + mask.shape
+    if (
+        mask.ndim not in (1, 2, 3)
+        or sizes[2] != shape[2]
+        or sizes[1] not in (1, shape[1])
+        or sizes[0] not in (1, shape[0])
+    ):
+        raise DataError(
+            f"{path}: {name} has shape {np.shape(stored)}, expected ({shape[2]},), {shape[1:]} or {shape} to fit k-space"
+        )
+    if np.isnan(mask).any():
+        raise DataError(f"{path}: {name} holds NaN; expected 0 or 1")
+    if not mask.any():
+        raise DataError(f"{path}: {name} is all zero; expected at least one measured sample")
+    return np.broadcast_to(mask != 0, shape)
+
+
+def kspace_scan(
+    path: Path, subject: str, kspace: np.ndarray, mask: np.ndarray | None = None, what: str = "k-space", **more: Any
+) -> Scan:
+    """A scan of k-space that is sorted already.
+
+    Parameters
+    ----------
+    path, subject
+        See :class:`Scan`.
+    kspace
+        Complex (slices, H, W) or (slices, coils, H, W), centred.
+    mask
+        Boolean (slices, H, W); samples where it is False become 0. None: undersampled slices are recognised by the
+        zeros between their samples.
+    what
+        Name of the k-space in the file, for messages.
+    more
+        Other fields of :class:`Scan`.
+
+    Raises
+    ------
+    DataError
+        For NaN, infinity, or only zeros.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):  # too large becomes infinite, and is refused
+        kspace = kspace.astype(np.complex64, copy=False)
+    check_finite(path, what, kspace)
+    check_not_empty(path, kspace)
+    if kspace.ndim == 4 and kspace.shape[1] == 1:
+        kspace = kspace[:, 0]
+    if mask is None:
+        mask = inferred_masks(kspace)
+    else:
+        kspace = np.where(mask if kspace.ndim == 3 else mask[:, None], kspace, np.complex64(0))
+        check_not_empty(path, kspace)
+        mask = None if mask.all() else mask
+    return Scan(path, subject, kspace, mask, **more)
+
+
 def smooth_phase(matrix: tuple[int, int], name: str, index: int) -> np.ndarray:
     """Random smooth phase of one slice, seeded by the file's name and the slice's number.
 
