@@ -140,6 +140,7 @@ def read_scan(path: Path, options: ReadOptions | None = None, format: Format | N
     """
     format = format or recognise(path)
     assert format.read is not None
+    logger.debug("reading %s: %s", path, format.name)
     try:
         scan = format.read(path, options or ReadOptions())
     except (SwitchreconError, MemoryError, OSError):

@@ -217,7 +217,8 @@ def fitted_mask(path: Path, name: str, stored: np.ndarray, shape: tuple[int, int
         or sizes[0] not in (1, shape[0])
     ):
         raise DataError(
-            f"{path}: {name} has shape {np.shape(stored)}, expected ({shape[2]},), {shape[1:]} or {shape} to fit k-space"
+            f"{path}: {name} has shape {np.shape(stored)}, expected ({shape[2]},), {shape[1:]} or {shape} to fit "
+            "k-space"
         )
     if np.isnan(mask).any():
         raise DataError(f"{path}: {name} holds NaN; expected 0 or 1")
