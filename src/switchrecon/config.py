@@ -21,6 +21,9 @@ DataConsistency = Literal["none", "hard", "soft"]
 Calibration = Literal["intensity", "noise", "phase"]
 Convention = Literal["fastmri", "slice-max"]
 Calls = Literal["auto", "together", "one-by-one"]
+Schedule = Literal["linear", "cosine"]
+Optimizer = Literal["radam", "adamw"]
+Average = Literal["swa", "ema", "none"]
 Pairing = Literal["unpaired", "paired", "simulated", "undersampled"]
 
 
@@ -96,8 +99,12 @@ class Config(Settings):
     steps: int | None = Field(None, ge=1)  # instead of epochs
     batch_size: int = Field(1, ge=1)
     learning_rate: float = Field(1e-4, gt=0)
-    final_learning_rate: float = Field(1e-7, ge=0)  # reached linearly on the last step
-    average_from: float = Field(0.6, ge=0, le=1)  # part of the steps after which SWA averages G
+    final_learning_rate: float = Field(1e-7, ge=0)  # reached on the last step
+    schedule: Schedule = "linear"  # of the learning rate; cosine: after a rise over the first 2 % of the steps
+    optimizer: Optimizer = "radam"  # the fast one, in Lookahead for D and H; adamw: weight decay 1e-4
+    gradient_clip: float | None = Field(None, gt=0)  # largest norm of a group's gradient; None: any
+    average: Average = "swa"  # of G's weights; swa: their mean; ema: exponential; none: the last ones
+    average_from: float = Field(0.6, ge=0, le=1)  # part of the steps after which G's weights are averaged
     lookahead_steps: int = Field(6, ge=1)  # of D and H
     lookahead_rate: float = Field(0.5, gt=0, le=1)
     seed: int = Field(0, ge=0)  # of weights, order, augmentation and z; not of masks

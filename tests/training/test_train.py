@@ -306,3 +306,21 @@ def test_settings_that_do_nothing_are_named(
     train(tiny_config("steps=1", *settings), full, sub, tmp_path / "run")
     told = [line for line in messages if "does nothing here" in line]
     assert [line.split()[1] for line in told] == named
+
+
+def test_a_gradient_above_the_limit_is_scaled_down_to_it(piles: tuple[list[Path], list[Path]]) -> None:
+    config = tiny_config("method=supervised")
+    method = find_method(config)
+    batches = Batches(read_training_data(*piles, config, method.pairing), config, method.pairing)
+    gradients = []
+    for clip in (None, 1e-3):
+        state = build_state(method, config)
+        step = Step(state.players, batches.batch(0))
+        norm = update(step, method.phases[0], state.optimizers["generator"], clip).gradients["generator"].item()
+        assert norm > 1e-3
+        gradients.append(
+            torch.cat([p.grad.flatten() for p in state.players.generator.parameters() if p.grad is not None])
+        )
+    plain, clipped = gradients
+    assert clipped.norm().item() == pytest.approx(1e-3, rel=1e-3)
+    torch.testing.assert_close(clipped / clipped.norm(), plain / plain.norm())

@@ -1,12 +1,18 @@
-"""Optimisation: RAdam with a linear decay, Lookahead around it, and the settings of each group."""
+"""Optimisation: the fast optimiser of each group, Lookahead around it, the learning rate, and averages of weights."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from switchrecon.config import Config
+from switchrecon.config import Average, Config
+
+RISE = 0.02  # part of the steps over which the cosine schedule rises to the learning rate
+DECAY = 0.999  # of the exponential moving average, once it has seen enough steps
 
 
 class Lookahead:
@@ -70,21 +76,35 @@ class Lookahead:
             mine.copy_(stored)
 
 
-def radam(parameters: Iterable[nn.Parameter], config: Config) -> torch.optim.RAdam:
-    """RAdam with β = (0.9, 0.999), the optimiser of every group.
+FAST: Mapping[str, Callable[..., torch.optim.Optimizer]] = MappingProxyType(
+    {"radam": torch.optim.RAdam, "adamw": partial(torch.optim.AdamW, weight_decay=1e-4)}
+)
+"""The fast optimisers, by the setting ``optimizer``; all with β = (0.9, 0.999)."""
+
+
+def fast_optimizer(parameters: Iterable[nn.Parameter], config: Config) -> torch.optim.Optimizer:
+    """Return the fast optimiser of a group.
 
     On a GPU its counters and its learning rate are tensors there, so that a step can be recorded and replayed.
     """
-    own = list(parameters)
-    device = own[0].device
-    rate = torch.tensor(config.learning_rate, device=device) if device.type == "cuda" else config.learning_rate
-    return torch.optim.RAdam(own, lr=rate, betas=(0.9, 0.999), foreach=True, capturable=device.type == "cuda")
+    known = list(parameters)
+    device = known[0].device
+    gpu = device.type == "cuda"
+    rate = torch.tensor(config.learning_rate, device=device) if gpu else config.learning_rate
+    return FAST[config.optimizer](known, lr=rate, betas=(0.9, 0.999), foreach=True, capturable=gpu)
 
 
 def learning_rate(config: Config, step: int, steps: int) -> float:
-    """Linear decay from the learning rate at step 0 to the final one at the last step, steps − 1."""
+    """The learning rate of a step: from ``learning_rate`` at step 0 to the final one at the last step, steps − 1.
+
+    ``linear``: on a line. ``cosine``: on half a period of a cosine, after a rise over the first 2 % of the steps.
+    """
     part = step / max(steps - 1, 1)
-    return config.learning_rate + (config.final_learning_rate - config.learning_rate) * part
+    first, last = config.learning_rate, config.final_learning_rate
+    if config.schedule == "linear":
+        return first + (last - first) * part
+    rise = min(1.0, (step + 1) / max(RISE * steps, 1))
+    return rise * (last + (first - last) * (1 + math.cos(math.pi * part)) / 2)
 
 
 def set_learning_rate(optimizer: "torch.optim.Optimizer | Lookahead", value: float) -> None:
@@ -97,16 +117,22 @@ def set_learning_rate(optimizer: "torch.optim.Optimizer | Lookahead", value: flo
 
 
 class WeightAverage:
-    """Stochastic weight averaging: the running mean of a module's parameters (Izmailov et al. 2018).
+    """An average of a module's parameters over the steps.
+
+    ``swa``: the mean (stochastic weight averaging, Izmailov et al. 2018). ``ema``: an exponential moving average with
+    decay min(0.999, (1 + n) / (10 + n)) at update n. ``none``: the module's weights as they are.
 
     Parameters
     ----------
     module
         Averaged; nothing is averaged before the first :meth:`update`.
+    kind
+        One of the above.
     """
 
-    def __init__(self, module: nn.Module) -> None:
+    def __init__(self, module: nn.Module, kind: Average = "swa") -> None:
         self.averaged = torch.optim.swa_utils.AveragedModel(module)
+        self.kind = kind
 
     @property
     def count(self) -> int:
@@ -114,14 +140,18 @@ class WeightAverage:
         return int(self.averaged.n_averaged)
 
     def update(self, module: nn.Module) -> None:
-        """Add the module's weights to the mean."""
-        own: list[Tensor] = list(self.averaged.module.parameters())
+        """Add the module's weights to the average."""
+        if self.kind == "none":
+            return
+        mean: list[Tensor] = list(self.averaged.module.parameters())
         new: list[Tensor] = list(module.parameters())
-        if own[0].device.type != "cuda":
+        if self.kind == "swa" and mean[0].device.type != "cuda":
             self.averaged.update_parameters(module)
             return
-        with torch.no_grad():  # the same mean, but torch's own would wait for the GPU
-            torch._foreach_lerp_(own, new, 1 / (self.count + 1))
+        count = self.count
+        decay = min(DECAY, (1 + count) / (10 + count)) if self.kind == "ema" and count else count / (count + 1)
+        with torch.no_grad():  # for swa the mean that torch computes, which would wait for the GPU
+            torch._foreach_lerp_(mean, new, 1 - decay)
         self.averaged.n_averaged += 1
 
     def weights(self, module: nn.Module) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from switchrecon.runs.checkpoint import (
     unflatten_optimizer,
 )
 from switchrecon.runs.folder import check_same_data, machine, versions
-from switchrecon.training.optim import Lookahead, WeightAverage, radam
+from switchrecon.training.optim import Lookahead, WeightAverage, fast_optimizer
 
 logger = logging.getLogger(__name__)
 
@@ -95,8 +95,9 @@ class State:
     """All that training changes."""
 
     players: Players
-    optimizers: dict[str, torch.optim.RAdam | Lookahead]
+    optimizers: dict[str, torch.optim.Optimizer | Lookahead]
     average: WeightAverage
+    clip: float | None = None  # largest norm of a group's gradient
     step: int = 0
     course: Course = field(default_factory=Course)
 
@@ -109,17 +110,17 @@ class State:
 def build_state(method: Method, config: Config, device: torch.device = PROCESSOR) -> State:
     """Networks with the weights that the run's seed draws, and their optimisers.
 
-    RAdam for each group; Lookahead around it for D and H; SWA of G. Weights are drawn on the processor, the same
+    Lookahead stands around the fast optimisers of D and H; G is averaged. Weights are drawn on the processor, the same
     for every device.
     """
     torch.manual_seed(seed_for("weights", config.seed))
     players = method.cast.build(config).to(device)
-    optimizers: dict[str, torch.optim.RAdam | Lookahead] = {}
+    optimizers: dict[str, torch.optim.Optimizer | Lookahead] = {}
     for name, module in players.groups().items():
-        fast = radam(module.parameters(), config)
+        fast = fast_optimizer(module.parameters(), config)
         lookahead = name != GENERATOR
         optimizers[name] = Lookahead(fast, config.lookahead_steps, config.lookahead_rate) if lookahead else fast
-    return State(players, optimizers, WeightAverage(players.generator))
+    return State(players, optimizers, WeightAverage(players.generator, config.average), config.gradient_clip)
 
 
 def parts(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:

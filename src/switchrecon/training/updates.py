@@ -18,8 +18,12 @@ from switchrecon.training.state import Measured, State
 SMALL = 128 * 128  # pixels of a batch, up to which calls made together are faster on a processor, too
 
 
-def update(step: Step, phase: Phase, optimizer: "torch.optim.RAdam | Lookahead") -> Measured[Tensor]:
+def update(
+    step: Step, phase: Phase, optimizer: "torch.optim.Optimizer | Lookahead", clip: float | None = None
+) -> Measured[Tensor]:
     """One update: minimise the phase's weighted sum of objectives over the parameters of its group alone.
+
+    A gradient whose norm is above ``clip`` is scaled down to it. The norm that is measured is the one before.
 
     Raises
     ------
@@ -36,6 +40,8 @@ def update(step: Step, phase: Phase, optimizer: "torch.optim.RAdam | Lookahead")
     measured = Measured({n: v.detach() for n, v in zip(phase.names, values, strict=True)}, {phase.group: norm})
     if parameters[0].device.type == "cpu":
         check_numbers(measured.having([value.item() for value in measured.values]))
+    if clip is not None:
+        torch.nn.utils.clip_grads_with_norm_(parameters, clip, norm)
     optimizer.step()
     step.moved(phase.group)
     return measured
@@ -51,7 +57,7 @@ def take_step(state: State, phases: Sequence[Phase], batch: Batch, plans: Plans 
     measured: Measured[Tensor] = Measured()
     for phase, names in zip(phases, plan, strict=True):
         make_together(step, names)
-        found = update(step, phase, state.optimizers[phase.group])
+        found = update(step, phase, state.optimizers[phase.group], state.clip)
         measured = Measured(measured.losses | found.losses, measured.gradients | found.gradients)
     return measured
 
