@@ -18,7 +18,15 @@ from switchrecon.physics.operators import Encoding
 from switchrecon.runs.checkpoint import load_checkpoint, load_model
 from switchrecon.runs.log import read_log
 from switchrecon.training.batches import Batches
-from switchrecon.training.guard import Diverged, check_numbers, watch_discriminator, watch_generator
+from switchrecon.training.guard import (
+    SURE,
+    WINDOW,
+    Diverged,
+    Health,
+    check_numbers,
+    watch_discriminator,
+    watch_generator,
+)
 from switchrecon.training.state import Measured, State, build_state
 from switchrecon.training.train import train
 from switchrecon.training.updates import update
@@ -269,3 +277,84 @@ def test_the_course_of_a_run_is_plain_data() -> None:
     state = build_state(METHODS["simulated"], tiny_config("method=simulated"))
     state.course.remark(3, "said")
     assert dataclasses.asdict(state.course) == {"setbacks": 0, "quiet": 0, "flat": False, "remarks": [(3, "said")]}
+
+
+def enormous_batches(monkeypatch: pytest.MonkeyPatch, steps: range, state: list[State]) -> None:
+    """References are a thousand times too bright in these steps, until the run has returned to an earlier state."""
+    sound = Batches.batch
+
+    def batch(self: Batches, step: int) -> Batch:
+        found = sound(self, step)
+        if step + 1 in steps and not state[-1].course.setbacks:
+            found = dataclasses.replace(found, y=1000 * found.y)
+        return found
+
+    monkeypatch.setattr(Batches, "batch", batch)
+
+
+def test_a_loss_that_leaves_its_past_is_divergence_though_it_is_finite(
+    tmp_path: Path, piles: Piles, states: list[State], monkeypatch: pytest.MonkeyPatch, messages: list[str]
+) -> None:
+    enormous_batches(monkeypatch, range(75, 200), states)
+    config = short("checkpoint_every=80")  # while the loss is outside its past: no checkpoint of that
+    straight = train(config, *piles, tmp_path / "run")
+    log = content(straight)[1]
+    assert [entry["step"] for entry in log] == list(range(1, 121))
+    [remark] = [text for entry in log for text in entry.get("remarks", [])]  # type: ignore[attr-defined]
+    assert remark.startswith("training diverged: supervised is ")
+    assert "at step 84; went back to step 50 and halved the learning rate (1 of 3 times)" in remark
+    assert max(entry["losses"]["supervised"] for entry in log) < 10  # type: ignore[index, call-overload]
+
+    class Stop(Exception):
+        pass
+
+    def stopping(*arguments: object) -> object:
+        if states[-1].step == 81:
+            raise Stop
+        return update(*arguments)  # type: ignore[arg-type]
+
+    run = tmp_path / "stopped"
+    with monkeypatch.context() as patched:
+        patched.setattr("switchrecon.training.updates.update", stopping)
+        with pytest.raises(Stop):
+            train(config, *piles, run)
+    assert load_checkpoint(run / "checkpoints") is None
+    assert content(train(config, *piles, run, resume=True)) == content(straight)
+
+
+def test_a_strange_step_is_no_divergence_and_a_checkpoint_waits_for_the_next_calm_one(
+    tmp_path: Path, piles: Piles, states: list[State], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    enormous_batches(monkeypatch, range(78, 81), states)
+    run = train(short("checkpoint_every=80"), *piles, tmp_path / "run")
+    assert not any("remarks" in entry for entry in read_log(run))
+    assert sorted(file.stem for file in (run / "checkpoints").glob("*.json")) == ["step-00000100", "step-00000120"]
+
+
+@pytest.mark.parametrize(
+    ("values", "found"),
+    [
+        ([0.05] * WINDOW + [0.01] * 100 + [0.3] * SURE, True),  # 20 · 0.01 and 3 · 0.05
+        ([0.05] * WINDOW + [0.01] * 100 + [0.3] * (SURE - 1) + [0.02] + [0.3] * (SURE - 1), False),
+        ([0.05] * WINDOW + [0.01] * 100 + [0.14] * SURE, False),  # less than three times what it began with
+        ([0.05] * WINDOW + [0.01] * 100 + [0.19] * SURE, False),  # less than 20 times its best
+        ([0.05] * WINDOW + [0.01 * 1.02**n for n in range(200)], True),  # slowly, too
+        ([3.0] * WINDOW + [1e-6] * 100 + [2.0] * 100, False),  # a discriminator that wakes up
+        ([1e5] * SURE, False),  # nothing is known yet
+    ],
+)
+def test_what_leaves_its_past(values: list[float], found: bool) -> None:
+    health = Health()
+
+    def look() -> None:
+        for step, value in enumerate(values, 1):
+            health.look({"l1": value, "other": 1.0}, step)
+
+    if not found:
+        look()
+        return
+    with pytest.raises(Diverged, match="l1 is ") as problem:
+        look()
+    assert problem.value.step is not None
+    kept = [{"losses": {"l1": value}} for value in values[: problem.value.step - 1]]
+    assert not Health(kept).calm  # from the log alone

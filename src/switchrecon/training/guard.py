@@ -1,7 +1,11 @@
-"""What keeps a training sound: numbers that are not finite never stay in the weights, and collapse is announced."""
+"""What keeps a training sound: it returns from where it diverged, and collapse is announced."""
 
 import math
-from collections.abc import Mapping
+import statistics
+from collections import deque
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -16,11 +20,13 @@ KEEP_EVERY = 50  # steps between copies of the state in memory, which cost less 
 MOST_SETBACKS = 3  # of a run, each at half the learning rate of the one before
 LARGEST_GRADIENT = 1e18  # its square must fit float32, or the second moments would overflow
 QUIET, QUIET_STEPS = 1e-3, 100  # D's loss below this for so many steps: it has nothing left to say
+WINDOW = 50  # steps over which a loss is compared with its past
+MANY, FEW, SURE = 20.0, 3.0, 10  # see Health
 FLAT = 0.01  # Var G(x) / Var x below this: G shows nothing
 
 
 class Diverged(Exception):
-    """A loss, a gradient or a weight is not a finite number; the message says which.
+    """A number is not finite, or a loss has left its past; the message says which.
 
     Parameters
     ----------
@@ -52,6 +58,81 @@ def check_numbers(measured: Measured[float], step: int | None = None) -> None:
     for group, norm in measured.gradients.items():
         if not norm < LARGEST_GRADIENT:
             raise Diverged(f"the gradient of the {group} is {norm}", step)
+
+
+@dataclass
+class Past:
+    """What a loss has been like.
+
+    Attributes
+    ----------
+    first
+        Its first :data:`WINDOW` values.
+    recent
+        Its last :data:`WINDOW` values, but for those that left the past.
+    best
+        The lowest median of ``recent`` so far.
+    outside
+        For how many steps in a row the loss has been outside its past.
+    """
+
+    first: list[float] = field(default_factory=list)
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=WINDOW))
+    best: float = math.inf
+    outside: int = 0
+
+    def add(self, value: float) -> None:
+        """Take the next value."""
+        if len(self.first) < WINDOW:
+            self.first.append(value)
+        elif value > max(MANY * self.best, FEW * statistics.median(self.first)):
+            self.outside += 1
+            return
+        self.outside = 0
+        self.recent.append(value)
+        if len(self.recent) == WINDOW:
+            self.best = min(self.best, statistics.median(self.recent))
+
+
+class Health:
+    """Whether the losses of a run stay near their past.
+
+    A loss has left its past when it is more than :data:`MANY` times its lowest running median and :data:`FEW` times
+    its median at the start. One such step can be a strange batch; :data:`SURE` in a row are divergence. What is found
+    follows from the logged losses alone, so that a resumed run finds the same.
+
+    Parameters
+    ----------
+    entries
+        The run's log so far.
+    """
+
+    def __init__(self, entries: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.pasts: dict[str, Past] = {}
+        for entry in entries:
+            self._add(entry["losses"])
+
+    @property
+    def calm(self) -> bool:
+        """Whether no loss is outside its past at present: only then a state is worth keeping."""
+        return not any(past.outside for past in self.pasts.values())
+
+    def look(self, losses: Mapping[str, float], step: int) -> None:
+        """Take the losses of a step.
+
+        Raises
+        ------
+        Diverged
+            If one of them has left its past for good.
+        """
+        self._add(losses)
+        for name, value in losses.items():
+            if self.pasts[name].outside == SURE:
+                raise Diverged(f"{name} is {value:.3g}, after {self.pasts[name].best:.3g} before,", step)
+
+    def _add(self, losses: Mapping[str, float]) -> None:
+        for name, value in losses.items():
+            self.pasts.setdefault(name, Past()).add(value)
 
 
 class Guard:

@@ -20,7 +20,7 @@ from switchrecon.nets.builder import find_network
 from switchrecon.nets.discriminator import check_side
 from switchrecon.physics.intensity import from_network
 from switchrecon.runs.folder import check_folder, is_finished, model_card, open_folder
-from switchrecon.runs.log import RunLog, TrainingProgress
+from switchrecon.runs.log import RunLog, TrainingProgress, read_log
 from switchrecon.training.batches import Batches
 from switchrecon.training.checks import check_goes_together, describe_data, idle_settings
 from switchrecon.training.gate import through_gate
@@ -28,6 +28,7 @@ from switchrecon.training.guard import (
     KEEP_EVERY,
     Diverged,
     Guard,
+    Health,
     check_numbers,
     watch_discriminator,
     watch_generator,
@@ -63,8 +64,8 @@ def run_steps(
     """
     steps = batches.steps
     pending: list[tuple[int, float, Measured[Tensor]]] = []
-    written = log.elapsed()
-    guard = Guard(state)
+    written, unsaved = log.elapsed(), False
+    guard, health = Guard(state), Health(read_log(folder))
     take = step_taker(state.device, config.calls, config.batch_size * math.prod(batches.data.matrix))
     with TrainingProgress(config.method, state.step, steps, console) as progress:
         while state.step < steps:
@@ -85,19 +86,22 @@ def run_steps(
                 if keeping:
                     watch_generator(state, batch, config, steps)
                 if keeping or len(pending) == LOG_EVERY or log.elapsed() - written > LOG_SECONDS:
-                    progress.losses = write_losses(log, batches, pending, state, method)
+                    progress.losses = write_losses(log, batches, pending, state, method, health)
                     pending, written = [], log.elapsed()
-                if keeping:
+                sound = keeping and (health.calm or last)
+                if sound:
                     guard.keep(state)
             except Diverged as problem:
                 guard.roll_back(state, problem, step + 1)
-                log.rewind(state.step)
-                pending = []
+                health = Health(log.rewind(state.step))
+                pending, unsaved = [], False
                 continue
             progress.advance(state.step)
             if state.step % config.picture_every == 0:
                 write_pictures(log, state, batch, config)
-            if saving or last:
+            unsaved = unsaved or saving or last
+            if sound and unsaved:  # a checkpoint that is due while a loss is outside its past waits until it is back
+                unsaved = False
                 save_state(folder, state, card | {"seconds": log.elapsed()})
 
 
@@ -107,13 +111,14 @@ def write_losses(
     pending: list[tuple[int, float, Measured[Tensor]]],
     state: State,
     method: Method,
+    health: Health,
 ) -> dict[str, float]:
     """Log the losses of some steps and return the last ones.
 
     Raises
     ------
     Diverged
-        If one of them is not finite; nothing is logged then.
+        If one of them is not finite, or has left its past; nothing is logged then.
     """
     entries: list[dict[str, Any]] = []
     counts = [len(found.values) for *_, found in pending]
@@ -122,6 +127,7 @@ def write_losses(
     for (step, rate, found), part in zip(pending, parts, strict=True):
         measured = found.having(part.tolist())
         check_numbers(measured, step + 1)
+        health.look(measured.losses, step + 1)
         values = measured.losses
         watch_discriminator(state, method, step + 1, values)
         entry = {
