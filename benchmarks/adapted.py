@@ -48,7 +48,7 @@ def row(run: Path, file: Path, steps: int, perceptual: Lpips | None) -> str:
     loaded = load_runs([run])
     [before] = [own.reconstructor for own in loaded.values()]
     config = before.config
-    scan = with_maps(read_scan(file, config.reading).resized(tuple(before.card["matrix"])), config)
+    scan = with_maps(read_scan(file, config.reading).resized(before.card.matrix), config)
     check_unseen(scan, loaded)
     after, adaptation = adapt(before, undersampled(before, corrupted(scan, config.corruption), config.mask), steps)
     methods = {"before": before, "after": after}

@@ -33,7 +33,7 @@ def row(run: Path, file: Path) -> str:
     loaded = load_runs([run])
     [reconstructor] = [own.reconstructor for own in loaded.values()]
     config = reconstructor.config
-    scan = read_scan(file, config.reading).resized(tuple(reconstructor.card["matrix"]))
+    scan = read_scan(file, config.reading).resized(reconstructor.card.matrix)
     check_unseen(scan, loaded)
     volume = evaluate_scan(scan, usable_slices(scan, config), config, {"run": reconstructor}, "scan", "subject")
     values = []

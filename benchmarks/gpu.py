@@ -18,6 +18,7 @@ from switchrecon.methods.step import Batch
 from switchrecon.nets.builder import build_generator
 from switchrecon.phantoms.scans import write_heads
 from switchrecon.reconstruction.reconstructor import Reconstructor
+from switchrecon.runs.card import Card
 from switchrecon.training.cuda_graphs import batch_of, tensors_of
 from switchrecon.training.train import train
 from switchrecon.training.updates import step_taker
@@ -94,7 +95,7 @@ def measure_slices(device: torch.device, side: int, slices: int) -> dict[str, An
     found = {}
     for precision in PRECISIONS:
         config = load_config(None, [f"matrix={side}", f"precision={precision}", *SETTINGS])
-        card = {"matrix": [side, side], "center_fraction": 0.08, "coils": 1}
+        card = Card(config=config, matrix=(side, side), center_fraction=0.08)
         ours = Reconstructor(build_generator(config, adaptive=True), None, config, card, False, device)
         found[precision] = 1000 * slices / milliseconds(partial(ours, kspace, mask), device, 1, 3)
     return {"gpu_slices_a_second": found}

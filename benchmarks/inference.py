@@ -13,6 +13,7 @@ from switchrecon.physics.fourier import fourier
 from switchrecon.physics.operators import Encoding
 from switchrecon.physics.solvers import total_variation
 from switchrecon.reconstruction.reconstructor import Reconstructor
+from switchrecon.runs.card import Card
 
 ITERATIONS = 60
 
@@ -59,7 +60,7 @@ def measure_inference(side: int, repeats: int) -> dict[str, Any]:
     found: dict[str, Any] = {"inference_over_unet": {}, "inference_over_total_variation": {}, "inference_seconds": {}}
     for network in ("paper", "unrolled"):
         config = load_config(None, [f"matrix={side}", f"network={network}", *SETTINGS])
-        card = {"matrix": [side, side], "center_fraction": 0.08, "coils": 1}
+        card = Card(config=config, matrix=(side, side), center_fraction=0.08)
         ours = Reconstructor(build_generator(config, adaptive=False), None, config, card, resize=False)
 
         def reconstruct(ours: Reconstructor = ours) -> None:

@@ -126,7 +126,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint_and_is_one_sentence(
         found = load_checkpoint(run / "checkpoints")
         assert found is not None
         assert found[1]["step"] == 2
-        assert not model.exists() or load_model(model)[1]["step"] == 2
+        assert not model.exists() or load_model(model)[1].step == 2
         assert not list(run.rglob(".partial-*"))
     assert run_cli(*command, "--resume")[0] == 0
 

@@ -144,7 +144,7 @@ def test_many_subjects_of_one_kind_are_called_alike(tmp_path: Path) -> None:
     config = Config(method="joint-adversarial")
     method, facts = through_gate(JOINT_ADVERSARIAL, config, [tmp_path / "full"], [tmp_path / "sub"])
     assert method is JOINT_ADVERSARIAL
-    assert facts["verdict"] == "alike"
+    assert facts.verdict == "alike"
 
 
 def test_zero_padding_is_no_difference(tmp_path: Path, make_scan: Callable[..., Path]) -> None:
@@ -231,7 +231,7 @@ def test_the_gate_opens_only_for_alike_piles(tmp_path: Path, messages: list[str]
     def gated(second: Path, gate: str) -> Method:
         config = Config(method="joint-adversarial", gate=gate)  # type: ignore[arg-type]
         found, facts = through_gate(JOINT_ADVERSARIAL, config, [full], [second])
-        assert facts["open"] == (found is JOINT_ADVERSARIAL)
+        assert facts.open == (found is JOINT_ADVERSARIAL)
         return found
 
     assert gated(other, "open") is JOINT_ADVERSARIAL

@@ -140,7 +140,7 @@ def holding_plan(folder: Path, *names: str) -> dict[str, Any]:
 
 
 def weights_of(cell: Cell) -> str:
-    return str(load_model(cell.folder / "run" / "model.safetensors")[1]["weights_sha256"])
+    return load_model(cell.folder / "run" / "model.safetensors")[1].weights_sha256
 
 
 def test_a_grid_ends_with_table_figures_and_page(finished: Grid) -> None:

@@ -27,7 +27,7 @@ MASK = draw_mask(tiny_config().mask, (64, 64), volume="test", index=0)
 
 def test_the_code_generator_is_not_needed(trained: Trained) -> None:
     tensors, card = load_model(trained() / "model.safetensors")
-    assert card["adaptive"]
+    assert card.adaptive
     assert {name.split(".")[0] for name in tensors} == {"generator", "extractor"}
     assert not [name for name in tensors if "code" in name or "means" in name]
     assert np.isfinite(Reconstructor.load(trained())(KSPACE, MASK)).all()

@@ -224,7 +224,7 @@ def test_constant_and_zero_slices_do_no_harm(tmp_path: Path) -> None:
     config = tiny_config("steps=6", "empty_below=0", "checkpoint_every=6")
     run = train(config, [tmp_path / "full"], [tmp_path / "sub"], tmp_path / "run")
     card = load_model(run / "model.safetensors")[1]
-    assert {name: (pile["slices"], pile["dropped"]) for name, pile in card["data"].items()} == dict.fromkeys(
+    assert {name: (pile.slices, pile.dropped) for name, pile in card.data.items()} == dict.fromkeys(
         ("full", "sub"), (3, 1)
     )
     assert all(t.isfinite().all() for t in load_file(run / "checkpoints" / "step-00000006.safetensors").values())

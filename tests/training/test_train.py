@@ -121,7 +121,7 @@ def test_resume_refuses_other_scans_and_keeps_the_salt(
     with pytest.raises(RunError, match="the scans, as this version prepares them, differ from those of the run"):
         train(config, [make_scan("other", 7)], piles[1], run, resume=True)
     train(config, *piles, run, resume=True)
-    assert load_model(run / "model.safetensors")[1]["salt"] == card["salt"]
+    assert load_model(run / "model.safetensors")[1].salt == card.salt
 
 
 def test_resume_refuses_a_method_whose_file_has_changed(tmp_path: Path, piles: tuple[list[Path], list[Path]]) -> None:
@@ -267,7 +267,7 @@ def test_methods_that_know_the_physics_run_from_scans_to_metrics(
     assert metrics["methods"][name]["psnr"]["mean"] > 5
     again = train(config, [make_scan("full", 1)], [make_scan("sub", 2)], tmp_path / "again")
     first, second = (load_model(folder / "model.safetensors")[1] for folder in (run, again))
-    assert first["weights_sha256"] == second["weights_sha256"]
+    assert first.weights_sha256 == second.weights_sha256
     if name in ("self-supervised", "joint"):  # measured samples are in the result as they were
         kspace = np.load(make_scan("test", 3))
         mask = draw_mask(config.mask, (64, 64), volume="v", index=0)
@@ -279,7 +279,8 @@ def test_methods_that_know_the_physics_run_from_scans_to_metrics(
 def test_a_model_that_does_not_fit_its_settings_is_refused(tmp_path: Path, make_scan: Callable[..., Path]) -> None:
     run = train(tiny_config("method=simulated"), [make_scan("full", 1)], [], tmp_path / "run")
     tensors, card = load_model(run / "model.safetensors")
-    save_model(run / "model.safetensors", tensors, {**card, "config": {**card["config"], "width": 3}})
+    changed = card.model_copy(update={"config": card.config.model_copy(update={"width": 3})})
+    save_model(run / "model.safetensors", tensors, changed)
     with pytest.raises(RunError, match="do not fit its settings"):
         Reconstructor.load(run)
 

@@ -36,7 +36,7 @@ from switchrecon.physics.intensity import combined
 from switchrecon.physics.masks import measured_acceleration
 from switchrecon.physics.noise import relative_noise
 from switchrecon.reconstruction.reconstructor import ESTIMATES, Reconstructor
-from switchrecon.runs.folder import machine, versions
+from switchrecon.runs.environment import machine, versions
 from switchrecon.scans.files import find_files, read_scan
 from switchrecon.scans.scan import Scan, own_mask
 
@@ -51,7 +51,7 @@ def variants(own: Reconstructor, name: str, consistencies: Sequence[str] = ()) -
     several coils its last step is not the whole way. Soft consistency has nothing to weigh there, and is left out.
     """
     found = {name: own}
-    exact = ends_consistent(own.generator, own.card["coils"])
+    exact = ends_consistent(own.generator, own.card.coils)
     for consistency in dict.fromkeys(("none", "hard", *consistencies)):
         for estimate in ESTIMATES if own.extractor is not None else ESTIMATES[:1]:
             changed = [estimate] if estimate != own.config.estimate else []
@@ -151,7 +151,7 @@ def evaluate(
         raise RunError(f"{out}: is a run or a file; choose another --out for the evaluation")
     runs = load_runs(folders, device)
     own = [run.reconstructor for run in runs.values()]
-    if "soft" in consistencies and all(ends_consistent(each.generator, each.card["coils"]) for each in own):
+    if "soft" in consistencies and all(ends_consistent(each.generator, each.card.coils) for each in own):
         own[0].using(own[0].config.estimate, "soft")  # which says what to do instead
     methods = {n: r for name, run in runs.items() for n, r in variants(run.reconstructor, name, consistencies).items()}
     first = next(iter(methods.values()))
@@ -162,7 +162,7 @@ def evaluate(
     subjects: dict[str, str] = {}
     data = []
     for number, path in enumerate(find_files(references), 1):
-        scan = read_scan(path, config.reading).resized(tuple(first.card["matrix"]))
+        scan = read_scan(path, config.reading).resized(first.card.matrix)
         if scan.mask is not None:
             raise DataError(f"{path}: undersampled k-space; a reference must be fully sampled")
         scan = with_maps(scan, config)
@@ -199,13 +199,11 @@ def evaluate(
             **config.mask.model_dump(),
             "measured_acceleration": float(np.mean([measured_acceleration(m) for v in volumes for m in v.masks])),
         },
-        "matrix": first.card["matrix"],
+        "matrix": list(first.card.matrix),
         "versions": versions(),
         "machine": machine(first.device),
         "runs": [describe_run(name, run) for name, run in runs.items()],
-        "cards": [
-            {key: value for key, value in run.card.items() if key not in ("salt", "subjects")} for run in runs.values()
-        ],
+        "cards": [run.card.public() for run in runs.values()],
         "examples": [_example(volumes[v], s, convention) for v, s in examples],
         "example_methods": list(volumes[0].images),
         "pictures": picked,

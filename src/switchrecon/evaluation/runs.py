@@ -8,10 +8,9 @@ from typing import Any
 from switchrecon.config import SHARED_SETTINGS, Config
 from switchrecon.errors import DataError, RunError
 from switchrecon.reconstruction.reconstructor import Reconstructor
-from switchrecon.runs.folder import subject_hash
+from switchrecon.runs.card import Card
 from switchrecon.runs.log import read_log
 from switchrecon.scans.scan import Scan
-from switchrecon.training.gate import gate_sentence
 
 CURVE_POINTS = 400
 
@@ -24,7 +23,7 @@ class Run:
     reconstructor: Reconstructor
 
     @property
-    def card(self) -> dict[str, Any]:
+    def card(self) -> Card:
         """What the model file says."""
         return self.reconstructor.card
 
@@ -38,13 +37,13 @@ def load_runs(folders: Sequence[Path], device: str | None = None) -> dict[str, R
         If a run is missing, or the runs differ in matrix, masks or phase.
     """
     runs = [Run(Path(folder), Reconstructor.load(folder, device=device)) for folder in folders]
-    methods = [run.card["config"]["method"] for run in runs]
+    methods = [run.card.config.method for run in runs]
     first = runs[0]
     names: dict[str, Run] = {}
     for run, method in zip(runs, methods, strict=True):
         configs = run.reconstructor.config, first.reconstructor.config
         compared = {name: tuple(getattr(config, name) for config in configs) for name in SHARED_SETTINGS}
-        compared["matrix"] = (run.card["matrix"], first.card["matrix"])
+        compared["matrix"] = (run.card.matrix, first.card.matrix)
         for setting, (ours, theirs) in compared.items():
             if ours != theirs:
                 raise RunError(
@@ -66,7 +65,7 @@ def check_unseen(scan: Scan, runs: dict[str, Run]) -> None:
         Naming the file and the run.
     """
     for run in runs.values():
-        if subject_hash(run.card["salt"], scan.subject) in run.card["subjects"]:
+        if run.card.knows(scan.subject):
             raise DataError(f"{scan.path}: its subject was used to train {run.folder}; choose other references")
 
 
@@ -74,18 +73,18 @@ def data_statement(config: Config, runs: dict[str, Run]) -> list[str]:
     """Sentences that say what the runs learned from."""
     sentences = []
     for name, run in runs.items():
-        for domain, pile in run.card["data"].items():
+        for domain, pile in run.card.data.items():
             what = "fully sampled" if domain == "full" else "undersampled"
-            synthetic = f", {pile['synthetic']} of them with synthetic k-space" if pile["synthetic"] else ""
+            synthetic = f", {pile.synthetic} of them with synthetic k-space" if pile.synthetic else ""
             sentences.append(
-                f"{name}: {pile['slices']} {what} slices of {pile['subjects']} subjects ({pile['scans']} scans"
-                f"{synthetic}), {pile['dropped']} near-empty slices dropped."
+                f"{name}: {pile.slices} {what} slices of {pile.subjects} subjects ({pile.scans} scans"
+                f"{synthetic}), {pile.dropped} near-empty slices dropped."
             )
-        if "gate" in run.card:
-            sentences.append(f"{name}: {gate_sentence(run.card['gate'])}.")
+        if run.card.gate is not None:
+            sentences.append(f"{name}: {run.card.gate}.")
     sentences.append("No reference subject was used for training.")
-    piles = [pile for run in runs.values() for pile in run.card["data"].values()]
-    if config.phase == "none" and any(pile["synthetic"] for pile in piles):
+    piles = [pile for run in runs.values() for pile in run.card.data.values()]
+    if config.phase == "none" and any(pile.synthetic for pile in piles):
         sentences.append(
             "Synthetic k-space without phase is conjugate symmetric, which no scanner offers: figures are optimistic."
         )
@@ -101,10 +100,10 @@ def describe_run(name: str, run: Run) -> dict[str, Any]:
     losses = {"step": [e["step"] for e in log]} | {o: [e["losses"].get(o) for e in log] for o in objectives}
     return {
         "name": name,
-        "config": card["config"],
-        "parameters": card["parameters"],
-        "steps": card["step"],
-        "seconds": card["seconds"],
+        "config": card.config.model_dump(mode="json"),
+        "parameters": card.parameters,
+        "steps": card.step,
+        "seconds": card.seconds,
         "losses": losses,
         "learning_rate": [e["learning_rate"] for e in log],
     }

@@ -24,7 +24,7 @@ from switchrecon.errors import ConfigError, RunError
 from switchrecon.evaluation.evaluate import evaluate
 from switchrecon.metrics.lpips import find_weights
 from switchrecon.runs.checkpoint import sha256
-from switchrecon.runs.folder import method_source
+from switchrecon.runs.sources import method_source
 from switchrecon.training.train import train
 
 logger = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ class Cell(Place):
 
 
 def _method_source(config: Config) -> str | None:
-    """See :func:`~switchrecon.runs.folder.method_source`; None without such a file here, which training refuses."""
+    """See :func:`~switchrecon.runs.sources.method_source`; None without such a file here, which training refuses."""
     try:
         return method_source(config)
     except (OSError, ConfigError):

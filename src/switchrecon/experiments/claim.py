@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from switchrecon.config import Config, parse_config
+from switchrecon.config import Config
 from switchrecon.core.files import write_text
 from switchrecon.errors import RunError
 from switchrecon.experiments.grid import PLAN, read_plan
@@ -17,8 +17,8 @@ from switchrecon.metrics.metrics import CONVENTIONS
 from switchrecon.metrics.statistics import LEVEL, RESAMPLES
 from switchrecon.nets.builder import find_network
 from switchrecon.reports.tables import DECIMALS, settings_of, spread
+from switchrecon.runs.card import Card, read_card
 from switchrecon.runs.checkpoint import load_model
-from switchrecon.runs.folder import versions_text
 
 EVERY_SLICE = "all slices that are not near empty"
 YOURS = "**To be filled in by you.**"
@@ -30,7 +30,7 @@ PILES = {"full": "fully sampled", "sub": "undersampled"}
 class Facts:
     """What is known: cards of the runs, metrics by method, how subjects were divided, and which slices were tested."""
 
-    cards: Sequence[Mapping[str, Any]]
+    cards: Sequence[Card]
     metrics: Mapping[str, Mapping[str, Any]]
     convention: str
     partition: str
@@ -41,27 +41,25 @@ class Facts:
 def _data(facts: Facts) -> str:
     lines = []
     for card in facts.cards:
-        piles = [
-            f"{own['slices']} {PILES[pile]} slices of {own['subjects']} subjects" for pile, own in card["data"].items()
-        ]
-        lines.append(f"{card['config']['method']}: {' and '.join(piles)}")
+        piles = [f"{own.slices} {PILES[pile]} slices of {own.subjects} subjects" for pile, own in card.data.items()]
+        lines.append(f"{card.config.method}: {' and '.join(piles)}")
     return "; ".join(dict.fromkeys(lines)) + f". {YOURS} Name the data set, its licence and how it was acquired."
 
 
 def _preprocessing(facts: Facts) -> str:
-    def describe(card: Mapping[str, Any], config: Config) -> str:
-        height, width = card["matrix"]
+    def describe(card: Card, config: Config) -> str:
+        height, width = card.matrix
         return (
             f"resized in k-space to {height}x{width}; {config.representation} images, each slice divided by "
             f"{config.headroom:g} times the maximum of its low-resolution image (central "
-            f"{card['center_fraction']:g} of k-space); slices under {config.empty_below:g} of the mean magnitude of "
+            f"{card.center_fraction:g} of k-space); slices under {config.empty_below:g} of the mean magnitude of "
             f"their scan's brightest slice dropped; retrospective undersampling {config.mask.kind}, acceleration "
             f"{config.mask.acceleration:g}, centre fraction {config.mask.center_fraction:g}, one mask for each "
             f"{config.mask.per}"
         )
 
     text = f"{_grouped(facts, describe)}."
-    if any(pile["synthetic"] for own in facts.cards for pile in own["data"].values()):
+    if any(pile.synthetic for own in facts.cards for pile in own.data.values()):
         text += (
             " K-space was computed from magnitude images, so figures are optimistic for raw data (Shimron et al. 2022)."
         )
@@ -69,7 +67,7 @@ def _preprocessing(facts: Facts) -> str:
 
 
 def _subsets(facts: Facts) -> str:
-    def describe(card: Mapping[str, Any], config: Config) -> str:
+    def describe(card: Card, config: Config) -> str:
         limits = [
             f"{count} {what}, evenly spread"
             for count, what in (
@@ -83,46 +81,45 @@ def _subsets(facts: Facts) -> str:
     return f"For training: {_grouped(facts, describe)}. For testing: {facts.tested}."
 
 
-def _grouped(facts: Facts, describe: Callable[[Mapping[str, Any], Config], str]) -> str:
+def _grouped(facts: Facts, describe: Callable[[Card, Config], str]) -> str:
     """What is said of each run, with the methods that it is true of; once where it is true of all."""
     said: dict[str, list[str]] = {}
     for card in facts.cards:
-        config = parse_config(card["config"])
-        said.setdefault(describe(card, config), []).append(config.method)
+        said.setdefault(describe(card, card.config), []).append(card.config.method)
     if len(said) == 1:
         return next(iter(said))
     return "; ".join(f"{', '.join(dict.fromkeys(methods))}: {text}" for text, methods in said.items())
 
 
 def _model(facts: Facts) -> str:
-    def describe(card: Mapping[str, Any], config: Config) -> str:
-        sizes = ", ".join(f"{group} {count:,}" for group, count in card["parameters"].items())
+    def describe(card: Card, config: Config) -> str:
+        sizes = ", ".join(f"{group} {count:,}" for group, count in card.parameters.items())
         return f"{config.channels}-channel images; {find_network(config).architecture(config)}; parameters: {sizes}"
 
     return _grouped(facts, describe) + ". All layers are in the source of switchrecon."
 
 
 def _software(facts: Facts) -> str:
-    versions = [versions_text(card) for card in facts.cards]
-    return f"{'; '.join(dict.fromkeys([*versions, *(card['machine'] for card in facts.cards)]))}."
+    versions = [card.versions_text for card in facts.cards]
+    return f"{'; '.join(dict.fromkeys([*versions, *(card.machine for card in facts.cards)]))}."
 
 
 def _initial(facts: Facts) -> str:
-    def describe(card: Mapping[str, Any], config: Config) -> str:
+    def describe(card: Card, config: Config) -> str:
         return find_network(config).initial_weights(config)
 
-    seeds = ", ".join(sorted({str(card["config"]["seed"]) for card in facts.cards}))
+    seeds = ", ".join(sorted({str(card.config.seed) for card in facts.cards}))
     return f"{_grouped(facts, describe)}; seed {seeds}."
 
 
 def _training(facts: Facts) -> str:
-    def describe(card: Mapping[str, Any], config: Config) -> str:
+    def describe(card: Card, config: Config) -> str:
         return (
-            f"{card['steps']} steps, batch size {config.batch_size}, learning rate {config.learning_rate:g} falling "
+            f"{card.steps} steps, batch size {config.batch_size}, learning rate {config.learning_rate:g} falling "
             f"linearly to {config.final_learning_rate:g}, augmentation {config.augment}"
         )
 
-    def adversarial(card: Mapping[str, Any], config: Config) -> str:
+    def adversarial(card: Card, config: Config) -> str:
         return (
             f"Lookahead ({config.lookahead_steps}, {config.lookahead_rate:g}) for discriminator and extractor, at most "
             f"{config.warm_up} steps towards the identity first"
@@ -135,14 +132,14 @@ def _training(facts: Facts) -> str:
 
 
 def _final(facts: Facts) -> str:
-    def describe(card: Mapping[str, Any], config: Config) -> str:
+    def describe(card: Card, config: Config) -> str:
         return f"the average of the generator's weights over the steps from {config.average_from:.0%} of the run on"
 
     return f"No selection by results: {_grouped(facts, describe)}."
 
 
 def _ensemble(facts: Facts) -> str:
-    estimates = sorted({str(card["config"]["estimate"]) for card in facts.cards})
+    estimates = sorted({card.config.estimate for card in facts.cards})
     return f"Estimate: {', '.join(estimates)} (the ensemble is the mean of generator and extractor estimates)."
 
 
@@ -260,8 +257,8 @@ def _facts(folder: Path) -> Facts:
         return _of_evaluation(folder)
     if (folder / "model.safetensors").is_file():
         card = load_model(folder / "model.safetensors")[1]
-        trained = f"{len(card['subjects'])} subjects for training; none for testing yet."
-        return Facts([card], {}, card["config"]["convention"], trained, "nothing yet", None)
+        trained = f"{len(card.subjects)} subjects for training; none for testing yet."
+        return Facts([card], {}, card.config.convention, trained, "nothing yet", None)
     raise RunError(f"{folder}: nothing to report on; expected a run, an evaluation or a cross-validation")
 
 
@@ -307,7 +304,7 @@ def _of_evaluation(folder: Path) -> Facts:
     try:
         facts = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
         metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        cards = facts["cards"]
+        cards = [read_card(card, str(folder)) for card in facts["cards"]]
         partition = f"{metrics['subjects']} test subjects; training subjects are refused as tests."
         return Facts(
             cards,

@@ -16,6 +16,7 @@ from rich.table import Table
 
 from switchrecon.core.messages import PROGRESS
 from switchrecon.experiments.cells import Cell
+from switchrecon.runs.checkpoint import planned_steps
 
 TAIL = 4096  # bytes at the end of a log; its last line is shorter
 PLAIN_EVERY = 60.0  # seconds between lines where there is no terminal
@@ -129,15 +130,7 @@ class GridProgress(AbstractContextManager["GridProgress"]):
 
 def total_steps(cell: Cell) -> int:
     """Steps of a cell's training; 0 where they follow from the data and are not known yet."""
-    return cell.config.steps or _stored_steps(cell.folder / "run") or 0
-
-
-def _stored_steps(run: Path) -> int | None:
-    newest = max(run.glob("checkpoints/step-*.json"), default=None)
-    try:
-        return int(json.loads(newest.read_text())["card"]["steps"]) if newest else None
-    except (OSError, ValueError, LookupError):
-        return None
+    return cell.config.steps or planned_steps(cell.folder / "run") or 0
 
 
 def latest_step(run: Path) -> tuple[int, float] | None:

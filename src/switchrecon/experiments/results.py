@@ -18,8 +18,8 @@ from switchrecon.experiments.grid import Grid
 from switchrecon.experiments.paper import FOOTNOTES, TABLE_1
 from switchrecon.metrics.metrics import CONVENTIONS
 from switchrecon.metrics.statistics import Unit, difference, over_folds, recovered, seed_average, seed_spread
+from switchrecon.runs.card import Card
 from switchrecon.runs.checkpoint import load_model
-from switchrecon.runs.folder import versions_text
 
 METRICS = ("psnr", "ssim", "nmse", "lpips")
 FALLING = ("nmse", "lpips")  # less is better
@@ -32,7 +32,7 @@ class Row:
     name: str
     values: dict[tuple[str, str], dict[int, dict[Unit, float]]] = field(default_factory=dict)  # by convention, metric
     spectra: dict[tuple[int, int], Sequence[float]] = field(default_factory=dict)  # by fold and seed
-    cards: list[dict[str, Any]] = field(default_factory=list)
+    cards: list[Card] = field(default_factory=list)
 
     def add(self, convention: str, metric: str, seed: int, unit: Unit, value: float) -> None:
         """Store one value."""
@@ -171,13 +171,13 @@ def _setting(grid: Grid, rows: dict[str, Row], convention: str) -> dict[str, Any
             summary[metric]["seed_std"] = seed_spread(list(row.by_seed(convention, metric).values()))
         summary["seeds"] = row.fewest_seeds()
         if row.cards:
-            seconds = [card["seconds"] for card in row.cards]
-            summary["parameters"] = sum(row.cards[0]["parameters"].values())
-            summary["steps"] = row.cards[0]["steps"]
+            seconds = [card.seconds or 0.0 for card in row.cards]
+            summary["parameters"] = sum(row.cards[0].parameters.values())
+            summary["steps"] = row.cards[0].steps
             summary["training_seconds"] = float(np.mean(seconds))
-            summary["machines"] = sorted({str(card["machine"]) for card in row.cards})
-            summary["versions"] = sorted({versions_text(card) for card in row.cards})
-            summary["images"] = {pile: facts["slices"] for pile, facts in row.cards[0]["data"].items()}
+            summary["machines"] = sorted({card.machine for card in row.cards})
+            summary["versions"] = sorted({card.versions_text for card in row.cards})
+            summary["images"] = {pile: facts.slices for pile, facts in row.cards[0].data.items()}
         methods[name] = summary
     main = [ZERO_FILLED, *(row for row in grid.recipe.methods if row in rows)]
     gap = grid.recipe.gap

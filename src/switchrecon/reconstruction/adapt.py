@@ -84,12 +84,12 @@ def adapt(reconstructor: Reconstructor, scan: Scan, steps: int) -> tuple[Reconst
         If the scan has another matrix than the run, no usable slice, or no sample to keep apart.
     """
     started, config = time.monotonic(), reconstructor.config
-    trained = tuple(reconstructor.card["matrix"])
+    trained = reconstructor.card.matrix
     if scan.matrix != trained:
         found, expected = ("x".join(map(str, matrix)) for matrix in (scan.matrix, trained))
         raise DataError(f"{scan.path}: a matrix of {found}, but the run was trained at {expected}; allow resizing")
     # Scaled by the centre that the run's images were scaled by.
-    mask = config.mask.model_copy(update={"center_fraction": reconstructor.card["center_fraction"]})
+    mask = config.mask.model_copy(update={"center_fraction": reconstructor.card.center_fraction})
     config = config.model_copy(update={"mask": mask})
     if config.representation != "complex":
         raise ConfigError(f"a run with representation '{config.representation}' cannot be adapted; it needs 'complex'")

@@ -107,7 +107,7 @@ def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> np.ndarray:
 
 def _mask_matrix(reconstructor: Reconstructor, scan: Scan) -> tuple[int, int]:
     """Retrospective sampling of a larger scan keeps the run's matrix inside it: the mask is drawn there."""
-    height, width = reconstructor.card["matrix"]
+    height, width = reconstructor.card.matrix
     return (height, width) if reconstructor.resize else scan.matrix
 
 

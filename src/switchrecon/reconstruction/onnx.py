@@ -91,10 +91,10 @@ def _facts(loaded: Reconstructor) -> dict[str, Any]:
     facts: dict[str, Any] = {
         "note": NOTE,
         "method": config.method.rpartition(":")[2],
-        "matrix": card["matrix"],
+        "matrix": list(card.matrix),
         "representation": config.representation,
         "headroom": config.headroom,
-        "center_fraction": card["center_fraction"],
+        "center_fraction": card.center_fraction,
         "scaling": SCALING,
         "input": INPUT[config.representation],
     }
@@ -104,7 +104,7 @@ def _facts(loaded: Reconstructor) -> dict[str, Any]:
 
 
 def _write(network: nn.Module, target: Path, facts: dict[str, Any], loaded: Reconstructor) -> None:
-    example = torch.zeros(2, loaded.config.channels, *loaded.card["matrix"])
+    example = torch.zeros(2, loaded.config.channels, *loaded.card.matrix)
     with _quiet(), torch.no_grad():
         program = torch.onnx.export(
             network.eval(),

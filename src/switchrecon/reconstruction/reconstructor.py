@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from switchrecon.config import Config, DataConsistency, Estimate, Precision, parse_config
+from switchrecon.config import Config, DataConsistency, Estimate, Precision
 from switchrecon.core.device import PROCESSOR, find_device, set_up
 from switchrecon.errors import ConfigError, DataError, RunError, nearest
 from switchrecon.nets.builder import build_generator, check_consistency, run
@@ -18,6 +18,7 @@ from switchrecon.physics.intensity import from_network, intensity_scale, low_res
 from switchrecon.physics.noise import noise_level
 from switchrecon.physics.operators import Encoding, Sampling, data_consistency
 from switchrecon.physics.solvers import conjugate_gradient
+from switchrecon.runs.card import Card
 from switchrecon.runs.checkpoint import load_model
 
 ESTIMATES: tuple[str, ...] = get_args(Estimate)
@@ -59,7 +60,7 @@ class Reconstructor:
         generator: nn.Module,
         extractor: Extractor | None,
         config: Config,
-        card: dict[str, Any],
+        card: Card,
         resize: bool,
         device: torch.device = PROCESSOR,
     ) -> None:
@@ -73,7 +74,7 @@ class Reconstructor:
             raise ConfigError(
                 f"estimate 'ensemble' needs the extractor H, which method '{config.method}' has not; choose 'generator'"
             )
-        check_consistency(generator, config, card["coils"])
+        check_consistency(generator, config, card.coils)
 
     @classmethod
     def load(
@@ -117,7 +118,7 @@ class Reconstructor:
         tensors, card = load_model(folder / "model.safetensors")
         if chosen.type == "cpu":
             precision = precision or "float32"
-        config = _chosen(parse_config(card["config"], str(folder)), estimate, data_consistency, precision)
+        config = _chosen(card.config, estimate, data_consistency, precision)
 
         def part(module: Any, prefix: str) -> Any:
             weights = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
@@ -129,8 +130,8 @@ class Reconstructor:
                 ) from error
             return module
 
-        generator = build_generator(config, card["adaptive"])
-        extractor = Extractor(config.channels, config.width, config.extractor_depth) if card["extractor"] else None
+        generator = build_generator(config, card.adaptive)
+        extractor = Extractor(config.channels, config.width, config.extractor_depth) if card.extractor else None
         return cls(
             part(generator, "generator."),
             part(extractor, "extractor.") if extractor is not None else None,
@@ -223,7 +224,7 @@ class Reconstructor:
             masks = mask.expand(shape)
         except RuntimeError:
             raise DataError(f"a mask of shape {tuple(mask.shape)} does not fit images of shape {shape}") from None
-        trained = tuple(self.card["matrix"])
+        trained = self.card.matrix
         if (height, width) != trained and not (self.resize and not several):
             raise DataError(
                 f"k-space has a matrix of {height}x{width}, but the run was trained at {trained[0]}x{trained[1]}; "
@@ -244,7 +245,7 @@ class Reconstructor:
     @torch.no_grad()
     def _slices(self, kspace: Tensor, mask: Tensor, maps: Tensor | None) -> Tensor:
         """Measured k-space, masks and maps of some slices to images (N, H, W)."""
-        own, matrix = (kspace.shape[-2], kspace.shape[-1]), tuple(self.card["matrix"])
+        own, matrix = (kspace.shape[-2], kspace.shape[-1]), self.card.matrix
         small_mask = resize_kspace(mask.float(), matrix) > 0
         image = resize_image(self._network(resize_kspace(kspace, matrix), Encoding(small_mask, maps)), own)
         if self.config.data_consistency != "none":
@@ -255,7 +256,7 @@ class Reconstructor:
     def _network(self, kspace: Tensor, encoding: Encoding) -> Tensor:
         """Scale, networks, scale back, at the run's matrix."""
         config = self.config
-        scale = intensity_scale(kspace, self.card["center_fraction"], config.headroom, encoding.mask, encoding.maps)
+        scale = intensity_scale(kspace, self.card.center_fraction, config.headroom, encoding.mask, encoding.maps)
         x = to_network(encoding.H(kspace) / scale, config.representation)
         return from_network(self._estimate(x, encoding), config.representation) * scale
 
@@ -271,7 +272,7 @@ class Reconstructor:
         complex_run = self.config.representation == "complex"
         if not complex_run:
             # A magnitude has no phase of its own; the alias-free low-resolution image lends it one.
-            fraction = self.card["center_fraction"]
+            fraction = self.card.center_fraction
             image = image * torch.sgn(low_resolution(kspace, fraction, encoding.mask, encoding.maps))
         weight = 1.0 if self.config.data_consistency == "hard" else trust(image, kspace, encoding)
         result = consistent(encoding, image, kspace, weight)

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from switchrecon.core.files import atomic_file, write_text
 from switchrecon.core.limits import check_file
-from switchrecon.errors import RunError
+from switchrecon.errors import ConfigError, RunError
+from switchrecon.runs.card import Card, card_from_text, read_card
 
 KEPT = 2
 FORMAT = 2
@@ -103,19 +105,41 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
     return None
 
 
-def save_model(target: Path, tensors: dict[str, Tensor], card: dict[str, Any]) -> None:
+def stored_card(description: Mapping[str, Any], folder: Path) -> Card:
+    """The card in the description of a checkpoint.
+
+    Raises
+    ------
+    RunError, ConfigError
+        See :func:`switchrecon.runs.card.read_card`.
+    """
+    return read_card(description["card"], str(folder))
+
+
+def planned_steps(run: Path) -> int | None:
+    """Steps in all of a run that has a checkpoint, whether sound or not; None where that cannot be read."""
+    newest = max(run.glob("checkpoints/step-*.json"), default=None)
+    try:
+        return int(json.loads(newest.read_text(encoding="utf-8"))["card"]["steps"]) if newest else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
+
+
+def save_model(target: Path, tensors: dict[str, Tensor], card: Card) -> None:
     """Write ``model.safetensors``: weights, and a card that says all that reconstruction needs to know."""
     checksum = sha256(b"".join(tensors[name].detach().cpu().numpy().tobytes() for name in sorted(tensors)))
-    save_tensors(target, tensors, {"switchrecon": json.dumps({**card, "weights_sha256": checksum})})
+    save_tensors(target, tensors, {"switchrecon": json.dumps({**card.to_json(), "weights_sha256": checksum})})
 
 
-def load_model(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def load_model(file: Path) -> tuple[dict[str, Tensor], Card]:
     """Read what :func:`save_model` wrote.
 
     Raises
     ------
     RunError
         If the file is missing, damaged, or not ours.
+    ConfigError
+        If its settings are not valid in this version.
     """
     if not file.is_file():
         raise RunError(f"{file}: no trained model here; expected a run folder with model.safetensors")
@@ -126,12 +150,14 @@ def load_model(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         if header > MOST_JSON:
             raise RunError(f"its header claims {header} bytes; expected at most {MOST_JSON}")
         with safe_open(file, framework="pt") as opened:
-            card = json.loads((opened.metadata() or {})["switchrecon"])
+            card = card_from_text((opened.metadata() or {})["switchrecon"], str(file))
             tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         checksum = sha256(b"".join(tensors[name].numpy().tobytes() for name in sorted(tensors)))
+    except ConfigError:
+        raise
     except Exception as error:
         raise RunError(f"{file}: not a readable model ({error})") from error
-    if checksum != card.get("weights_sha256"):
+    if checksum != card.weights_sha256:
         raise RunError(f"{file}: the checksum does not match; the model is damaged")
     return tensors, card
 

@@ -1,31 +1,22 @@
-"""Run folders: what a run says of itself, and whether a folder may be used for it."""
+"""Run folders: whether a folder may be used for a run, and its lock."""
 
-import hashlib
-import os
-import platform
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 
-from switchrecon.config import Config, load_config, parse_config
-from switchrecon.core.device import describe
+from switchrecon.config import Config, load_config
 from switchrecon.core.files import write_text
-from switchrecon.core.user_code import digest, is_user_code
 from switchrecon.data.piles import TrainingData
 from switchrecon.errors import RunError
-from switchrecon.methods.methods import Method
-from switchrecon.methods.players import Players
-from switchrecon.runs.checkpoint import load_model, sha256
+from switchrecon.runs.card import Identity, identity
+from switchrecon.runs.checkpoint import load_model
 
 LOCK = ".lock"
 
 
-def check_same_settings(folder: Path, stored: dict[str, Any], config: Config) -> None:
+def check_same_settings(folder: Path, stored: Config, config: Config) -> None:
     """Refuse to continue a run with other settings.
 
     Raises
@@ -33,67 +24,17 @@ def check_same_settings(folder: Path, stored: dict[str, Any], config: Config) ->
     RunError
         Naming the first setting that differs.
     """
-    mine = config.model_dump(mode="json")
-    for name, value in mine.items():
-        if stored.get(name) != value:
+    theirs = stored.model_dump(mode="json")
+    for name, value in config.model_dump(mode="json").items():
+        if theirs[name] != value:
             raise RunError(
-                f"{folder}: holds a run with {name} = {stored.get(name)!r}, asked for {value!r}; "
+                f"{folder}: holds a run with {name} = {theirs[name]!r}, asked for {value!r}; "
                 "resume with the same settings or choose another --out"
             )
 
 
-def model_card(config: Config, method: Method, players: Players, steps: int, data: TrainingData) -> dict[str, Any]:
-    """All that reconstruction and reports need to know of a run, without any subject's name.
-
-    Subjects are stored as salted hashes, so that an evaluation can refuse a subject that was trained on.
-    """
-    salt = os.urandom(16).hex()
-    return {
-        "config": config.model_dump(mode="json"),
-        "adaptive": bool(players.generator.adaptive),
-        "extractor": players.extractor is not None,
-        "matrix": list(data.matrix),
-        "center_fraction": data.centre_fraction(config),
-        "coils": data.coils,
-        "steps": steps,
-        **identity(config, data),
-        "pairing": method.pairing,
-        "parameters": {n: sum(p.numel() for p in m.parameters()) for n, m in players.groups().items()},
-        "data": {
-            name: {
-                "scans": pile.scans,
-                "subjects": len(pile.subjects),
-                "slices": len(pile.slices),
-                "dropped": pile.dropped,
-                "synthetic": pile.synthetic,
-                "retrospective": pile.retrospective,
-                "acceleration": round(pile.acceleration(), 3),
-                "sha256": sorted(pile.digests),
-            }
-            for name, pile in data.piles.items()
-        },
-        "salt": salt,
-        "subjects": sorted({subject_hash(salt, s) for pile in data.piles.values() for s in pile.subjects}),
-        "versions": versions(),
-        "machine": machine(next(players.parameters()).device),
-    }
-
-
-def identity(config: Config, data: TrainingData) -> dict[str, str]:
-    """What must not change under a run: hashes of its scans and of the user's files that it runs."""
-    return {"fingerprint": data.fingerprint(), "method_sha256": method_source(config)}
-
-
-def method_source(config: Config) -> str:
-    """SHA-256 of the user's files that the method and the masks come from; empty where all are the package's."""
-    names = [("method", config.method), ("mask", config.mask.kind)]
-    names += [] if config.simulated_mask is None else [("mask", config.simulated_mask.kind)]
-    hashes = [digest(name, what) for what, name in names if is_user_code(name)]
-    return sha256("".join(hashes).encode()) if len(hashes) > 1 else "".join(hashes)
-
-
-def check_same_data(folder: Path, stored: dict[str, Any], mine: dict[str, Any]) -> None:
-    """Refuse to continue a run with other scans, or with a method or mask whose file has changed.
+def check_same_data(folder: Path, stored: Identity, mine: Identity) -> None:
+    """Refuse to continue a run with other scans, or with a user's file that has changed.
 
     Raises
     ------
@@ -103,35 +44,11 @@ def check_same_data(folder: Path, stored: dict[str, Any], mine: dict[str, Any]) 
     known = {
         "fingerprint": "the scans, as this version prepares them,",
         "method_sha256": "a mask's or the method's file",
+        "network_sha256": "the network's file",
     }
     for name, what in known.items():
-        if stored[name] != mine[name]:
+        if getattr(stored, name) != getattr(mine, name):
             raise RunError(f"{folder}: {what} differ from those of the run in this folder; choose another --out")
-
-
-def versions_text(card: Mapping[str, Any]) -> str:
-    """What a run was trained with, in one line."""
-    return ", ".join(f"{name} {number}" for name, number in card["versions"].items())
-
-
-def subject_hash(salt: str, subject: str) -> str:
-    """Salted SHA-256 of a subject's name, 16 hexadecimal digits."""
-    return hashlib.sha256(f"{salt}:{subject}".encode()).hexdigest()[:16]
-
-
-def machine(device: torch.device) -> str:
-    """What results and times were made on."""
-    threads = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
-    return f"{platform.system()} {platform.machine()}, {threads} ({describe(device)})"
-
-
-def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
-    return {
-        "switchrecon": version("switchrecon"),
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-    }
 
 
 def holds_something(folder: Path) -> bool:
@@ -155,7 +72,7 @@ def check_folder(folder: Path, config: Config, resume: bool) -> None:
             raise RunError(f"{folder}: is not empty and holds no run; choose another --out")
         if not resume:
             raise RunError(f"{folder}: already holds a run; add --resume to continue it, or choose another --out")
-        check_same_settings(folder, load_config(stored).model_dump(mode="json"), config)
+        check_same_settings(folder, load_config(stored), config)
 
 
 @contextmanager
@@ -195,6 +112,6 @@ def is_finished(folder: Path, config: Config, data: TrainingData) -> bool:
         card = load_model(folder / "model.safetensors")[1]
     except RunError:
         return False
-    check_same_settings(folder, parse_config(card["config"], str(folder)).model_dump(mode="json"), config)
+    check_same_settings(folder, card.config, config)
     check_same_data(folder, card, identity(config, data))
-    return card["step"] == card["steps"]
+    return card.finished

@@ -14,14 +14,17 @@ from switchrecon.core.device import PROCESSOR
 from switchrecon.core.seeds import seed_for
 from switchrecon.methods.methods import Method
 from switchrecon.methods.players import GENERATOR, Players
+from switchrecon.runs.card import Card
 from switchrecon.runs.checkpoint import (
     flatten_optimizer,
     load_checkpoint,
     save_checkpoint,
     save_model,
+    stored_card,
     unflatten_optimizer,
 )
-from switchrecon.runs.folder import check_same_data, machine, versions
+from switchrecon.runs.environment import machine, versions
+from switchrecon.runs.folder import check_same_data
 from switchrecon.training.optim import Lookahead, WeightAverage, fast_optimizer
 
 logger = logging.getLogger(__name__)
@@ -157,14 +160,14 @@ def conditions(state: State) -> dict[str, Any]:
     return {"machine": machine(state.device), "versions": versions()}
 
 
-def save_state(folder: Path, state: State, card: dict[str, Any]) -> None:
+def save_state(folder: Path, state: State, card: Card) -> None:
     """Write a checkpoint, then the model as it stands."""
     tensors, rest = parts(state)
-    save_checkpoint(folder / "checkpoints", state.step, tensors, {"card": card, **rest, **conditions(state)})
+    save_checkpoint(folder / "checkpoints", state.step, tensors, {"card": card.to_json(), **rest, **conditions(state)})
     write_model(folder, state, card)
 
 
-def write_model(folder: Path, state: State, card: dict[str, Any]) -> None:
+def write_model(folder: Path, state: State, card: Card) -> None:
     """Write what reconstruction needs: the averaged weights of G for X → Y, and H."""
     model = {
         f"generator.{name.removeprefix('full.')}": weight
@@ -173,17 +176,17 @@ def write_model(folder: Path, state: State, card: dict[str, Any]) -> None:
     }
     if state.players.extractor is not None:
         model |= {f"extractor.{n}": t for n, t in state.players.extractor.state_dict().items()}
-    save_model(folder / "model.safetensors", model, card | {"step": state.step})
+    save_model(folder / "model.safetensors", model, card.model_copy(update={"step": state.step}))
 
 
-def restore_state(folder: Path, state: State, card: dict[str, Any]) -> dict[str, Any]:
+def restore_state(folder: Path, state: State, card: Card) -> Card:
     """Continue from the newest checkpoint, if there is one.
 
     The model is written anew, since a run may have been stopped between its checkpoint and its model.
 
     Returns
     -------
-    dict
+    Card
         The run's card: the stored one, with its salt, where there is a checkpoint.
 
     Raises
@@ -195,7 +198,7 @@ def restore_state(folder: Path, state: State, card: dict[str, Any]) -> dict[str,
     if loaded is None:
         return card
     tensors, description = loaded
-    stored = description["card"]
+    stored = stored_card(description, folder)
     check_same_data(folder, stored, card)
     load_parts(state, tensors, description)
     changed = [

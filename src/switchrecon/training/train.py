@@ -19,7 +19,8 @@ from switchrecon.methods.step import Batch
 from switchrecon.nets.builder import find_network
 from switchrecon.nets.discriminator import check_side
 from switchrecon.physics.intensity import from_network
-from switchrecon.runs.folder import check_folder, is_finished, model_card, open_folder
+from switchrecon.runs.card import Card, make_card
+from switchrecon.runs.folder import check_folder, is_finished, open_folder
 from switchrecon.runs.log import RunLog, TrainingProgress, read_log
 from switchrecon.training.batches import Batches
 from switchrecon.training.checks import check_goes_together, describe_data, idle_settings
@@ -50,7 +51,7 @@ def run_steps(
     batches: Batches,
     log: RunLog,
     folder: Path,
-    card: dict[str, Any],
+    card: Card,
     console: Console | None = None,
 ) -> None:
     """The training loop: D → G → H in every step, as the method's phases say.
@@ -102,7 +103,7 @@ def run_steps(
             unsaved = unsaved or saving or last
             if sound and unsaved:  # a checkpoint that is due while a loss is outside its past waits until it is back
                 unsaved = False
-                save_state(folder, state, card | {"seconds": log.elapsed()})
+                save_state(folder, state, card.model_copy(update={"seconds": log.elapsed()}))
 
 
 def write_losses(
@@ -215,7 +216,7 @@ def train(
     batches = Batches(data, config, method.pairing, chosen)
     describe_data(data, config)
     with open_folder(folder, config, resume):
-        card = model_card(config, method, state.players, batches.steps, data) | ({"gate": gate} if gate else {})
+        card = make_card(config, method, state.players, batches.steps, data, gate)
         card = restore_state(folder, state, card)
         log = RunLog(folder, state.step)
         try:
