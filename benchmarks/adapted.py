@@ -7,6 +7,7 @@ The network learns on from the measured samples of all its slices, and the truth
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,13 +18,13 @@ from switchrecon.data.corruption import corrupted
 from switchrecon.data.piles import usable_slices
 from switchrecon.evaluation.evaluate import evaluate_scan
 from switchrecon.evaluation.runs import check_unseen, load_runs
-from switchrecon.evaluation.volumes import find_lpips, measure
-from switchrecon.metrics.lpips import Lpips
+from switchrecon.evaluation.volumes import measure
+from switchrecon.metrics.table import METRICS, Metric, find_metrics
 from switchrecon.reconstruction.adapt import adapt
 from switchrecon.reconstruction.files import undersampled
 from switchrecon.scans.files import read_scan
 
-METRICS = {"psnr": ("PSNR / dB", 2), "ssim": ("SSIM", 3), "lpips": ("LPIPS", 3)}
+COLUMNS = [METRICS[name].column for name in ("psnr", "ssim", "lpips")]
 
 
 def main() -> None:
@@ -34,16 +35,16 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=300)
     asked = parser.parse_args()
     torch.set_num_threads(1)
-    perceptual, reason = find_lpips(None)
-    for sentence in reason:
+    metrics = find_metrics()
+    for sentence in filter(None, (metric.lacks for metric in metrics)):
         print(sentence)
-    heads = ["run", *(head for head, _ in METRICS.values()), "error at held-out measured samples", "steps", "seconds"]
+    heads = ["run", *(column.header for column in COLUMNS), "error at held-out measured samples", "steps", "seconds"]
     print("| " + " | ".join(heads) + " |\n|---|" + "---:|" * (len(heads) - 1))
     for run in asked.runs:
-        print(row(run, asked.file, asked.steps, perceptual), flush=True)
+        print(row(run, asked.file, asked.steps, metrics), flush=True)
 
 
-def row(run: Path, file: Path, steps: int, perceptual: Lpips | None) -> str:
+def row(run: Path, file: Path, steps: int, metrics: Sequence[Metric]) -> str:
     """One run's line of the table: slice-maximum metrics, means over the scan's usable slices."""
     loaded = load_runs([run])
     [before] = [own.reconstructor for own in loaded.values()]
@@ -53,13 +54,13 @@ def row(run: Path, file: Path, steps: int, perceptual: Lpips | None) -> str:
     after, adaptation = adapt(before, undersampled(before, corrupted(scan, config.corruption), config.mask), steps)
     methods = {"before": before, "after": after}
     volume = evaluate_scan(scan, usable_slices(scan, config), config, methods, "scan", "subject")
-    measure(volume, perceptual)
+    measure(volume, metrics)
     means = {
-        (name, metric): float(np.mean([value[metric] for value in volume.slices["slice-max"][name]]))
+        (name, column.name): float(np.mean([value[column.name] for value in volume.slices["slice-max"][name]]))
         for name in methods
-        for metric in METRICS
+        for column in COLUMNS
     }
-    cells = [f"{means['before', m]:.{digits}f} → {means['after', m]:.{digits}f}" for m, (_, digits) in METRICS.items()]
+    cells = [f"{c.text(means['before', c.name])} → {c.text(means['after', c.name])}" for c in COLUMNS]
     errors = f"{adaptation.before:.4g} → {adaptation.after:.4g}"
     return "| " + " | ".join([str(run), *cells, errors, str(adaptation.steps), f"{adaptation.seconds:.0f}"]) + " |"
 

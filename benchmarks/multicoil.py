@@ -18,7 +18,7 @@ from switchrecon.config import load_config
 from switchrecon.core.files import atomic_file
 from switchrecon.data.coils import with_maps
 from switchrecon.errors import DataError
-from switchrecon.metrics.metrics import slice_metrics
+from switchrecon.metrics.conventions import slice_metrics
 from switchrecon.physics.coils import CALIBRATION, root_sum_of_squares
 from switchrecon.physics.fourier import inverse_fourier
 from switchrecon.physics.operators import Encoding
@@ -79,8 +79,8 @@ def main() -> None:
     made = reconstructions(torch.where(mask[:, None], kspace, 0), encoding, run)
     for name, image in made.items():
         images.append(image.abs().numpy()[0])
-        [scores[name]] = slice_metrics(reference, images[-1][None], "slice-max")
-        values = scores[name]
+        [values] = slice_metrics(reference, images[-1][None], "slice-max")
+        scores[name] = f"{values['psnr']:.2f} dB  ·  SSIM {values['ssim']:.3f}"
         print(f"{name:20s}  {values['psnr']:7.2f}  {values['ssim']:6.4f}  {values['nmse']:6.4f}")
     with atomic_file(options.out, ".png") as temporary:
         picture = comparison_figure(reference[0], np.stack(images), list(made), mask[0].numpy(), scores)

@@ -152,8 +152,8 @@ def test_x_and_the_test_are_corrupted_and_references_are_not(make_scan: MakeScan
     scores = []
     for name, more in (("sound", ()), ("spoilt", noise)):
         run = train(config(*more), [full], [], tmp_path / name)
-        scores.append(evaluate([run], [test], tmp_path / f"{name}-evaluation")["methods"]["zero-filled"])
-    assert scores[1]["psnr"]["mean"] < scores[0]["psnr"]["mean"]
+        scores.append(evaluate([run], [test], tmp_path / f"{name}-evaluation").methods["zero-filled"])
+    assert scores[1]["psnr"].mean < scores[0]["psnr"].mean
 
 
 def test_pairs_can_be_simulated_with_other_masks_than_the_tests(make_scan: MakeScan) -> None:

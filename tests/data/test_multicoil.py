@@ -168,15 +168,15 @@ def test_every_method_trains_and_reconstructs(tmp_path: Path, method: str) -> No
     config = load_config(None, [*SETTINGS, *few], method=method)
     run = train(config, [heads[0]], [heads[1]], tmp_path / "run")
     metrics = evaluate([run], [heads[2]], tmp_path / "out")
-    assert all(np.isfinite(values["psnr"]["mean"]) for values in metrics["methods"].values())
+    assert all(np.isfinite(values["psnr"].mean) for values in metrics.methods.values())
 
 
 def test_joint_beats_zero_filling_and_files_are_reconstructed(tmp_path: Path, run_cli) -> None:  # type: ignore[no-untyped-def]
     heads = write_heads(tmp_path / "heads", range(3), 3, 64, coils=4)
     config = load_config(None, [*SETTINGS, "steps=60"], method="joint")
     run = train(config, [heads[0]], [heads[1]], tmp_path / "run")
-    scores = evaluate([run], [heads[2]], tmp_path / "out")["methods"]
-    assert scores["joint"]["psnr"]["mean"] > scores["zero-filled"]["psnr"]["mean"] + 0.5
+    scores = evaluate([run], [heads[2]], tmp_path / "out").methods
+    assert scores["joint"]["psnr"].mean > scores["zero-filled"]["psnr"].mean + 0.5
     kspace = np.load(heads[2])
     np.save(tmp_path / "scan.npy", kspace * LINES.numpy())
     code, out, _ = run_cli("reconstruct", run, tmp_path / "scan.npy", "--out", tmp_path / "images", "--adapt", 10)

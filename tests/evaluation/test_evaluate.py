@@ -13,11 +13,13 @@ from switchrecon import Reconstructor
 from switchrecon.errors import DataError, RunError
 from switchrecon.evaluation.baselines import zero_filled
 from switchrecon.evaluation.evaluate import evaluate, variants
-from switchrecon.evaluation.lpips_later import add_lpips
+from switchrecon.evaluation.later import add_metric
+from switchrecon.evaluation.records import Evaluation
 from switchrecon.evaluation.runs import load_runs
 from switchrecon.experiments.claim import YOURS, write_claim
-from switchrecon.metrics.lpips import Lpips, load_weights
-from switchrecon.metrics.metrics import CONVENTIONS, psnr, ssim
+from switchrecon.metrics.conventions import CONVENTIONS
+from switchrecon.metrics.metrics import psnr, ssim
+from switchrecon.metrics.table import with_lpips
 from switchrecon.physics.fourier import fourier, inverse_fourier
 from switchrecon.physics.masks import draw_mask
 from switchrecon.training.train import train
@@ -38,9 +40,9 @@ def test_metrics_are_those_of_a_reconstruction_made_by_hand(
 ) -> None:
     make_scan("test", 7), make_scan("test", 8)
     metrics = evaluate([trained()], [tmp_path / "test"], tmp_path / "out", ["slice-max"])
-    assert metrics == json.loads((tmp_path / "out" / "metrics.json").read_text())
-    assert (metrics["convention"], metrics["volumes"], metrics["slices"]) == ("slice-max", 2, 6)
-    assert set(metrics["methods"]) == {
+    assert metrics == Evaluation.read(tmp_path / "out" / "metrics.json")
+    assert (metrics.convention, metrics.volumes, metrics.slices) == ("slice-max", 2, 6)
+    assert set(metrics.methods) == {
         "zero-filled",
         "switchable",
         "switchable/ensemble",
@@ -61,15 +63,15 @@ def test_metrics_are_those_of_a_reconstruction_made_by_hand(
                 found = np.abs(reconstructor(kspace[index], mask))
                 psnrs.append(psnr(truth, found))
                 ssims.append(ssim(truth, found))
-        values = metrics["methods"][name]
-        assert values["psnr"]["mean"] == pytest.approx(np.mean(psnrs), abs=1e-4)
-        assert values["psnr"]["std"] == pytest.approx(np.std(psnrs), abs=1e-4)
-        assert values["ssim"]["mean"] == pytest.approx(np.mean(ssims), abs=1e-5)
+        values = metrics.methods[name]
+        assert values["psnr"].mean == pytest.approx(np.mean(psnrs), abs=1e-4)
+        assert values["psnr"].std == pytest.approx(np.std(psnrs), abs=1e-4)
+        assert values["ssim"].mean == pytest.approx(np.mean(ssims), abs=1e-5)
     with (tmp_path / "out" / "metrics.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 5 * 6
     own = [float(row["psnr"]) for row in rows if row["method"] == "switchable"]
-    assert np.mean(own) == pytest.approx(metrics["methods"]["switchable"]["psnr"]["mean"], abs=1e-3)
+    assert np.mean(own) == pytest.approx(metrics.methods["switchable"]["psnr"].mean, abs=1e-3)
     assert {row["scan"] for row in rows} == {"scan-001", "scan-002"}
     examples = np.load(tmp_path / "out" / "examples.npz")
     assert examples["images"].shape == (5, 3, 64, 64)
@@ -86,9 +88,9 @@ def test_the_runs_own_setting_has_the_plain_name(tmp_path: Path, make_scan: Make
 
 def test_several_runs_share_one_table(trained: Trained, tmp_path: Path, make_scan: MakeScan) -> None:
     metrics = evaluate([trained(), trained("simulated")], [make_scan("test", 7)], tmp_path / "out")
-    assert metrics["convention"] == "fastmri"
-    assert [n for n in metrics["methods"] if "/" not in n] == ["zero-filled", "switchable", "simulated"]
-    assert "simulated/ensemble" not in metrics["methods"]
+    assert metrics.convention == "fastmri"
+    assert [n for n in metrics.methods if "/" not in n] == ["zero-filled", "switchable", "simulated"]
+    assert "simulated/ensemble" not in metrics.methods
 
 
 def test_what_is_refused_writes_nothing(trained: Trained, tmp_path: Path, make_scan: MakeScan) -> None:
@@ -111,8 +113,8 @@ def test_figures_that_are_no_numbers_are_null(tmp_path: Path, make_scan: MakeSca
     run = train(tiny_config("mask.acceleration=1", "method=simulated"), *piles, tmp_path / "run")
     metrics = evaluate([run], [make_scan("test", 7)], tmp_path / "out")
     stored = json.loads((tmp_path / "out" / "metrics.json").read_text(), parse_constant=lambda name: pytest.fail(name))
-    assert stored == metrics
-    assert metrics["methods"]["simulated/hard"]["ssim"]["mean"] == pytest.approx(1, abs=1e-6)
+    assert stored == metrics.model_dump(mode="json")
+    assert metrics.methods["simulated/hard"]["ssim"].mean == pytest.approx(1, abs=1e-6)
 
 
 def test_an_evaluation_does_not_go_into_a_run_folder(trained: Trained, make_scan: MakeScan) -> None:
@@ -123,7 +125,7 @@ def test_an_evaluation_does_not_go_into_a_run_folder(trained: Trained, make_scan
 def test_a_run_without_its_log_can_be_evaluated(tmp_path: Path, make_scan: MakeScan) -> None:
     run = train(tiny_config(), [make_scan("full", 1)], [make_scan("sub", 2)], tmp_path / "run")
     (run / "log.jsonl").unlink()
-    assert "switchable" in evaluate([run], [make_scan("test", 7)], tmp_path / "out")["methods"]
+    assert "switchable" in evaluate([run], [make_scan("test", 7)], tmp_path / "out").methods
 
 
 def test_runs_that_cannot_stand_in_one_table(trained: Trained, tmp_path: Path, make_scan: MakeScan) -> None:
@@ -153,7 +155,7 @@ def test_fastmri_s_maximum_is_that_of_the_whole_volume_also_where_few_slices_are
         assert row["slice"] != "0"
         assert float(stored["volume_maximum"][0]) == pytest.approx(4.0, rel=1e-3)
     expected = 20 * np.log10(4.0 / maximum) - 10 * np.log10(np.mean((image[0, 0] - reference[0]) ** 2))
-    assert found["methods"]["zero-filled"]["psnr"]["mean"] == pytest.approx(expected, abs=0.02)
+    assert found.methods["zero-filled"]["psnr"].mean == pytest.approx(expected, abs=0.02)
 
 
 def test_soft_data_consistency_is_measured_on_request_and_the_noise_is_told(
@@ -204,40 +206,40 @@ def test_lpips_can_be_added_from_the_stored_images(
         patch.setenv("XDG_CACHE_HOME", str(tmp_path / "absent"))
         without = evaluate([trained()], scans, tmp_path / "without")
     given = evaluate([trained()], scans, tmp_path / "with", lpips_weights=weights)
-    assert without["methods"]["switchable"]["lpips"]["mean"] is None
+    assert without.methods["switchable"]["lpips"].mean is None
     monkeypatch.setenv("SWITCHRECON_LPIPS_WEIGHTS", str(weights))  # the command finds them there
     code, _, err = run_cli("report", tmp_path / "without")
     assert code == 0, err
-    found = json.loads((tmp_path / "without" / "metrics.json").read_text())
+    found = Evaluation.read(tmp_path / "without" / "metrics.json")
     for convention in CONVENTIONS:
         for name in ("zero-filled", "switchable"):
-            mine, theirs = (m["conventions"][convention][name]["lpips"] for m in (found, given))
-            assert mine["mean"] == pytest.approx(theirs["mean"], abs=2e-3)  # the images are stored in half precision
-            assert mine["std"] == pytest.approx(theirs["std"], abs=2e-3)
-        assert found["conventions"][convention]["switchable/hard"]["lpips"]["mean"] is None
-    assert found["methods"] == found["conventions"][found["convention"]]
+            mine, theirs = (m.value(name, "lpips", convention) for m in (found, given))
+            assert mine.mean == pytest.approx(theirs.mean, abs=2e-3)  # the images are stored in half precision
+            assert mine.std == pytest.approx(theirs.std, abs=2e-3)
+        assert found.value("switchable/hard", "lpips", convention).mean is None
+    assert found.methods == found.conventions[found.convention]
     assert "LPIPS is n/a" not in (tmp_path / "without" / "evaluation.json").read_text()
     for name in ("metrics.csv", "units.csv"):
         rows = list(csv.DictReader((tmp_path / "without" / name).read_text().splitlines()))
         assert all((row["lpips"] == "nan") == ("/" in row["method"]) for row in rows)
     with pytest.raises(RunError, match="not an evaluation"):
-        add_lpips(tmp_path, Lpips(load_weights(weights)))
+        add_metric(tmp_path, with_lpips(weights))
 
 
 def test_images_and_spectra_are_stored(
     tmp_path: Path, trained: Callable[..., Path], make_scan: Callable[..., Path]
 ) -> None:
     metrics = evaluate([trained()], [make_scan("test", 5)], tmp_path / "out", slices_per_scan=2)
-    assert (metrics["slices"], metrics["subjects"]) == (2, 1)
+    assert (metrics.slices, metrics.subjects) == (2, 1)
     with np.load(tmp_path / "out" / "images.npz") as stored:
         assert list(stored["methods"]) == ["zero-filled", "switchable"]
         assert stored["images"].shape == (2, 2, 64, 64)
         assert stored["reference"].max() == 1
         assert list(stored["slice"]) == [0, 2]
-    spectrum = metrics["error_spectrum"]
-    assert len(spectrum["frequency"]) == len(spectrum["methods"]["zero-filled"]) == 16
+    spectrum = metrics.error_spectrum
+    assert len(spectrum.frequency) == len(spectrum.methods["zero-filled"]) == 16
     # Zero filling leaves the measured centre alone; magnitudes mix frequencies, so it is small there, not zero.
-    assert spectrum["methods"]["zero-filled"][0] < 0.2 * spectrum["methods"]["zero-filled"][8]
+    assert spectrum.methods["zero-filled"][0] < 0.2 * spectrum.methods["zero-filled"][8]
 
 
 def test_the_claim_checklist_says_what_is_known_and_marks_the_rest(

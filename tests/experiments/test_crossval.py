@@ -38,9 +38,10 @@ from switchrecon.experiments.figures import busiest_square, draw_figures
 from switchrecon.experiments.grid import Grid, read_cell, read_plan
 from switchrecon.experiments.progress import GridProgress
 from switchrecon.experiments.recipe import Recipe, parse_recipe
-from switchrecon.experiments.results import Row, gather, tabulate
+from switchrecon.experiments.results import Measured, gather, tabulate
 from switchrecon.metrics.statistics import Unit
 from switchrecon.phantoms.scans import write_heads
+from switchrecon.reports.records import Table
 from switchrecon.reports.tables import csv_table, latex, markdown
 from switchrecon.runs.checkpoint import load_model
 from tests.conftest import shared_file
@@ -186,8 +187,8 @@ def test_the_table_is_the_mean_of_the_cells(finished: Grid) -> None:
     cells = list(csv.DictReader((finished.out / "cells.csv").read_text().splitlines()))
     mine = [float(r["ssim"]) for r in cells if (r["convention"], r["method"]) == ("slice-max", "supervised")]
     assert mine == pytest.approx(means, rel=1e-5)
-    assert table["methods"]["supervised"]["ssim"]["mean"] == pytest.approx(np.mean(means))
-    assert table["methods"]["supervised"]["ssim"]["std"] == pytest.approx(np.std(means, ddof=1))
+    assert table.only.methods["supervised"].value("ssim").mean == pytest.approx(np.mean(means))
+    assert table.only.methods["supervised"].value("ssim").std == pytest.approx(np.std(means, ddof=1))
 
 
 def test_a_finished_grid_is_left_alone(finished: Grid) -> None:
@@ -413,8 +414,8 @@ def test_slurm_runs_one_cell_a_task(tmp_path: Path) -> None:
     subprocess.run(["bash", script], check=True, env={**os.environ, "SLURM_ARRAY_TASK_ID": "2"})
     assert [is_done(cell) for cell in grid.cells] == [False, True, False, True]
     table = write_results(grid)  # of what there is
-    assert table["missing"] == [grid.cells[0].name, grid.cells[2].name]
-    assert "switchable" not in {name for name in table["methods"] if table["methods"][name]["psnr"]["mean"] is None}
+    assert table.missing == [grid.cells[0].name, grid.cells[2].name]
+    assert "switchable" not in {name for name, row in table.only.methods.items() if row.value("psnr").mean is None}
     with pytest.raises(ConfigError, match="has no cell 'default/switchable/1/0'; did you mean"):
         run_one(grid, "default/switchable/1/0")
 
@@ -494,16 +495,16 @@ def test_a_row_that_lacks_seeds_says_so(finished: Grid) -> None:
     row.spectra |= {(fold, 1): [1.0] * 16 for fold, _ in list(row.spectra)}
     grid = replace(finished, recipe=recipe(seeds=[0, 1]))
     table = tabulate(grid, results, "slice-max")
-    assert (table["methods"]["switchable"]["seeds"], table["methods"]["supervised"]["seeds"]) == (2, 1)
+    assert [table.only.methods[name].seeds for name in ("switchable", "supervised")] == [2, 1]
     text = markdown(table)
     assert "| supervised (1 of 2 seeds) |" in text
-    assert "Standard deviation over seeds of PSNR and LPIPS: switchable 0.71 dB" in text
+    assert "Standard deviation over seeds: switchable 0.71 dB, SSIM 0.707, NMSE 0.7071" in text
     assert "supervised 0" not in text
     assert "| switchable |" in text
     assert "| zero-filled |" in text
     # The difference is that of the seed which both have.
-    alone = tabulate(finished, gather(finished), "slice-max")["differences"][-1]
-    assert table["differences"][-1]["psnr"] == alone["psnr"]
+    alone = tabulate(finished, gather(finished), "slice-max").only.differences[-1]
+    assert table.only.differences[-1].value("psnr") == alone.value("psnr")
 
 
 def test_the_part_of_a_gap_is_told_for_each_metric_also_where_less_is_better(finished: Grid) -> None:
@@ -516,15 +517,16 @@ def test_the_part_of_a_gap_is_told_for_each_metric_also_where_less_is_better(fin
             row.add("slice-max", "lpips", 0, unit, lpips)
     grid = replace(finished, recipe=recipe(gap={"lower": "supervised", "upper": "switchable"}))
     table = tabulate(grid, results, "slice-max")
-    found = table["methods"]["zero-filled"]["recovered"]
-    assert (found["psnr"]["mean"], found["lpips"]["mean"]) == (pytest.approx(1 / 4), pytest.approx(1 / 2))
+    found = table.only.methods["zero-filled"].recovered
+    assert found is not None
+    assert (found["psnr"].mean, found["lpips"].mean) == (pytest.approx(1 / 4), pytest.approx(1 / 2))
     lines = markdown(table).splitlines()
-    assert "gap recovered: PSNR | gap recovered: SSIM | gap recovered: LPIPS |" in lines[2]
+    assert "gap recovered: PSNR | gap recovered: SSIM | gap recovered: NMSE | gap recovered: LPIPS |" in lines[2]
     assert "| 0.25 [0.25, 0.25] |" in next(line for line in lines if line.startswith("| zero-filled"))
 
 
 def test_the_error_spectrum_is_the_mean_over_folds_of_means_over_seeds() -> None:
-    row = Row("a", spectra={(0, 0): [1.0, 2.0], (0, 1): [3.0, 2.0], (1, 0): [8.0, 4.0]})
+    row = Measured("a", spectra={(0, 0): [1.0, 2.0], (0, 1): [3.0, 2.0], (1, 0): [8.0, 4.0]})
     assert row.spectrum() == [5.0, 3.0]
     assert row.fewest_seeds() == 1
 
@@ -537,10 +539,11 @@ def test_several_settings_stand_above_their_methods(tmp_path: Path) -> None:
     for cell in grid.cells:
         run_cell(cell)
     table = write_results(grid)
-    assert set(table["settings"]) == {"x4", "x6"}
-    zero = [part["methods"]["zero-filled"]["psnr"] for part in table["settings"].values()]
-    assert zero[0]["mean"] > zero[1]["mean"]
-    assert zero[0]["std"] is None  # one fold
+    assert set(table.settings) == {"x4", "x6"}
+    zero = [part.methods["zero-filled"].value("psnr") for part in table.settings.values()]
+    assert None not in (zero[0].mean, zero[1].mean)
+    assert zero[0].mean > zero[1].mean  # type: ignore[operator]
+    assert zero[0].std is None  # one fold
     assert "paper" not in markdown(table)
     assert (tmp_path / "out" / "fig2-x6.png").is_file()
 
@@ -570,7 +573,7 @@ def test_what_is_no_cross_validation_is_refused(tmp_path: Path) -> None:
         claim(grid.cells[0])
 
 
-def a_table() -> dict[str, Any]:
+def a_table(**changes: Any) -> Table:
     def row(psnr: float | None) -> dict[str, Any]:
         value = {"mean": psnr, "std": None if psnr is None else 0.5, "low": psnr, "high": psnr, "seed_std": None}
         value["folds"] = {"0": psnr, "1": psnr}
@@ -580,7 +583,7 @@ def a_table() -> dict[str, Any]:
     pair = {"first": "zero-filled", "second": "a_b"} | {
         m: {"mean": 1.0, "low": -0.5, "high": 2.5, "subjects": 3} for m in ("psnr", "ssim", "nmse", "lpips")
     }
-    return {
+    values = {
         "title": "T & U",
         "convention": "slice-max",
         "convention_text": "slice maximum; mean over slices",
@@ -593,6 +596,7 @@ def a_table() -> dict[str, Any]:
         "footnotes": ["50 % of nothing"],
         "missing": ["x"],
     }
+    return Table.model_validate(values | changes)
 
 
 def test_tables_as_text() -> None:
@@ -619,8 +623,8 @@ def test_tables_as_text() -> None:
 
 
 def test_latex_escapes_every_special_character() -> None:
-    table = a_table()
-    table["methods"]["100%_#{x}~^\\"] = table["methods"].pop("a_b")
+    only = a_table().only.methods["a_b"]
+    table = a_table(methods={"100%_#{x}~^\\": only}, differences=[])
     body = latex(table).split(r"\midrule")[1].split(r"\bottomrule")[0]
     assert r"100\%\_\#\{x\}\textasciitilde{}\textasciicircum{}\textbackslash{}" in body
 
@@ -642,7 +646,7 @@ def test_figure_3_shows_slices_with_lower_psnr_and_better_lpips(finished: Grid) 
     (finished.out / "fig3.png").write_bytes(b"of an earlier state")
     assert [d.file for d in draw_figures(finished, results, table) if d.name == "fig3"] == [None]
     assert not (finished.out / "fig3.png").exists()
-    units = sorted(rows["supervised"].values["slice-max", "psnr"][0])
+    units = sorted(rows["supervised"].values["slice-max"][0])
     for method, psnr, lpips in (("supervised", 25.0, 0.2), ("switchable", 24.0, 0.1), ("zero-filled", 20.0, 0.4)):
         for place, unit in enumerate(units):
             rows[method].add("slice-max", "psnr", 0, unit, psnr)

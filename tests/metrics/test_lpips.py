@@ -71,10 +71,10 @@ def test_evaluation_without_weights_says_so_and_with_them_measures(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     scan = make_scan("test", 7)
     without = evaluate([trained()], [scan], tmp_path / "without")
-    assert without["methods"]["switchable"]["lpips"] == {"mean": None, "std": None}
+    assert without.value("switchable", "lpips").mean is None
     assert "LPIPS is n/a" in (tmp_path / "without" / "evaluation.json").read_text()
     found = evaluate([trained()], [scan], tmp_path / "with", ["slice-max"], lpips_weights=shared_file(WEIGHTS))
-    assert 0 < found["methods"]["zero-filled"]["lpips"]["mean"] < 1
+    assert 0 < found.value("zero-filled", "lpips").mean < 1
     with pytest.raises(DataError, match="no LPIPS weights"):
         evaluate([trained()], [scan], tmp_path / "no", lpips_weights=tmp_path / "absent")
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from switchrecon.metrics.metrics import nmse, pool, psnr, radial_energy, slice_metrics, ssim, summarise
+from switchrecon.metrics.conventions import Summary, pool, slice_metrics, summarise
+from switchrecon.metrics.metrics import nmse, psnr, radial_energy, ssim
 
 RANDOM = np.random.RandomState(0)
 REFERENCE = RANDOM.uniform(size=(3, 40, 31)) * np.array([1.0, 2.0, 0.5])[:, None, None]
@@ -69,7 +70,9 @@ def test_radial_energy_is_parseval_in_the_rings_and_finds_a_wave_where_it_is() -
 
 
 def test_summary_and_errors() -> None:
-    assert summarise([{"psnr": 1.0}, {"psnr": 3.0}]) == {"psnr": {"mean": 2.0, "std": 1.0}}
+    assert summarise([{"psnr": 1.0}, {"psnr": 3.0}]) == {"psnr": Summary(mean=2.0, std=1.0)}
+    assert summarise([{"psnr": 1.0}]) == {"psnr": Summary(mean=1.0, std=None)}  # one value has no spread
+    assert summarise([{"psnr": 1.0}, {"psnr": math.inf}]) == {"psnr": Summary(mean=None, std=None)}
     with pytest.raises(ValueError, match="differ in shape"):
         psnr(REFERENCE, IMAGES[:2])
     with pytest.raises(ValueError, match="at least 7x7"):

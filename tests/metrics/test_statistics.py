@@ -21,27 +21,27 @@ def unit(fold: int, subject: str, number: int = 0) -> Unit:
 def test_over_folds_is_the_mean_of_fold_means() -> None:
     values = {unit(0, "a", 0): 1.0, unit(0, "a", 1): 3.0, unit(1, "b", 0): 6.0}
     found = over_folds(values)
-    assert found["mean"] == 4.0  # (2 + 6) / 2, not (1 + 3 + 6) / 3
-    assert found["std"] == pytest.approx(np.sqrt(8))  # deviations −2 and 2, divided by 2 − 1
-    assert found["folds"] == {"0": 2.0, "1": 6.0}
+    assert found.mean == 4.0  # (2 + 6) / 2, not (1 + 3 + 6) / 3
+    assert found.std == pytest.approx(np.sqrt(8))  # deviations −2 and 2, divided by 2 − 1
+    assert found.folds == {"0": 2.0, "1": 6.0}
     one = over_folds({unit(0, "a"): 1.0})
-    assert (one["mean"], one["std"], one["low"]) == (1.0, None, None)
+    assert (one.mean, one.std, one.low) == (1.0, None, None)
     for bad in ({}, {unit(0, "a"): float("nan")}, {unit(0, "a"): float("inf")}):
-        assert over_folds(bad)["mean"] is None
+        assert over_folds(bad).mean is None
 
 
 def test_difference_is_paired_over_what_both_have() -> None:
     first = {unit(0, "a", 0): 10.0, unit(0, "a", 1): 20.0, unit(0, "b", 0): 5.0}
     second = {unit(0, "a", 0): 11.0, unit(0, "a", 1): 22.0, unit(0, "c", 0): 9.0}
     found = difference({0: first}, {0: second})
-    assert (found["mean"], found["subjects"]) == (1.5, 1)
-    assert found["low"] is None  # one subject: nothing to draw
-    assert difference({0: first}, {})["mean"] is None
-    assert difference({0: first}, {1: second})["mean"] is None
+    assert (found.mean, found.subjects) == (1.5, 1)
+    assert found.low is None  # one subject: nothing to draw
+    assert difference({0: first}, {}).mean is None
+    assert difference({0: first}, {1: second}).mean is None
     # A second seed of one row alone is left out: 1.5 as before, and not half of the 100 more.
     more = {unit: value + 100 for unit, value in second.items()}
-    assert difference({0: first}, {0: second, 1: more})["mean"] == 1.5
-    assert difference({0: first, 1: first}, {0: second, 1: more})["mean"] == 51.5
+    assert difference({0: first}, {0: second, 1: more}).mean == 1.5
+    assert difference({0: first, 1: first}, {0: second, 1: more}).mean == 51.5
 
 
 def test_the_difference_of_two_rows_is_that_of_their_means_also_where_folds_differ_in_size() -> None:
@@ -49,12 +49,12 @@ def test_the_difference_of_two_rows_is_that_of_their_means_also_where_folds_diff
     first = {unit(0, "a", i): 10.0 for i in range(2)} | {unit(1, "b", i): 20.0 for i in range(8)}
     second = {u: value + (-3 if u.fold == 0 else 1) for u, value in first.items()}
     found = difference({0: first}, {0: second})
-    assert found["mean"] == pytest.approx(over_folds(second)["mean"] - over_folds(first)["mean"])
-    assert found["mean"] == pytest.approx(-1)  # the mean over slices would be +0.2
-    assert (found["low"], found["high"]) == (pytest.approx(-3), pytest.approx(1))
-    assert over_folds(first)["low"] <= over_folds(first)["mean"] <= over_folds(first)["high"]
+    assert found.mean == pytest.approx(over_folds(second).mean - over_folds(first).mean)
+    assert found.mean == pytest.approx(-1)  # the mean over slices would be +0.2
+    assert (found.low, found.high) == (pytest.approx(-3), pytest.approx(1))
+    assert over_folds(first).low <= over_folds(first).mean <= over_folds(first).high
     above = {u: value + 1 for u, value in first.items()}
-    assert recovered({0: second}, {0: first}, {0: above})["mean"] == pytest.approx(-1)
+    assert recovered({0: second}, {0: first}, {0: above}).mean == pytest.approx(-1)
     assert seed_spread([first, second]) == pytest.approx(np.std([15, 14], ddof=1))
 
 
@@ -63,7 +63,7 @@ def test_the_interval_is_of_the_mean_of_fold_means() -> None:
     values = {unit(0, "a"): 6.0, **{unit(1, "b", i): 2.0 for i in range(3)}, unit(1, "c"): 10.0}
     # Weights: a 1/2, b 3 · 1/8, c 1/8. Thrice the lowest subject and thrice the highest are 1 of 27 draws each.
     assert clustered_interval(values) == (2.0, 10.0)
-    assert over_folds(values)["mean"] == pytest.approx(6 / 2 + 2 * 3 / 8 + 10 / 8)
+    assert over_folds(values).mean == pytest.approx(6 / 2 + 2 * 3 / 8 + 10 / 8)
 
 
 def test_two_subjects_give_their_means_as_ends() -> None:
@@ -121,18 +121,18 @@ def test_recovered_part_of_a_gap_by_hand() -> None:
         )
     )
     found = recovered({0: method}, {0: lower}, {0: upper})
-    assert found["mean"] == pytest.approx((3 + 1 + 1) / (4 + 2 + 4))
-    assert (found["low"], found["high"]) == (pytest.approx(1 / 4), pytest.approx(4 / 6))  # b alone, a alone
-    assert recovered({0: lower}, {0: lower}, {0: upper})["mean"] == 0
-    assert recovered({0: upper}, {0: lower}, {0: upper})["mean"] == 1
-    assert recovered({0: method}, {0: upper}, {0: lower})["mean"] is None  # no gap, nothing to recover
+    assert found.mean == pytest.approx((3 + 1 + 1) / (4 + 2 + 4))
+    assert (found.low, found.high) == (pytest.approx(1 / 4), pytest.approx(4 / 6))  # b alone, a alone
+    assert recovered({0: lower}, {0: lower}, {0: upper}).mean == 0
+    assert recovered({0: upper}, {0: lower}, {0: upper}).mean == 1
+    assert recovered({0: method}, {0: upper}, {0: lower}).mean is None  # no gap, nothing to recover
 
 
 def test_the_recovered_part_is_of_the_same_seeds_gap() -> None:
     lower, upper, method = ({unit(0, "a"): value} for value in (20.0, 24.0, 23.0))
     later = [{own: value + 2 for own, value in row.items()} for row in (lower, upper)]  # a luckier seed of both ends
     found = recovered({0: method}, {0: lower, 1: later[0]}, {0: upper, 1: later[1]})
-    assert found["mean"] == pytest.approx(3 / 4)  # and not (23 − 21) / 4
+    assert found.mean == pytest.approx(3 / 4)  # and not (23 − 21) / 4
     both = recovered({0: method, 1: method}, {0: lower, 1: later[0]}, {0: upper, 1: later[1]})
-    assert both["mean"] == pytest.approx((3 + 1) / (4 + 4))
-    assert recovered({0: method}, {1: lower}, {1: upper})["mean"] is None
+    assert both.mean == pytest.approx((3 + 1) / (4 + 4))
+    assert recovered({0: method}, {1: lower}, {1: upper}).mean is None

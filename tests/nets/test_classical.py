@@ -93,5 +93,5 @@ def test_training_tunes_the_weight_on_simulated_pairs(
     assert weights[0.05] < 0.05
     assert weights[1e-4] > 2e-4
     metrics = evaluate([run], [test], tmp_path / "out")
-    psnr = {name: values["psnr"]["mean"] for name, values in metrics["methods"].items()}
+    psnr = {name: values["psnr"].mean for name, values in metrics.methods.items()}
     assert psnr[method] > psnr["zero-filled"]

@@ -124,7 +124,17 @@ def _metrics(methods: list[str]) -> dict[str, Any]:
         for place, name in enumerate(methods)
     }
     text = "PSNR uses the maximum of each volume."
-    return {"convention": "volume", "convention_text": text, "methods": dict(reversed(values.items()))}
+    methods_of = dict(reversed(values.items()))
+    return {
+        "convention": "volume",
+        "convention_text": text,
+        "volumes": 2,
+        "subjects": 2,
+        "slices": 6,
+        "methods": methods_of,
+        "conventions": {"volume": methods_of},
+        "error_spectrum": {"frequency": [], "methods": {}},
+    }
 
 
 def _evaluation(folder: Path, methods: list[str] | None = None, examples: int = 2) -> Path:

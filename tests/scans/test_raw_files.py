@@ -18,7 +18,7 @@ import torch
 
 from switchrecon.errors import DataError
 from switchrecon.experiments.recipe import load_recipe
-from switchrecon.metrics.metrics import seen
+from switchrecon.metrics.conventions import seen
 from switchrecon.physics.fourier import fourier, inverse_fourier
 from switchrecon.scans import twix
 from switchrecon.scans.bart import write_bart

@@ -13,7 +13,6 @@ import torch
 from switchrecon.experiments.cells import run_cell
 from switchrecon.experiments.crossval import open_grid, write_results
 from switchrecon.experiments.recipe import load_recipe
-from switchrecon.metrics.lpips import ENVIRONMENT
 from tests.stored.scans import FILES
 
 LEFT_OUT = ("log.txt", "lock", ".lock", "report.html", "checkpoints", "tensorboard", "data", "*.png", "*.pdf")
@@ -22,7 +21,7 @@ LEFT_OUT = ("log.txt", "lock", ".lock", "report.html", "checkpoints", "tensorboa
 def main() -> None:
     """Run a grid of two rows and two folds, without LPIPS, and store what its results are read from."""
     torch.set_num_threads(1)
-    os.environ[ENVIRONMENT] = "/absent"
+    os.environ["SWITCHRECON_LPIPS_WEIGHTS"] = "/absent"
     shutil.rmtree(FILES / "grid", ignore_errors=True)
     with tempfile.TemporaryDirectory() as temporary:
         grid = open_grid(load_recipe(str(FILES / "grid.yaml")), None, Path(temporary) / "grid")

@@ -264,7 +264,7 @@ def test_methods_that_know_the_physics_run_from_scans_to_metrics(
     config = tiny_config(f"method={name}", "cascades=2", "unet_width=2", "iterations=3")
     run = train(config, [make_scan("full", 1)], [make_scan("sub", 2)], tmp_path / "run")
     metrics = evaluate([run], [make_scan("test", 3)], tmp_path / "out")
-    assert metrics["methods"][name]["psnr"]["mean"] > 5
+    assert metrics.methods[name]["psnr"].mean > 5
     again = train(config, [make_scan("full", 1)], [make_scan("sub", 2)], tmp_path / "again")
     first, second = (load_model(folder / "model.safetensors")[1] for folder in (run, again))
     assert first.weights_sha256 == second.weights_sha256

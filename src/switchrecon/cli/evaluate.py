@@ -1,12 +1,15 @@
 """The commands that measure: ``evaluate``, ``report`` and ``weights``."""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from switchrecon.cli.options import LPIPS_VARIABLE, DeviceOption, LpipsOption, OutOption
+from switchrecon.cli.options import LPIPS_VARIABLE, DeviceOption, LpipsOption, MetricOption, OutOption
 from switchrecon.errors import SwitchreconError
+
+if TYPE_CHECKING:
+    from switchrecon.evaluation.records import Evaluation
 
 
 def evaluate(
@@ -28,6 +31,7 @@ def evaluate(
         typer.Option(help="soft: measure it, too; without and with hard data consistency are shown always."),
     ] = [],  # noqa: B006
     lpips_weights: LpipsOption = None,
+    metrics: MetricOption = [],  # noqa: B006
     device: DeviceOption = None,
 ) -> None:
     """Undersample references with the run's masks, reconstruct them, and measure against the truth.
@@ -42,31 +46,29 @@ def evaluate(
             raise SwitchreconError(
                 f"{run}: is a file, expected a run folder; if you gave --reference a pattern, quote it"
             )
-    metrics = run_evaluation(
-        runs, reference, out, convention, lpips_weights, consistencies=data_consistency, device=device
+    measured = run_evaluation(
+        runs, reference, out, convention, lpips_weights, consistencies=data_consistency, device=device, metrics=metrics
     )
-    for name in convention or [metrics["convention"]]:
-        _print_table(metrics, name)
+    for name in convention or [measured.convention]:
+        _print_table(measured, name)
     typer.echo(f"report: {write_report(out)}")
 
 
-def _print_table(metrics: dict[str, Any], convention: str) -> None:
+def _print_table(evaluation: "Evaluation", convention: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{metrics['slices']} slices of {metrics['volumes']} scans, convention {convention}")
+    from switchrecon.metrics.text import spread
+
+    table = Table(title=f"{evaluation.slices} slices of {evaluation.volumes} scans, convention {convention}")
     table.add_column("method", overflow="fold")  # names differ at their ends
-    columns = {"psnr": ("PSNR (dB)", 2), "ssim": ("SSIM", 3), "nmse": ("NMSE", 4), "lpips": ("LPIPS", 3)}
-    for title, _ in columns.values():
-        table.add_column(title, justify="right")
-    for method, values in metrics["conventions"][convention].items():
-        table.add_row(method, *(_cell(values[name], digits) for name, (_, digits) in columns.items()))
+    columns = evaluation.all_columns()
+    for column in columns:
+        table.add_column(f"{column.title} ({column.unit})" if column.unit else column.title, justify="right")
+    for method in evaluation.methods:
+        values = [(evaluation.value(method, column.name, convention), column.digits) for column in columns]
+        table.add_row(method, *(spread(value.mean, value.std, digits) for value, digits in values))
     Console().print(table)
-
-
-def _cell(value: dict[str, Any], digits: int) -> str:
-    mean, spread = value["mean"], value["std"]
-    return "n/a" if mean is None else f"{mean:.{digits}f} ± {spread:.{digits}f}"
 
 
 def report(
@@ -76,27 +78,34 @@ def report(
         bool, typer.Option("--claim", help="Also write claim.md: the CLAIM checklist, filled from what is known.")
     ] = False,
     lpips_weights: LpipsOption = None,
+    metrics: MetricOption = [],  # noqa: B006
 ) -> None:
     """Write report.html from what an evaluation, a run or a cross-validation has stored.
 
-    An evaluation that was made without LPIPS gets it where its weights are found now, for zero filling and every run's
-    own estimate. A cross-validation gets it when crossval is run again.
+    An evaluation that was made without LPIPS gets it where its weights are found now, and a metric that --metric names,
+    for zero filling and the estimate that each run was set to. A cross-validation gets it when crossval is run again.
     """
-    from switchrecon.evaluation.lpips_later import add_lpips, lacks_lpips
+    from switchrecon.evaluation.later import add_metric, lacks_lpips
     from switchrecon.experiments.claim import write_claim
     from switchrecon.experiments.crossval import open_grid, write_results
     from switchrecon.experiments.grid import PLAN
-    from switchrecon.metrics.lpips import Lpips, find_weights, load_weights
+    from switchrecon.metrics.lpips import find_weights
+    from switchrecon.metrics.table import METRICS, extra_metrics, with_lpips
     from switchrecon.reports.evaluation import write_report
 
     grid = (folder / PLAN).is_file()
     source = context.get_parameter_source("lpips_weights")
     asked = source is not None and source.name == "COMMANDLINE"  # rather than named once for all in the environment
-    if grid and asked:
-        raise SwitchreconError(f"{folder}: a cross-validation gets LPIPS when crossval is run again with the weights")
-    weights = find_weights(lpips_weights)
-    if asked or (weights.exists() and lacks_lpips(folder)):
-        add_lpips(folder, Lpips(load_weights(weights)))
+    if grid and (asked or metrics):
+        raise SwitchreconError(
+            f"{folder}: a cross-validation gets LPIPS when crossval is run again with the weights, and another metric "
+            "when it stands under 'metrics' in the recipe"
+        )
+    later = [METRICS[name] for name in metrics if name in METRICS and name != "lpips"] + [*extra_metrics(metrics)]
+    if asked or (find_weights(lpips_weights).exists() and lacks_lpips(folder)):
+        later.append(with_lpips(lpips_weights))
+    for metric in later:
+        add_metric(folder, metric)
     if grid:
         write_results(open_grid(None, None, folder))
         typer.echo(f"report: {folder / 'report.html'}")

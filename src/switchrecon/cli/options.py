@@ -70,6 +70,14 @@ LpipsOption = Annotated[
         help="LPIPS weights; see 'switchrecon weights lpips'.",
     ),
 ]
+MetricOption = Annotated[
+    list[str],
+    typer.Option(
+        "--metric",
+        metavar="FILE.py:NAME",
+        help="Measure this metric, too: a Metric in your file, which is run. May be repeated.",
+    ),
+]
 CacheOption = Annotated[
     Path | None,
     typer.Option(

@@ -1,11 +1,9 @@
 """Evaluation: trained runs against fully sampled references, with stated masks and metrics."""
 
 import datetime
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -17,19 +15,20 @@ from switchrecon.data.corruption import corrupted
 from switchrecon.data.piles import evenly, usable_slices
 from switchrecon.errors import ConfigError, DataError, RunError, nearest
 from switchrecon.evaluation.baselines import zero_filled
+from switchrecon.evaluation.records import Description, Evaluation, Example, Picture, Sampling
 from switchrecon.evaluation.runs import check_unseen, data_statement, describe_run, load_runs
 from switchrecon.evaluation.volumes import (
     ZERO_FILLED,
     Volume,
     csv_text,
     error_spectra,
-    find_lpips,
     measure,
     score,
     slice_rows,
     units,
 )
-from switchrecon.metrics.metrics import CONVENTIONS, seen
+from switchrecon.metrics.conventions import CONVENTIONS, explain, seen
+from switchrecon.metrics.table import METRICS, Metric, find_metrics
 from switchrecon.nets.builder import ends_consistent
 from switchrecon.physics.fourier import inverse_fourier
 from switchrecon.physics.intensity import combined
@@ -41,6 +40,7 @@ from switchrecon.scans.files import find_files, read_scan
 from switchrecon.scans.scan import Scan, own_mask
 
 EXAMPLES = 3
+SHOWN = ("psnr", "ssim")  # under example pictures and in sentences, where there is no room for all
 
 
 def variants(own: Reconstructor, name: str, consistencies: Sequence[str] = ()) -> dict[str, Reconstructor]:
@@ -108,7 +108,8 @@ def evaluate(
     pictures: Sequence[tuple[str, str]] = (),
     consistencies: Sequence[str] = (),
     device: str | None = None,
-) -> dict[str, Any]:
+    metrics: Sequence[str | Metric] = (),
+) -> Evaluation:
     """Evaluate runs on fully sampled references, undersampled with the runs' own mask settings.
 
     Parameters
@@ -133,10 +134,12 @@ def evaluate(
         Data consistency afterwards to be measured besides ``none`` and ``hard``.
     device
         Where to reconstruct; see :func:`switchrecon.core.device.find_device`.
+    metrics
+        Besides those of the package's table; see :func:`switchrecon.metrics.table.find_metrics`.
 
     Returns
     -------
-    dict
+    Evaluation
         What ``metrics.json`` holds.
 
     Raises
@@ -157,7 +160,8 @@ def evaluate(
     first = next(iter(methods.values()))
     config = first.config
     convention = conventions[0] if conventions else config.convention
-    perceptual, reason = find_lpips(lpips_weights)
+    measured = find_metrics(metrics, lpips_weights)
+    columns = tuple(metric.column for metric in measured)
     volumes: list[Volume] = []
     subjects: dict[str, str] = {}
     data = []
@@ -171,66 +175,70 @@ def evaluate(
         subject = subjects.setdefault(scan.subject, f"subject-{len(subjects) + 1:03d}")
         numbers = evenly(usable_slices(scan, config), slices_per_scan)
         volumes.append(evaluate_scan(scan, numbers, config, methods, name, subject))
-        measure(volumes[-1], perceptual)
+        measure(volumes[-1], measured)
         kind = "k-space computed from magnitude images (synthetic)" if scan.synthetic else "k-space from the file"
         noise = volumes[-1].noise
         told = f", noise at most {noise:.2%} of the brightest pixel" if math.isfinite(noise) else ""
         data.append(f"{name}: {len(numbers)} of {len(scan.kspace)} slices, {kind}{told}.")
-    scores = {own: score(volumes, own) for own in CONVENTIONS}
-    metrics = {
-        "convention": convention,
-        "convention_text": CONVENTIONS[convention],
-        "volumes": len(volumes),
-        "subjects": len(subjects),
-        "slices": sum(len(v.numbers) for v in volumes),
-        "methods": scores[convention],
-        "conventions": scores,
-        "error_spectrum": error_spectra(volumes),
-    }
+    scores = {name: score(volumes, name) for name in CONVENTIONS}
+    evaluation = Evaluation(
+        convention=convention,
+        convention_text=explain(convention, columns),
+        volumes=len(volumes),
+        subjects=len(subjects),
+        slices=sum(len(v.numbers) for v in volumes),
+        methods=scores[convention],
+        conventions=scores,
+        error_spectrum=error_spectra(volumes),
+        columns=columns,
+    )
     examples = choose_examples(volumes)
-    picked = [{"file": file, "caption": caption} for file, caption in pictures]
-    description = {
-        "title": title,
-        "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "summary": [*summary, *result_sentences(metrics, list(runs))],
-        "reduced": list(reduced),
-        "data": data_statement(config, runs) + data + reason,
-        "sampling": {
-            **config.mask.model_dump(),
-            "measured_acceleration": float(np.mean([measured_acceleration(m) for v in volumes for m in v.masks])),
-        },
-        "matrix": list(first.card.matrix),
-        "versions": versions(),
-        "machine": machine(first.device),
-        "runs": [describe_run(name, run) for name, run in runs.items()],
-        "cards": [run.card.public() for run in runs.values()],
-        "examples": [_example(volumes[v], s, convention) for v, s in examples],
-        "example_methods": list(volumes[0].images),
-        "pictures": picked,
-    }
+    description = Description(
+        title=title,
+        created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        summary=[*summary, *result_sentences(evaluation, list(runs))],
+        reduced=list(reduced),
+        data=[*data_statement(config, runs), *data, *(metric.lacks for metric in measured if metric.lacks)],
+        sampling=Sampling(
+            **config.mask.model_dump(include=set(Sampling.model_fields)),
+            measured_acceleration=float(np.mean([measured_acceleration(m) for v in volumes for m in v.masks])),
+        ),
+        matrix=first.card.matrix,
+        versions=versions(),
+        machine=machine(first.device),
+        runs=[describe_run(name, run) for name, run in runs.items()],
+        cards=[run.card.public() for run in runs.values()],
+        examples=[_example(volumes[v], s, convention) for v, s in examples],
+        example_methods=list(volumes[0].images),
+        pictures=[Picture(file=file, caption=caption) for file, caption in pictures],
+    )
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "metrics.csv", csv_text(slice_rows(volumes, convention)))
     write_text(out / "units.csv", csv_text(units(volumes)))
     _write_images(out / "images.npz", volumes, list(runs))
     _write_examples(out / "examples.npz", volumes, examples)
-    write_text(out / "evaluation.json", json.dumps(description, indent=1))
-    write_text(out / "metrics.json", json.dumps(metrics, indent=1))
-    return metrics
+    description.write(out / "evaluation.json")
+    evaluation.write(out / "metrics.json")
+    return evaluation
 
 
-def result_sentences(metrics: dict[str, Any], runs: Sequence[str]) -> list[str]:
-    """One sentence a run: its own setting against zero filling."""
-    methods = metrics["methods"]
-    psnr0, ssim0 = (methods[ZERO_FILLED][n]["mean"] for n in ("psnr", "ssim"))
+def result_sentences(evaluation: Evaluation, runs: Sequence[str]) -> list[str]:
+    """One sentence a run: PSNR and SSIM with the run's settings against zero filling."""
+    shown = [METRICS[name].column for name in SHOWN]
     sentences = []
     for name in runs:
-        psnr_mean, ssim_mean = (methods[name][n]["mean"] for n in ("psnr", "ssim"))
-        if None in (psnr0, ssim0, psnr_mean, ssim_mean):
+        known = [
+            (column, run, zero)
+            for column in shown
+            if (run := evaluation.value(name, column.name).mean) is not None
+            and (zero := evaluation.value(ZERO_FILLED, column.name).mean) is not None
+        ]
+        if len(known) < len(shown):
             continue  # nothing was left out of k-space, say
-        sentences.append(
-            f"{name}: {psnr_mean:.2f} dB and SSIM {ssim_mean:.3f}, against {psnr0:.2f} dB and {ssim0:.3f} for zero "
-            f"filling ({psnr_mean - psnr0:+.2f} dB, {ssim_mean - ssim0:+.3f})."
-        )
+        ours = " and ".join(column.told(run) for column, run, _ in known)
+        theirs = " and ".join(column.told(zero) for column, _, zero in known)
+        gains = ", ".join(f"{c.text(run - zero, signed=True)} {c.unit}".strip() for c, run, zero in known)
+        sentences.append(f"{name}: {ours}, against {theirs} for zero filling ({gains}).")
     return sentences
 
 
@@ -239,12 +247,12 @@ def choose_examples(volumes: Sequence[Volume]) -> list[tuple[int, int]]:
     return evenly([(v, s) for v, volume in enumerate(volumes) for s in range(len(volume.numbers))], EXAMPLES)
 
 
-def _example(volume: Volume, position: int, convention: str) -> dict[str, Any]:
+def _example(volume: Volume, position: int, convention: str) -> Example:
     methods = {
-        name: {metric: values[position][metric] for metric in ("psnr", "ssim")}
+        name: {metric: values[position][metric] for metric in SHOWN}
         for name, values in volume.slices[convention].items()
     }
-    return {"scan": volume.scan, "slice": volume.numbers[position], "methods": methods}
+    return Example(scan=volume.scan, slice=volume.numbers[position], methods=methods)
 
 
 def _write_images(target: Path, volumes: Sequence[Volume], runs: Sequence[str]) -> None:

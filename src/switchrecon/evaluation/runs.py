@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from switchrecon.config import SHARED_SETTINGS, Config
 from switchrecon.errors import DataError, RunError
+from switchrecon.evaluation.records import RunFacts
 from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.runs.card import Card
 from switchrecon.runs.log import read_log
@@ -91,19 +91,19 @@ def data_statement(config: Config, runs: dict[str, Run]) -> list[str]:
     return sentences
 
 
-def describe_run(name: str, run: Run) -> dict[str, Any]:
+def describe_run(name: str, run: Run) -> RunFacts:
     """A run for the report: settings, sizes, time, and loss curves thinned to a few hundred points."""
     card = run.card
     log = read_log(run.folder)
     log = log[:: max(1, len(log) // CURVE_POINTS)]
     objectives = list(log[-1]["losses"]) if log else []
     losses = {"step": [e["step"] for e in log]} | {o: [e["losses"].get(o) for e in log] for o in objectives}
-    return {
-        "name": name,
-        "config": card.config.model_dump(mode="json"),
-        "parameters": card.parameters,
-        "steps": card.step,
-        "seconds": card.seconds,
-        "losses": losses,
-        "learning_rate": [e["learning_rate"] for e in log],
-    }
+    return RunFacts(
+        name=name,
+        config=card.config.model_dump(mode="json"),
+        parameters=card.parameters,
+        steps=card.step,
+        seconds=card.seconds,
+        losses=losses,
+        learning_rate=[e["learning_rate"] for e in log],
+    )

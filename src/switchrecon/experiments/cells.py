@@ -15,14 +15,17 @@ from typing import Any
 
 import torch
 from filelock import FileLock, Timeout
+from pydantic import Field
 
 from switchrecon.config import Config
 from switchrecon.core.files import write_text
 from switchrecon.core.messages import messages_to
+from switchrecon.core.records import Record
 from switchrecon.core.settings import Settings
 from switchrecon.errors import ConfigError, RunError
 from switchrecon.evaluation.evaluate import evaluate
 from switchrecon.metrics.lpips import find_weights
+from switchrecon.metrics.table import METRICS, fingerprint
 from switchrecon.runs.checkpoint import sha256
 from switchrecon.runs.sources import method_source
 from switchrecon.training.train import train
@@ -114,7 +117,7 @@ class Cell(Place):
         Scans of disjoint subjects.
     folder
         Where it works.
-    threads, test_slices_per_scan
+    threads, test_slices_per_scan, metrics
         From the recipe.
     options
         Of the command.
@@ -128,6 +131,7 @@ class Cell(Place):
     threads: int
     test_slices_per_scan: int | None
     options: Options
+    metrics: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -202,24 +206,37 @@ def claim(cell: Cell) -> None:
 
 def is_done(cell: Cell) -> bool:
     """Whether training and evaluation are complete."""
-    return _done_with_lpips(cell) is not None
+    return _done(cell) is not None
 
 
 def is_wanting(cell: Cell) -> bool:
-    """Whether there is something to do: it is unfinished, or has no LPIPS although its weights are now available."""
-    has_lpips = _done_with_lpips(cell)
-    return has_lpips is None or (not has_lpips and _weights_are_there(cell))
+    """Whether there is something to do.
+
+    It is unfinished, or was evaluated without LPIPS although its weights are now available, or without a metric of the
+    recipe, or with another version of that metric's file.
+    """
+    done = _done(cell)
+    if done is None or (not done.lpips and _weights_are_there(cell)):
+        return True
+    return any(name not in done.metrics or fingerprint(name) not in (None, done.metrics[name]) for name in cell.metrics)
+
+
+class Done(Record):
+    """``DONE``: whether LPIPS was measured, and the metrics of the recipe and the table, with a hash of their files."""
+
+    lpips: bool
+    metrics: dict[str, str | None] = Field(default_factory=dict)
 
 
 def _weights_are_there(cell: Cell) -> bool:
     return find_weights(cell.options.lpips_weights).exists()
 
 
-def _done_with_lpips(cell: Cell) -> bool | None:
-    """Whether a finished cell has LPIPS; None for an unfinished one."""
+def _done(cell: Cell) -> Done | None:
+    """What was measured in a finished cell; None for an unfinished one."""
     try:
-        return bool(json.loads((cell.folder / "DONE").read_text(encoding="utf-8"))["lpips"])
-    except (OSError, ValueError, LookupError, TypeError):
+        return Done.read(cell.folder / "DONE")
+    except (OSError, ValueError):
         return None
 
 
@@ -256,12 +273,14 @@ def run_cell(cell: Cell) -> None:
                 slices_per_scan=cell.test_slices_per_scan,
                 title=cell.name,
                 device=options.device,
+                metrics=cell.metrics,
             )
         except Exception as error:
             logger.error(f"failed: {type(error).__name__}: {error}")
             mark_failed(cell, str(error) or type(error).__name__)
             raise
-        write_text(cell.folder / "DONE", json.dumps({"lpips": _weights_are_there(cell)}))
+        measured = {name: fingerprint(name) for name in (*METRICS, *cell.metrics)}
+        Done(lpips=_weights_are_there(cell), metrics=measured).write(cell.folder / "DONE")
 
 
 @contextmanager

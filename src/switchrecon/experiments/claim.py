@@ -3,20 +3,21 @@
 Items are given in our own words. What only the authors of a study can say is marked for them.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from switchrecon.config import Config
 from switchrecon.core.files import write_text
 from switchrecon.errors import RunError
+from switchrecon.evaluation.records import Description, Evaluation
 from switchrecon.experiments.grid import PLAN, read_plan
-from switchrecon.metrics.metrics import CONVENTIONS
-from switchrecon.metrics.statistics import LEVEL, RESAMPLES
+from switchrecon.metrics.conventions import Summary, explain
+from switchrecon.metrics.statistics import LEVEL, RESAMPLES, OverFolds
+from switchrecon.metrics.table import COLUMNS, Column
+from switchrecon.metrics.text import spread
 from switchrecon.nets.builder import find_network
-from switchrecon.reports.tables import DECIMALS, settings_of, spread
+from switchrecon.reports.records import Table
 from switchrecon.runs.card import Card, read_card
 from switchrecon.runs.checkpoint import load_model
 
@@ -28,10 +29,11 @@ PILES = {"full": "fully sampled", "sub": "undersampled"}
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known: cards of the runs, metrics by method, how subjects were divided, and which slices were tested."""
+    """What is known: cards of the runs, values by method and metric, how subjects were divided, what was tested."""
 
     cards: Sequence[Card]
-    metrics: Mapping[str, Mapping[str, Any]]
+    values: Mapping[str, Mapping[str, Summary | OverFolds]]
+    columns: Sequence[Column]
     convention: str
     partition: str
     tested: str
@@ -144,17 +146,17 @@ def _ensemble(facts: Facts) -> str:
 
 
 def _performance(facts: Facts) -> str | None:
-    if not facts.metrics:
+    if not facts.values:
         return None
     lines = []
-    for name, values in facts.metrics.items():
-        shown = [f"{m.upper()} {spread(values[m], d)}" for m, d in DECIMALS.items() if m in values]
-        lines.append(f"{name}: {', '.join(shown)}")
+    for name, values in facts.values.items():
+        known = [(column, values[column.name]) for column in facts.columns if column.name in values]
+        lines.append(f"{name}: " + ", ".join(f"{c.header} {spread(v.mean, v.std, c.digits)}" for c, v in known))
     return "On the test partition: " + "; ".join(lines) + "."
 
 
 def _metrics(facts: Facts) -> str:
-    return f"PSNR, SSIM, NMSE and LPIPS (AlexNet, v0.1). {CONVENTIONS[facts.convention].rsplit(';', 1)[0]}."
+    return f"{', '.join(c.title for c in facts.columns)}. {explain(facts.convention, facts.columns).rsplit(';', 1)[0]}."
 
 
 Fill = Callable[[Facts], str | None]
@@ -258,7 +260,7 @@ def _facts(folder: Path) -> Facts:
     if (folder / "model.safetensors").is_file():
         card = load_model(folder / "model.safetensors")[1]
         trained = f"{len(card.subjects)} subjects for training; none for testing yet."
-        return Facts([card], {}, card.config.convention, trained, "nothing yet", None)
+        return Facts([card], {}, COLUMNS, card.config.convention, trained, "nothing yet", None)
     raise RunError(f"{folder}: nothing to report on; expected a run, an evaluation or a cross-validation")
 
 
@@ -266,18 +268,17 @@ def _of_crossval(folder: Path) -> Facts:
     grid = read_plan(folder)
     file = folder / "table.json"
     try:
-        table = json.loads(file.read_text(encoding="utf-8"))
+        table = Table.read(file)
         cards = [
             load_model(cell.folder / "run" / "model.safetensors")[1]
             for cell in grid.cells
             if (cell.folder / "DONE").is_file()
         ]
-        metrics = {
-            f"{setting} {name}".strip(): values
-            for setting, part in settings_of(table).items()
-            for name, values in part["methods"].items()
+        values = {
+            f"{setting} {name}".strip(): row.values
+            for setting, part in table.settings.items()
+            for name, row in part.methods.items()
         }
-        convention = table["convention"]
     except (OSError, ValueError, LookupError) as error:
         raise RunError(f"{file}: missing or damaged ({error})") from error
     run, cut = len(grid.recipe.used_folds), grid.recipe.folds
@@ -297,22 +298,22 @@ def _of_crossval(folder: Path) -> Facts:
     )
     count = grid.recipe.test_slices_per_scan
     tested = EVERY_SLICE if count is None else f"{count} slices of each scan, evenly spread"
-    return Facts(cards, metrics, convention, partition, tested, statistics)
+    return Facts(cards, values, table.all_columns(), table.convention, partition, tested, statistics)
 
 
 def _of_evaluation(folder: Path) -> Facts:
     try:
-        facts = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))
-        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-        cards = [read_card(card, str(folder)) for card in facts["cards"]]
-        partition = f"{metrics['subjects']} test subjects; training subjects are refused as tests."
+        cards = [read_card(card, str(folder)) for card in Description.read(folder / "evaluation.json").cards]
+        evaluation = Evaluation.read(folder / "metrics.json")
+        statistics = explain(evaluation.convention).rsplit("; ", 1)[1].capitalize()
         return Facts(
             cards,
-            metrics["methods"],
-            metrics["convention"],
-            partition,
-            f"{metrics['slices']} slices",
-            f"{CONVENTIONS[metrics['convention']].rsplit('; ', 1)[1].capitalize()}.",
+            evaluation.methods,
+            evaluation.all_columns(),
+            evaluation.convention,
+            f"{evaluation.subjects} test subjects; training subjects are refused as tests.",
+            f"{evaluation.slices} slices",
+            f"{statistics}.",
         )
     except (OSError, ValueError, LookupError) as error:
         raise RunError(f"{folder}: an evaluation that is damaged, or older than this version ({error})") from error

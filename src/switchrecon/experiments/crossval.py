@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 
@@ -25,7 +24,9 @@ from switchrecon.experiments.page import write_crossval_page
 from switchrecon.experiments.progress import GridProgress
 from switchrecon.experiments.recipe import Recipe
 from switchrecon.experiments.results import cell_rows, gather, tabulate
-from switchrecon.metrics.metrics import CONVENTIONS
+from switchrecon.metrics.conventions import CONVENTIONS
+from switchrecon.metrics.table import extra_metrics
+from switchrecon.reports.records import Table
 from switchrecon.reports.tables import csv_table, latex, markdown
 
 ENGINES = ("local", "ray")
@@ -72,6 +73,7 @@ def open_grid(recipe: Recipe | None, data: Path | None, out: Path, options: Opti
         raise RunError(f"{out}: is not empty and holds no cross-validation; choose another --out")
     grid = make_grid(recipe, data or Path(), out, options)
     _check(grid)
+    extra_metrics(recipe.metrics)  # a file that cannot be used is refused before the first training
     write_plan(grid)
     return grid
 
@@ -125,7 +127,7 @@ def run_grid(
     address: str | None = None,
     gpus: float = 0,
     console: Console | None = None,
-) -> dict[str, Any]:
+) -> Table:
     """Run what is unfinished and write table, figures and page from all that is done.
 
     Parameters
@@ -145,7 +147,7 @@ def run_grid(
 
     Returns
     -------
-    dict
+    Table
         What ``table.json`` holds.
 
     Raises
@@ -166,7 +168,7 @@ def run_grid(
     return write_results(grid, only)
 
 
-def write_results(grid: Grid, only: Only | None = None) -> dict[str, Any]:
+def write_results(grid: Grid, only: Only | None = None) -> Table:
     """Write the table in four formats, ``cells.csv``, figures and ``report.html``; return the table.
 
     ``table.json`` has the recipe's convention; the other conventions stand beside it as ``table-NAME.*``.
@@ -185,7 +187,7 @@ def write_results(grid: Grid, only: Only | None = None) -> dict[str, Any]:
     tables = {name: tabulate(grid, results, name) for name in sorted(CONVENTIONS, key=lambda name: name != own)}
     for convention, table in tables.items():
         stem = "table" if convention == own else f"table-{convention}"
-        write_text(grid.out / f"{stem}.json", json.dumps(table, indent=1))
+        table.write(grid.out / f"{stem}.json")
         write_text(grid.out / f"{stem}.csv", csv_table(table))
         write_text(grid.out / f"{stem}.md", markdown(table))
         write_text(grid.out / f"{stem}.tex", latex(table))

@@ -171,7 +171,7 @@ def run_demo(
         runs.append(run)
     picture = reconstruct_real_slice(out, device)
     minutes = (time.monotonic() - started) / 60
-    metrics = evaluate(
+    evaluation = evaluate(
         runs,
         [out / "data/test"],
         out,
@@ -182,6 +182,7 @@ def run_demo(
         summary=[f"Training and reconstruction took {minutes:.1f} minutes."],
         device=device,
     )
-    for name, values in metrics["methods"].items():
-        logger.info(f"{name:28s} PSNR {values['psnr']['mean']:.2f} dB  SSIM {values['ssim']['mean']:.3f}")
+    for name in evaluation.methods:
+        psnr_mean, ssim_mean = (evaluation.value(name, metric).mean for metric in ("psnr", "ssim"))
+        logger.info(f"{name:28s} PSNR {psnr_mean:.2f} dB  SSIM {ssim_mean:.3f}")
     return write_report(out)

@@ -1,4 +1,5 @@
-"""The figures of a cross-validation, as PNG and PDF: the paper's Figs. 2 and 3, PSNR against LPIPS, error spectra."""
+"""The figures of a cross-validation, as PNG and PDF: the paper's Figs. 2 and 3, PSNR against the other
+metrics, error spectra."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,10 +14,11 @@ from switchrecon.errors import RunError
 from switchrecon.evaluation.volumes import ZERO_FILLED
 from switchrecon.experiments.cells import Cell
 from switchrecon.experiments.grid import Grid
-from switchrecon.experiments.results import Results, finite
+from switchrecon.experiments.results import Results
 from switchrecon.metrics.statistics import Unit
+from switchrecon.metrics.table import Column
 from switchrecon.reports.figures import display_windows
-from switchrecon.reports.tables import settings_of
+from switchrecon.reports.records import Row, Spectra, Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -47,19 +49,19 @@ class Stored:
     images: dict[str, np.ndarray]
 
 
-def draw_figures(grid: Grid, results: Results, table: Mapping[str, Any]) -> list[Drawn]:
+def draw_figures(grid: Grid, results: Results, table: Table) -> list[Drawn]:
     """Draw every figure of every setting from the stored cells."""
     drawn: list[Drawn] = []
-    for setting, part in settings_of(table).items():
-        own = setting or next(iter(grid.recipe.settings))
+    for setting, part in table.settings.items():
+        name = setting or next(iter(grid.recipe.settings))
         suffix = f"-{setting}" if setting else ""
         said = f" Setting {setting}." if setting else ""
-        cells = _one_fold(grid, results, own)
+        cells = _one_fold(grid, results, name)
         if cells:
             drawn.append(_fig_2(grid.out, suffix, said, cells))
             drawn.append(_fig_3(grid.out, suffix, said, cells, results))
-        drawn.append(_psnr_lpips(grid.out, suffix, said, part["methods"]))
-        drawn.append(_spectrum(grid.out, suffix, said, table["error_spectrum"], own))
+        drawn.append(_against_psnr(grid.out, suffix, said, part.methods, table.all_columns()))
+        drawn.append(_spectrum(grid.out, suffix, said, table.error_spectrum, name))
     return drawn
 
 
@@ -147,15 +149,15 @@ def _fig_3(out: Path, suffix: str, said: str, cells: Sequence[Cell], results: Re
         return _not_drawn(out, name, f"it compares {PROPOSED} with {UPPER_BOUND}, and not both are there.{said}")
 
     def of(method: str, metric: str, unit: Unit) -> float:
-        return rows[method].values["slice-max", metric][cell.seed][unit]
+        return rows[method].values["slice-max"][cell.seed][unit].get(metric, math.nan)
 
     found, total = [], 0
-    for unit in rows[UPPER_BOUND].values["slice-max", "psnr"][cell.seed]:
+    for unit in rows[UPPER_BOUND].values["slice-max"][cell.seed]:
         if unit.fold == cell.fold:
             total += 1
             lower = of(PROPOSED, "psnr", unit) < of(UPPER_BOUND, "psnr", unit)
             gain = of(UPPER_BOUND, "lpips", unit) - of(PROPOSED, "lpips", unit)
-            if not finite(gain):
+            if not math.isfinite(gain):
                 return _not_drawn(out, name, f"LPIPS is n/a.{said}")
             if lower and gain > 0:
                 found.append((gain, unit))
@@ -185,45 +187,63 @@ def _fig_3(out: Path, suffix: str, said: str, cells: Sequence[Cell], results: Re
     return _save(figure, out, name, caption)
 
 
-def _psnr_lpips(out: Path, suffix: str, said: str, methods: Mapping[str, Any]) -> Drawn:
-    name = f"psnr-lpips{suffix}"
-    points = {m: (v["psnr"]["mean"], v["lpips"]["mean"]) for m, v in methods.items()}
-    points = {m: (x, y) for m, (x, y) in points.items() if finite(x) and finite(y)}
-    if not points:
-        return _not_drawn(out, name, f"LPIPS is n/a.{said}")
-    figure = _figure(7.5, 4.4)
-    axes = figure.subplots()
-    colours = _colours(methods)
+def _against_psnr(out: Path, suffix: str, said: str, methods: Mapping[str, Row], columns: Sequence[Column]) -> Drawn:
+    name = f"metrics{suffix}"
+    first, *others = columns
+    points = {
+        column: {method: (row.value(first.name).mean, row.value(column.name).mean) for method, row in methods.items()}
+        for column in others
+    }
+    known = {
+        column: {method: (x, y) for method, (x, y) in of.items() if x is not None and y is not None}
+        for column, of in points.items()
+    }
+    known = {column: of for column, of in known.items() if of}
+    if not known:
+        return _not_drawn(out, name, f"no method has {first.title} and another metric.{said}")
+    figure = _figure(1.6 + 2.6 * len(known), 3.4)
+    panels = figure.subplots(1, len(known), squeeze=False)[0]
+    for axes, (column, of) in zip(panels, known.items(), strict=True):
+        _scatter(axes, first, column, of, _colours(methods))
+    shown = {method for of in known.values() for method in of}
+    for estimate, marker in MARKERS.items():
+        if any(method.endswith(f"/{estimate}") for method in shown):
+            panels[-1].plot([], [], ls="none", color="#1f2933", marker=marker, ms=4, label=f"…/{estimate}")
+    labelled = {text: handle for axes in panels for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)}
+    figure.legend(labelled.values(), labelled.keys(), fontsize=6.5, loc="outside right upper")
+    caption = f"{first.title} against the other metrics: means over folds. Better is to the right"
+    return _save(figure, out, name, f"{caption}, and up where an arrow says which side is better.{said}")
+
+
+def _scatter(
+    axes: Any, first: Column, column: Column, points: Mapping[str, tuple[float, float]], colours: Mapping[str, Any]
+) -> None:
+    """One metric against another, with its better side above."""
     for method, (x, y) in points.items():
         row, _, estimate = method.partition("/")
         style = {"color": colours[row], "marker": MARKERS.get(estimate, "o"), "ms": 4 if estimate else 7}
         axes.plot(x, y, ls="none", label=None if estimate else row, **style)
-    for estimate, marker in MARKERS.items():
-        if any(method.endswith(f"/{estimate}") for method in points):
-            axes.plot([], [], ls="none", color="#1f2933", marker=marker, ms=4, label=f"…/{estimate}")
-    axes.set_xlabel("PSNR / dB →", fontsize=8)
-    axes.set_ylabel("← LPIPS", fontsize=8)
-    if min(y for _, y in points.values()) > 0:
-        axes.set_yscale("log")
-        axes.yaxis.set_major_formatter("{x:g}")
-        axes.yaxis.set_minor_formatter("{x:g}")
-    axes.invert_yaxis()  # so that better is up and right
+    axes.set_xlabel(f"{first.header} →", fontsize=8, parse_math=False)
+    label = {"higher": f"{column.header} →", "lower": f"← {column.header}", "": column.header}[column.better]
+    axes.set_ylabel(label, fontsize=8, parse_math=False)
+    if column.better == "lower":
+        if min(y for _, y in points.values()) > 0:
+            axes.set_yscale("log")
+            axes.yaxis.set_major_formatter("{x:g}")
+            axes.yaxis.set_minor_formatter("{x:g}")
+        axes.invert_yaxis()
     axes.tick_params(which="both", labelsize=7)
     axes.grid(color="#e4e7eb", lw=0.6)
-    figure.legend(fontsize=6.5, loc="outside right upper")
-    return _save(
-        figure, out, name, f"Means over folds, LPIPS on a logarithmic scale; better is up and to the right.{said}"
-    )
 
 
-def _spectrum(out: Path, suffix: str, said: str, spectrum: Mapping[str, Any], setting: str) -> Drawn:
+def _spectrum(out: Path, suffix: str, said: str, spectrum: Spectra, setting: str) -> Drawn:
     figure = _figure(7.5, 4.0)
     axes = figure.subplots()
-    rows = {m: r for m, r in spectrum["settings"].get(setting, {}).items() if "/" not in m}
+    rows = {m: r for m, r in spectrum.settings.get(setting, {}).items() if "/" not in m}
     colours = _colours(rows)
     for method, ratios in rows.items():
         style = {"color": colours[method], "ls": "--" if method == ZERO_FILLED else "-"}
-        axes.semilogy(spectrum["frequency"], ratios, label=method, lw=1.4, **style)
+        axes.semilogy(spectrum.frequency, ratios, label=method, lw=1.4, **style)
     axes.axhline(1, color="#b8c2cc", lw=0.8)
     axes.set_xlabel("spatial frequency / Nyquist", fontsize=8)
     axes.set_ylabel("error energy / reference energy", fontsize=8)

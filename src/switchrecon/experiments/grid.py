@@ -80,6 +80,7 @@ class Layout:
             threads=recipe.threads,
             test_slices_per_scan=recipe.test_slices_per_scan,
             options=self.options,
+            metrics=recipe.metrics,
         )
 
 

@@ -1,20 +1,18 @@
 """The page about a cross-validation: tables in every convention, figures, notes and the recipe."""
 
 import datetime
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from switchrecon.experiments.figures import Drawn
 from switchrecon.reports.page import data_uri, write_page
-from switchrecon.reports.tables import layouts, missing_sentence, settings_of
+from switchrecon.reports.records import Table
+from switchrecon.reports.tables import layouts, missing_sentence
 
 
-def write_crossval_page(
-    out: Path, tables: Sequence[Mapping[str, Any]], figures: Sequence[Drawn], failed: Sequence[str]
-) -> Path:
+def write_crossval_page(out: Path, tables: Sequence[Table], figures: Sequence[Drawn], failed: Sequence[str]) -> Path:
     """Write ``report.html`` into the folder of a cross-validation.
 
     Parameters
@@ -29,34 +27,29 @@ def write_crossval_page(
         Sentences about cells that failed.
     """
     first = tables[0]
-    missing = first["missing"]
-    known = [values for part in settings_of(first).values() for values in part["methods"].values()]
-    machines = {machine for values in known for machine in values.get("machines", [])}
-    trained = sorted({text for values in known for text in values.get("versions", [])})
-    cut, run = first["recipe"]["folds"], len(first["folds"])
+    known = [row for part in first.settings.values() for row in part.methods.values()]
+    machines = {machine for row in known for machine in row.machines}
+    trained = sorted({text for row in known for text in row.versions})
+    cut, run = first.recipe["folds"], len(first.folds)
     folds = f"{cut} folds" + (f", {run} of which are run" if run < cut else "")
-    summary = [f"{first['subjects']} subjects in {folds}; {len(first['seeds'])} seed(s)."]
-    if missing:
-        summary.append(missing_sentence(missing))
+    summary = [f"{first.subjects} subjects in {folds}; {len(first.seeds)} seed(s)."]
+    if first.missing:
+        summary.append(missing_sentence(first.missing))
     sections = [
-        {
-            "convention": t["convention"],
-            "text": t["convention_text"].rsplit(";", 1)[0] + ".",
-            "layouts": list(layouts(t)),
-        }
+        {"convention": t.convention, "text": t.convention_text.rsplit(";", 1)[0] + ".", "layouts": list(layouts(t))}
         for t in tables
     ]
     content = {
-        "title": first["title"],
+        "title": first.title,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         "summary": [*summary, *failed],
         "sections": sections,
-        "footnotes": first["footnotes"],
+        "footnotes": first.footnotes,
         "figures": [
             {"name": d.name, "caption": d.caption, "uri": data_uri(d.file.read_bytes()) if d.file else ""}
             for d in figures
         ],
-        "recipe": yaml.safe_dump(first["recipe"], sort_keys=False, allow_unicode=True, width=100),
+        "recipe": yaml.safe_dump(first.recipe, sort_keys=False, allow_unicode=True, width=100),
         "versions": trained,
         "machines": sorted(machines),
     }

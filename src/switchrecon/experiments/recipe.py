@@ -59,6 +59,7 @@ class Recipe(Settings):
     test_slices_per_scan: int | None = Field(None, ge=1)  # evenly spread; None: all
     threads: int = Field(1, ge=1)  # of each cell; bits depend on it
     retries: int = Field(1, ge=0)  # of a cell that failed
+    metrics: tuple[str, ...] = ()  # besides the package's: FILE.py:NAME, or a name that older evaluations may lack
     notes: tuple[str, ...] = ()  # printed with the table
 
     @model_validator(mode="after")

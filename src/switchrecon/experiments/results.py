@@ -3,54 +3,58 @@
 import collections
 import csv
 import itertools
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+from pydantic import ValidationError
 
+from switchrecon.core.sentences import first_problem
 from switchrecon.errors import RunError
+from switchrecon.evaluation.records import Evaluation
 from switchrecon.evaluation.volumes import ZERO_FILLED
 from switchrecon.experiments.cells import Cell, is_done
 from switchrecon.experiments.grid import Grid
-from switchrecon.experiments.paper import FOOTNOTES, TABLE_1
-from switchrecon.metrics.metrics import CONVENTIONS
+from switchrecon.experiments.paper import FOOTNOTES, METRICS, TABLE_1
+from switchrecon.metrics.conventions import CONVENTIONS, explain
 from switchrecon.metrics.statistics import Unit, difference, over_folds, recovered, seed_average, seed_spread
+from switchrecon.metrics.table import COLUMNS, Column, columns_of
+from switchrecon.reports.records import GapRows, Pair, Part, Row, Spectra, Table
 from switchrecon.runs.card import Card
 from switchrecon.runs.checkpoint import load_model
 
-METRICS = ("psnr", "ssim", "nmse", "lpips")
-FALLING = ("nmse", "lpips")  # less is better
-
 
 @dataclass
-class Row:
+class Measured:
     """All values of one method, or of one of its estimates, in one setting."""
 
     name: str
-    values: dict[tuple[str, str], dict[int, dict[Unit, float]]] = field(default_factory=dict)  # by convention, metric
+    values: dict[str, dict[int, dict[Unit, dict[str, float]]]] = field(default_factory=dict)  # convention, seed, metric
     spectra: dict[tuple[int, int], Sequence[float]] = field(default_factory=dict)  # by fold and seed
     cards: list[Card] = field(default_factory=list)
 
     def add(self, convention: str, metric: str, seed: int, unit: Unit, value: float) -> None:
         """Store one value."""
-        self.values.setdefault((convention, metric), {}).setdefault(seed, {})[unit] = value
+        self.values.setdefault(convention, {}).setdefault(seed, {}).setdefault(unit, {})[metric] = value
 
     def averaged(self, convention: str, metric: str) -> dict[Unit, float]:
         """Values by unit, averaged over seeds."""
         return seed_average(list(self.by_seed(convention, metric).values()))
 
-    def rising(self, convention: str, metric: str) -> dict[int, dict[Unit, float]]:
+    def rising(self, convention: str, column: Column) -> dict[int, dict[Unit, float]]:
         """Seed → values by unit, with the sign that makes more better."""
-        sign = -1 if metric in FALLING else 1
-        own = self.by_seed(convention, metric)
-        return {seed: {unit: sign * value for unit, value in values.items()} for seed, values in own.items()}
+        sign = -1 if column.better == "lower" else 1
+        found = self.by_seed(convention, column.name)
+        return {seed: {unit: sign * value for unit, value in values.items()} for seed, values in found.items()}
 
     def by_seed(self, convention: str, metric: str) -> dict[int, dict[Unit, float]]:
-        """Seed → values by unit."""
-        return self.values.get((convention, metric), {})
+        """Seed → values by unit; NaN where a cell was evaluated without the metric."""
+        return {
+            seed: {unit: values.get(metric, math.nan) for unit, values in units.items()}
+            for seed, units in self.values.get(convention, {}).items()
+        }
 
     def fewest_seeds(self) -> int:
         """Seeds of the fold that has fewest."""
@@ -66,11 +70,12 @@ class Row:
 
 @dataclass
 class Results:
-    """The rows of every setting, and the cells that are missing."""
+    """The rows of every setting, the cells that are missing, and the metrics that at least one cell has."""
 
-    settings: dict[str, dict[str, Row]]
+    settings: dict[str, dict[str, Measured]]
     frequency: list[float]
     missing: list[Cell]
+    columns: tuple[Column, ...] = COLUMNS
 
 
 def row_name(cell: Cell, method: str) -> str:
@@ -91,23 +96,26 @@ def gather(grid: Grid) -> Results:
         if not is_done(cell):
             results.missing.append(cell)
             continue
-        evaluation = cell.folder / "evaluation"
+        folder = cell.folder / "evaluation"
         rows = results.settings[cell.setting]
         try:
-            with (evaluation / "units.csv").open(encoding="utf-8", newline="") as file:
+            evaluation = Evaluation.read(folder / "metrics.json")
+            with (folder / "units.csv").open(encoding="utf-8", newline="") as file:
                 for line in csv.DictReader(file):
+                    if None in line.values():
+                        raise ValueError("units.csv has a line that is cut short")
                     name = row_name(cell, line["method"])
-                    row = rows.setdefault(name, Row(name))
+                    row = rows.setdefault(name, Measured(name))
                     unit = Unit(cell.fold, line["subject"], line["scan"], line["slice"])
-                    for metric in METRICS:
-                        row.add(line["convention"], metric, cell.seed, unit, float(line[metric]))
-            spectrum = json.loads((evaluation / "metrics.json").read_text(encoding="utf-8"))["error_spectrum"]
+                    for column in evaluation.columns:
+                        value = float(line.get(column.name, "nan"))
+                        row.add(line["convention"], column.name, cell.seed, unit, value)
         except (OSError, ValueError, LookupError) as error:
-            raise RunError(
-                f"{evaluation}: damaged ({error}); delete {cell.folder / 'DONE'} to make it again"
-            ) from error
-        results.frequency = spectrum["frequency"]
-        for method, ratios in spectrum["methods"].items():
+            reason = first_problem(error) if isinstance(error, ValidationError) else error
+            raise RunError(f"{folder}: damaged ({reason}); delete {cell.folder / 'DONE'} to make it again") from error
+        results.columns = columns_of((), (*results.columns, *evaluation.columns))
+        results.frequency = evaluation.error_spectrum.frequency
+        for method, ratios in evaluation.error_spectrum.methods.items():
             rows[row_name(cell, method)].spectra[cell.fold, cell.seed] = ratios
         card = load_model(cell.folder / "run" / "model.safetensors")[1]
         for name in rows:
@@ -125,78 +133,86 @@ def _order(methods: Iterable[str], name: str) -> tuple[int, str]:
     return (-1 if name == ZERO_FILLED else list(methods).index(row)), estimate
 
 
-def tabulate(grid: Grid, results: Results, convention: str) -> dict[str, Any]:
-    """The whole table as data, in one metric convention.
-
-    Returns
-    -------
-    dict
-        What ``table.json`` holds: ``methods`` → name → metric → mean, std, low, high, with the setting above them
-        where there are several; differences, parameters and times, the paper's numbers, and what is missing.
-    """
+def tabulate(grid: Grid, results: Results, convention: str) -> Table:
+    """All results in one metric convention: what ``table.json`` holds."""
     recipe = grid.recipe
     tables = {
-        setting: _setting(grid, rows, convention) for setting, rows in results.settings.items() if ZERO_FILLED in rows
+        setting: _setting(grid, rows, convention, results.columns)
+        for setting, rows in results.settings.items()
+        if ZERO_FILLED in rows
     }
-    paper = TABLE_1.get(recipe.paper or "", {})
     one = len(recipe.settings) == 1
-    return {
-        "title": recipe.title,
-        "recipe": json.loads(recipe.model_dump_json()),
-        "gap": recipe.gap.model_dump() if recipe.gap is not None else None,
-        "convention": convention,
-        "convention_text": CONVENTIONS[convention],
-        "subjects": grid.subjects,
-        "folds": list(recipe.used_folds),
-        "seeds": list(recipe.seeds),
-        **(next(iter(tables.values()), {"methods": {}}) if one else {"settings": tables}),
-        "error_spectrum": {
-            "frequency": results.frequency,
-            "settings": {
+    paper = TABLE_1.get(recipe.paper or "", {})
+    return Table(
+        title=recipe.title,
+        recipe=recipe.model_dump(mode="json"),
+        gap=GapRows(lower=recipe.gap.lower, upper=recipe.gap.upper) if recipe.gap is not None else None,
+        convention=convention,
+        convention_text=explain(convention, results.columns),
+        subjects=grid.subjects,
+        folds=list(recipe.used_folds),
+        seeds=list(recipe.seeds),
+        settings={"": next(iter(tables.values()), Part())} if one else tables,
+        error_spectrum=Spectra(
+            frequency=results.frequency,
+            settings={
                 setting: {name: row.spectrum() for name, row in rows.items() if row.spectra}
                 for setting, rows in results.settings.items()
             },
-        },
-        "paper": {name: dict(zip(("psnr", "ssim", "lpips"), values, strict=True)) for name, values in paper.items()},
-        "footnotes": [*recipe.notes, *FOOTNOTES.get(recipe.paper or "", ())],
-        "missing": [cell.name for cell in results.missing],
-    }
+        ),
+        paper={name: dict(zip(METRICS, values, strict=True)) for name, values in paper.items()},
+        footnotes=[*recipe.notes, *FOOTNOTES.get(recipe.paper or "", ())],
+        missing=[cell.name for cell in results.missing],
+        columns=results.columns,
+    )
 
 
-def _setting(grid: Grid, rows: dict[str, Row], convention: str) -> dict[str, Any]:
+def _setting(grid: Grid, rows: dict[str, Measured], convention: str, columns: Sequence[Column]) -> Part:
+    gap = grid.recipe.gap
+    bounds = [rows[gap.lower], rows[gap.upper]] if gap is not None and {gap.lower, gap.upper} <= rows.keys() else None
     methods = {}
     for name, row in rows.items():
-        summary: dict[str, Any] = {metric: over_folds(row.averaged(convention, metric)) for metric in METRICS}
-        for metric in METRICS:
-            summary[metric]["seed_std"] = seed_spread(list(row.by_seed(convention, metric).values()))
-        summary["seeds"] = row.fewest_seeds()
-        if row.cards:
-            seconds = [card.seconds or 0.0 for card in row.cards]
-            summary["parameters"] = sum(row.cards[0].parameters.values())
-            summary["steps"] = row.cards[0].steps
-            summary["training_seconds"] = float(np.mean(seconds))
-            summary["machines"] = sorted({card.machine for card in row.cards})
-            summary["versions"] = sorted({card.versions_text for card in row.cards})
-            summary["images"] = {pile: facts.slices for pile, facts in row.cards[0].data.items()}
-        methods[name] = summary
-    main = [ZERO_FILLED, *(row for row in grid.recipe.methods if row in rows)]
-    gap = grid.recipe.gap
-    if gap is not None and {gap.lower, gap.upper} <= rows.keys():
-        for name in methods:
-            methods[name]["recovered"] = {
-                metric: recovered(*(rows[row].rising(convention, metric) for row in (name, gap.lower, gap.upper)))
-                for metric in METRICS
+        values: dict[str, Any] = {
+            column.name: over_folds(
+                row.averaged(convention, column.name),
+                seed_spread(list(row.by_seed(convention, column.name).values())),
+            )
+            for column in columns
+        }
+        if bounds is not None:
+            values["recovered"] = {
+                column.name: recovered(*(each.rising(convention, column) for each in (row, *bounds)))
+                for column in columns
             }
-    units = rows[ZERO_FILLED].averaged(convention, "psnr")
-    return {
-        "methods": methods,
-        "differences": [
-            {"first": a, "second": b}
-            | {m: difference(rows[a].by_seed(convention, m), rows[b].by_seed(convention, m)) for m in METRICS}
+        methods[name] = Row(**values, **_trained(row.cards), seeds=row.fewest_seeds())
+    main = [ZERO_FILLED, *(row for row in grid.recipe.methods if row in rows)]
+    every = {unit for units in rows[ZERO_FILLED].values[convention].values() for unit in units}
+    return Part(
+        methods=methods,
+        differences=[
+            Pair(
+                first=a,
+                second=b,
+                **{c.name: difference(*(rows[name].by_seed(convention, c.name) for name in (a, b))) for c in columns},
+            )
             for a, b in itertools.pairwise(main)
         ],
-        "test_subjects": len({unit.cluster for unit in units}),
-        "test_units": len(units),
+        test_subjects=len({unit.cluster for unit in every}),
+        test_units=len(every),
+    )
+
+
+def _trained(cards: Sequence[Card]) -> dict[str, Any]:
+    """What a row says of its trainings; nothing where nothing was learnt."""
+    if not cards:
+        return {}
+    return {
+        "parameters": sum(cards[0].parameters.values()),
+        "steps": cards[0].steps,
+        "training_seconds": float(np.mean([card.seconds or 0.0 for card in cards])),
+        "machines": sorted({card.machine for card in cards}),
+        "versions": sorted({card.versions_text for card in cards}),
+        "images": {pile: facts.slices for pile, facts in cards[0].data.items()},
     }
 
 
@@ -206,17 +222,11 @@ def cell_rows(results: Results) -> list[dict[str, Any]]:
     for setting, methods in results.settings.items():
         for name, row in methods.items():
             for convention in CONVENTIONS:
-                for seed, values in row.values[convention, METRICS[0]].items():
+                by_metric = {column.name: row.by_seed(convention, column.name) for column in results.columns}
+                for seed, values in row.values[convention].items():
                     for fold in sorted({unit.fold for unit in values}):
                         units = [unit for unit in values if unit.fold == fold]
                         place = {"setting": setting, "method": name, "fold": fold, "seed": seed}
-                        means = {
-                            m: f"{np.mean([row.values[convention, m][seed][u] for u in units]):.6g}" for m in METRICS
-                        }
+                        means = {m: f"{np.mean([of[seed][u] for u in units]):.6g}" for m, of in by_metric.items()}
                         rows.append({"convention": convention, **place, "units": len(units), **means})
     return rows
-
-
-def finite(value: float | None) -> bool:
-    """Whether there is a number to print."""
-    return value is not None and math.isfinite(value)

@@ -1,10 +1,4 @@
-"""PSNR, SSIM and NMSE of magnitude images, in the convention of fastMRI or with each slice's own maximum.
-
-``fastmri``: images are cropped to squares of the reference's width; the data range is the maximum of the reference
-volume; PSNR and NMSE are of its evaluated slices together, SSIM is their mean; a result is the mean over volumes.
-``slice-max``: the data range is each slice's own maximum, every metric is of a slice, and a result is the mean over
-slices.
-"""
+"""PSNR, SSIM and NMSE of magnitude images, and their energy by spatial frequency."""
 
 import math
 
@@ -12,14 +6,6 @@ import numpy as np
 
 from switchrecon.metrics.windows import window_sums
 
-CONVENTIONS = {
-    "fastmri": "fastMRI convention: central squares of the reference's width; data range is the maximum of the "
-    "reference volume; PSNR and NMSE over the volume's evaluated slices together, SSIM their mean (uniform 7x7 window, "
-    "sample covariance); "
-    "mean and standard deviation over volumes",
-    "slice-max": "slice-maximum convention: data range is the maximum of each reference slice; PSNR, NMSE and SSIM "
-    "(uniform 7x7 window, sample covariance) of each slice; mean and standard deviation over slices",
-}
 WINDOW = 7
 STRIP = 24  # rows that SSIM works on at once
 
@@ -98,77 +84,6 @@ def _same_shape(reference: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, n
     if reference.shape != image.shape:
         raise ValueError(f"images differ in shape: reference {reference.shape}, image {image.shape}")
     return np.abs(reference).astype(np.float64), np.abs(image).astype(np.float64)
-
-
-def seen(images: np.ndarray, convention: str) -> np.ndarray:
-    """The part (..., H', W') of images (..., H, W) that a convention compares: the central square, or all of it."""
-    if convention == "slice-max":
-        return images
-    height, width = images.shape[-2:]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return images[..., top : top + side, left : left + side]
-
-
-def slice_metrics(
-    reference: np.ndarray, images: np.ndarray, convention: str, maximum: float | None = None
-) -> list[dict[str, float]]:
-    """Metrics of slices of a volume.
-
-    Parameters
-    ----------
-    reference, images
-        Shape (slices, H, W), real or complex; their magnitudes are compared.
-    convention
-        ``fastmri`` or ``slice-max``: the crop, and which maximum is the data range.
-    maximum
-        Of the whole reference volume, for ``fastmri``, if these are not all of its slices; None: of these.
-
-    Returns
-    -------
-    list of dict
-        ``psnr`` (dB), ``ssim`` and ``nmse`` a slice.
-    """
-    reference, images = seen(reference, convention), seen(images, convention)
-    if maximum is None:
-        maximum = float(np.abs(reference).max())
-    data_range = maximum if convention == "fastmri" else None
-    return [
-        {"psnr": psnr(r, u, data_range), "ssim": ssim(r, u, data_range), "nmse": nmse(r, u)}
-        for r, u in zip(reference, images, strict=True)
-    ]
-
-
-def pool(
-    reference: np.ndarray,
-    images: np.ndarray,
-    slices: list[dict[str, float]],
-    convention: str,
-    maximum: float | None = None,
-) -> list[dict[str, float]]:
-    """The values that a result is the mean of, from a volume's slices and their metrics.
-
-    ``slice-max``: the slices themselves. ``fastmri``: one value a metric; PSNR (with the maximum that
-    :func:`slice_metrics` takes) and NMSE of all slices together, any other metric as the mean of the slices.
-    """
-    if convention == "slice-max":
-        return slices
-    reference, images = seen(reference, convention), seen(images, convention)
-    means = {name: float(np.mean([values[name] for values in slices])) for name in slices[0]}
-    return [{**means, "psnr": psnr(reference, images, maximum), "nmse": nmse(reference, images)}]
-
-
-def summarise(values: list[dict[str, float]]) -> dict[str, dict[str, float | None]]:
-    """Mean and standard deviation (population) of each metric; None where they are not finite numbers."""
-    summary: dict[str, dict[str, float | None]] = {}
-    for name in values[0]:
-        column = np.array([value[name] for value in values])
-        finite = bool(np.isfinite(column).all())
-        summary[name] = {
-            "mean": float(column.mean()) if finite else None,
-            "std": float(column.std()) if finite else None,
-        }
-    return summary
 
 
 def radial_energy(images: np.ndarray, rings: int) -> np.ndarray:

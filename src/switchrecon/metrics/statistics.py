@@ -4,10 +4,11 @@ import collections
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from pydantic import Field
 
+from switchrecon.core.records import Record
 from switchrecon.core.seeds import numpy_random
 
 RESAMPLES = 10_000
@@ -33,44 +34,68 @@ class Unit:
 Values = Mapping[Unit, float]
 
 
-def over_folds(values: Values) -> dict[str, Any]:
-    """Mean and standard deviation over folds, each fold the mean of its units, and the interval of the mean.
+class OverFolds(Record):
+    """A mean over folds.
 
-    Returns
-    -------
-    dict
-        ``mean``; ``std`` (sample standard deviation; None for one fold); ``low`` and ``high``, see
-        :func:`clustered_interval`; ``folds``: each fold's mean. All None if a value is not a finite number.
+    Attributes
+    ----------
+    mean
+        None if a value is not a finite number, or there is none; then all others are None, too.
+    std
+        Sample standard deviation; None for one fold.
+    low, high
+        The interval of the mean, see :func:`clustered_interval`.
+    folds
+        Each fold's mean.
+    seed_std
+        See :func:`seed_spread`.
     """
+
+    mean: float | None = None
+    std: float | None = None
+    low: float | None = None
+    high: float | None = None
+    folds: dict[str, float] = Field(default_factory=dict)
+    seed_std: float | None = None
+
+
+class Interval(Record):
+    """A mean, the ends of its interval (None for fewer than two subjects), and how many subjects it rests on."""
+
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    subjects: int = 0
+
+
+def over_folds(values: Values, seed_std: float | None = None) -> OverFolds:
+    """Mean and standard deviation over folds, each fold the mean of its units, and the interval of the mean."""
     if not values or not all(math.isfinite(value) for value in values.values()):
-        return {"mean": None, "std": None, "low": None, "high": None, "folds": {}}
+        return OverFolds()
     numbers = sorted({unit.fold for unit in values})
     means = {n: float(np.mean([v for unit, v in values.items() if unit.fold == n])) for n in numbers}
     low, high = clustered_interval(values)
-    return {
-        "mean": float(np.mean(list(means.values()))),
-        "std": float(np.std(list(means.values()), ddof=1)) if len(means) > 1 else None,
-        "low": low,
-        "high": high,
-        "folds": {str(n): mean for n, mean in means.items()},
-    }
+    return OverFolds(
+        mean=float(np.mean(list(means.values()))),
+        std=float(np.std(list(means.values()), ddof=1)) if len(means) > 1 else None,
+        low=low,
+        high=high,
+        folds={str(n): mean for n, mean in means.items()},
+        seed_std=seed_std,
+    )
 
 
 def fold_weights(units: Iterable[Unit]) -> dict[Unit, float]:
-    """1 / (folds × units of the own fold): a weighted sum is the mean of fold means, which every estimate here is."""
+    """1 / (folds × units of the fold): a weighted sum is the mean of fold means, as every estimate here."""
     units = list(units)
     counts = collections.Counter(unit.fold for unit in units)
     return {unit: 1 / (len(counts) * counts[unit.fold]) for unit in units}
 
 
-def difference(first: Mapping[int, Values], second: Mapping[int, Values]) -> dict[str, Any]:
-    """Paired differences second − first, by seed, over the seeds and units that both have.
+def difference(first: Mapping[int, Values], second: Mapping[int, Values]) -> Interval:
+    """Mean of paired differences second − first, by seed, over the seeds and units that both have.
 
-    Returns
-    -------
-    dict
-        ``mean`` over folds of each fold's mean; ``low`` and ``high``, its interval; ``subjects``. None and 0 where the
-        two have nothing in common, or a value is not a finite number.
+    Every fold counts alike. None and 0 where the two have nothing in common, or a value is not a finite number.
     """
     paired = seed_average(
         [
@@ -79,44 +104,40 @@ def difference(first: Mapping[int, Values], second: Mapping[int, Values]) -> dic
         ]
     )
     if not paired or not all(math.isfinite(value) for value in paired.values()):
-        return {"mean": None, "low": None, "high": None, "subjects": 0}
+        return Interval()
     low, high = clustered_interval(paired)
     weights = fold_weights(paired)
-    return {
-        "mean": sum(weights[unit] * value for unit, value in paired.items()),
-        "low": low,
-        "high": high,
-        "subjects": len({unit.cluster for unit in paired}),
-    }
+    return Interval(
+        mean=sum(weights[unit] * value for unit, value in paired.items()),
+        low=low,
+        high=high,
+        subjects=len({unit.cluster for unit in paired}),
+    )
 
 
-def recovered(values: Mapping[int, Values], lower: Mapping[int, Values], upper: Mapping[int, Values]) -> dict[str, Any]:
+def recovered(values: Mapping[int, Values], lower: Mapping[int, Values], upper: Mapping[int, Values]) -> Interval:
     """The part of a gap that a method recovers: mean (value − lower) / mean (upper − lower), by seed.
 
     Over the seeds and units that all three have, so that no seed of one stands against another seed of the others.
-
-    Returns
-    -------
-    dict
-        ``mean``, in which every fold counts alike; ``low`` and ``high``, the ends of the percentile bootstrap interval
-        of that ratio with subjects drawn (None for fewer than two); ``subjects``. All None where there is no gap.
+    Every fold counts alike. The interval is the percentile bootstrap's of that ratio, with subjects drawn. None where
+    there is no gap.
     """
     gained, whole = (
         seed_average(
             [
-                {unit: own[seed][unit] - lower[seed][unit] for unit in shared}
+                {unit: each[seed][unit] - lower[seed][unit] for unit in shared}
                 for seed in sorted(values.keys() & lower.keys() & upper.keys())
                 if (shared := values[seed].keys() & lower[seed].keys() & upper[seed].keys())
             ]
         )
-        for own in (values, upper)
+        for each in (values, upper)
     )
     sums = _by_subject({unit: (gained[unit], whole[unit]) for unit in gained})
     total = sum(sums, np.zeros(2))
     if not np.isfinite(total).all() or total[1] <= 0:
-        return {"mean": None, "low": None, "high": None, "subjects": len(sums)}
+        return Interval(subjects=len(sums))
     low, high = _ratio_interval(sums)
-    return {"mean": float(total[0] / total[1]), "low": low, "high": high, "subjects": len(sums)}
+    return Interval(mean=float(total[0] / total[1]), low=low, high=high, subjects=len(sums))
 
 
 def clustered_interval(values: Values, resamples: int = RESAMPLES) -> tuple[float | None, float | None]:

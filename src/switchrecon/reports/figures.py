@@ -18,6 +18,7 @@ _LEVELS: Final = {"gray": 160, "inferno": 96}  # finer than an eye tells apart; 
 _DPI: Final = 100  # one inch is 100 px, so that panels land on whole pixels
 _INK, _FAINT, _GRID, _LINE, _MEDIAN = "#1f2933", "#b8c2cc", "#e4e7eb", "#1f5f8b", "#c2410c"
 _PLOT_WIDTH: Final = 10.5  # inches
+_MAX_PANELS: Final = 3  # side by side in a plot
 
 
 def comparison_columns(methods: int) -> int:
@@ -56,7 +57,7 @@ def comparison_figure(
     images: NDArray[Any],
     names: Sequence[str],
     mask: NDArray[Any],
-    scores: Mapping[str, Mapping[str, float | None]],
+    scores: Mapping[str, str],
 ) -> bytes:
     """Draw reconstructions beside the reference, with error maps below and the sampling mask.
 
@@ -73,7 +74,7 @@ def comparison_figure(
     mask
         Measured k-space samples, bool, shape (H, W).
     scores
-        ``psnr`` in dB and ``ssim`` by method name; what is missing is left blank.
+        Text below an image, by method name; what is missing is left blank.
 
     Returns
     -------
@@ -120,7 +121,7 @@ def comparison_figure(
             write("sampling mask", middle, below + panel_h + 0.85 * font)
         else:
             shown = _show(axes(left, below, panel_w, panel_h), errors[position], "inferno", error_upper)
-            write(_score_text(scores.get(names[position], {})), middle, top + panel_h + score / 2)
+            write(scores.get(names[position], ""), middle, top + panel_h + score / 2)
     # Under error maps only: below the mask it would read as the mask's scale.
     span = max(1, min(3, len(names) % columns or columns))
     bar = axes(gap + font, rows * block + 0.35 * font, span * (panel_w + gap) - gap - font, 0.6 * font)
@@ -131,24 +132,27 @@ def comparison_figure(
     return _png(figure, picture_palette=True)
 
 
-def distribution_figure(values: Mapping[str, Mapping[str, Sequence[float]]]) -> bytes:
-    """Draw every slice's PSNR and SSIM by method: all points, with median and quartiles over them.
+def distribution_figure(values: Mapping[str, Mapping[str, Sequence[float]]], names: Sequence[str]) -> bytes:
+    """Draw every slice's metrics by method: all points, with median and quartiles over them.
 
     Parameters
     ----------
     values
-        By method name, ``psnr`` (dB) and ``ssim`` of each slice; only finite ones have a place on the axis.
+        By axis label, then by method name: a metric of each slice; only finite ones have a place on the axis.
+    names
+        The methods, from the top.
 
     Returns
     -------
     bytes
-        A PNG file.
+        A PNG file, with at most three metrics in a row.
     """
-    figure = _figure(_PLOT_WIDTH, 0.75 + 0.42 * max(len(values), 1), "constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    for axes, metric, label in ((left, "psnr", "PSNR / dB"), (right, "ssim", "SSIM")):
-        for place, by_metric in enumerate(values.values()):
-            points = np.asarray(by_metric.get(metric, ()), dtype=np.float64)
+    rows, columns = math.ceil(len(values) / _MAX_PANELS) or 1, min(len(values), _MAX_PANELS) or 1
+    figure = _figure(_PLOT_WIDTH, (0.75 + 0.42 * max(len(names), 1)) * rows, "constrained")
+    panels = figure.subplots(rows, columns, sharey=True, squeeze=False).ravel()
+    for axes, (label, by_method) in zip(panels, values.items(), strict=False):
+        for place, name in enumerate(names):
+            points = np.asarray(by_method.get(name, ()), dtype=np.float64)
             points = points[np.isfinite(points)]
             # The spread across the line carries no information; its fixed seed keeps reports reproducible.
             jitter = np.random.default_rng(place).uniform(-0.26, 0.26, points.size)
@@ -158,10 +162,12 @@ def distribution_figure(values: Mapping[str, Mapping[str, Sequence[float]]]) -> 
                 low, median, high = np.percentile(points, (25, 50, 75))
                 axes.broken_barh([(low, high - low)], (place - 0.34, 0.68), fc="none", ec=_INK, lw=1, zorder=3)
                 axes.vlines(median, place - 0.34, place + 0.34, color=_MEDIAN, lw=2, zorder=4)
-        axes.set_xlabel(label)
+        axes.set_xlabel(_short(label, 40), parse_math=False)
         _plain(axes, "x")
-    left.set_yticks(range(len(values)), [_short(name, 34) for name in values], parse_math=False)
-    left.set_ylim(max(len(values), 1) - 0.5, -0.5)  # the table's order, from the top
+    for axes in panels[len(values) :]:
+        axes.set_visible(False)
+    panels[0].set_yticks(range(len(names)), [_short(name, 34) for name in names], parse_math=False)
+    panels[0].set_ylim(max(len(names), 1) - 0.5, -0.5)  # the table's order, from the top
     return _png(figure)
 
 
@@ -189,7 +195,7 @@ def loss_figure(
     ValueError
         If a curve does not have as many values as there are steps.
     """
-    rows, columns = math.ceil(len(losses) / 3) or 1, min(len(losses), 3) or 1
+    rows, columns = math.ceil(len(losses) / _MAX_PANELS) or 1, min(len(losses), _MAX_PANELS) or 1
     figure = _figure(_PLOT_WIDTH, 0.3 + 1.85 * rows, "constrained")
     panels = figure.subplots(rows, columns, squeeze=False).ravel()
     for axes, (name, recorded) in zip(panels, losses.items(), strict=False):
@@ -260,11 +266,6 @@ def _plain(axes: "Axes", grid: Any) -> None:
     axes.tick_params(which="both", labelsize=9, colors=_INK)
     axes.grid(axis=grid, color=_GRID, lw=0.8)
     axes.set_axisbelow(True)
-
-
-def _score_text(score: Mapping[str, float | None]) -> str:
-    texts = {"psnr": "{:.2f} dB", "ssim": "SSIM {:.3f}"}
-    return "  ·  ".join(text.format(score[name]) for name, text in texts.items() if score.get(name) is not None)
 
 
 def _short(text: str, limit: int) -> str:

@@ -1,0 +1,231 @@
+"""The table of metrics. One entry gives a metric its column in evaluations, reports, tables and plots."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+
+from switchrecon.core.user_code import digest, is_user_code, load
+from switchrecon.errors import ConfigError, DataError, SwitchreconError, nearest
+from switchrecon.metrics.lpips import SMALLEST_SIDE, Lpips, find_weights, load_weights
+from switchrecon.metrics.metrics import nmse, psnr, ssim
+
+NO_LPIPS = "LPIPS is n/a: its weights were not found; see 'switchrecon weights lpips'."
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+MOST_DIGITS = 9
+# Columns and keys that stand beside the metrics in the files of evaluations and cross-validations.
+RESERVED = {
+    *("convention", "setting", "method", "minus", "fold", "seed", "scan", "subject", "slice", "acceleration", "units"),
+    *("first", "second", "seeds", "parameters", "steps", "training_seconds", "machines", "versions", "images"),
+    *("recovered", "values", "value"),
+}
+
+BETTER = ("higher", "lower", "")
+POOLED = ("slices", "volume")
+
+Measure = Callable[[np.ndarray, np.ndarray, float], float]
+"""Of the reference, the reconstruction and the data range. Both are magnitudes of one shape, float, at least 0."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """What tables and plots need to know of a metric. Results store it, so that they can be read without its code.
+
+    Attributes
+    ----------
+    name
+        In files: lower-case letters, digits and _.
+    title
+        In headers.
+    better
+        Which direction is better; empty where nobody knows.
+    unit, digits
+        Of printed values; digits after the point.
+    pooled
+        How the ``fastmri`` convention makes one value of a volume's slices: ``slices``, their mean; ``volume``, all
+        slices measured together.
+    note
+        Of its version or constants, for the text that explains a table.
+    """
+
+    name: str
+    title: str
+    better: Literal["higher", "lower", ""] = ""
+    unit: str = ""
+    digits: Annotated[int, Field(ge=0, le=MOST_DIGITS)] = 4
+    pooled: Literal["slices", "volume"] = "slices"
+    note: str = ""
+
+    @property
+    def header(self) -> str:
+        """Title and unit."""
+        return f"{self.title} / {self.unit}" if self.unit else self.title
+
+    @property
+    def arrow(self) -> str:
+        """Title, unit, and an arrow that points to the better side."""
+        return self.header + {"higher": " ↑", "lower": " ↓", "": ""}[self.better]
+
+    def text(self, value: float, signed: bool = False) -> str:
+        """A value with the metric's digits."""
+        return f"{value:{'+' if signed else ''}.{self.digits}f}"
+
+    def told(self, value: float) -> str:
+        """A value as a sentence says it: ``31.20 dB``, ``SSIM 0.912``."""
+        return f"{self.text(value)} {self.unit}" if self.unit else f"{self.title} {self.text(value)}"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric: its column, and the function that computes it.
+
+    Attributes
+    ----------
+    column
+        Its name, title, direction and digits.
+    function
+        Returns the value of one slice, from arrays (H, W); for ``pooled="volume"`` also that of several together, from
+        (slices, H, W). NaN where there is none. The data range is the volume's maximum in the ``fastmri`` convention
+        and the reference slice's in ``slice-max``.
+    lacks
+        A sentence about what is missing, such as a file with weights; every value is NaN then. Empty: nothing.
+    """
+
+    column: Column
+    function: Measure
+    lacks: str = ""
+
+    def __post_init__(self) -> None:
+        name, digits = self.column.name, self.column.digits
+        if not NAME.fullmatch(name) or name in RESERVED:
+            raise ConfigError(f"a metric's name cannot be '{name}'; expected another word of a-z, 0-9 and _")
+        if not 0 <= digits <= MOST_DIGITS:
+            raise ConfigError(f"metric '{name}' has {digits} digits; expected 0 to {MOST_DIGITS}")
+        for value, valid in ((self.column.better, BETTER), (self.column.pooled, POOLED)):
+            if value not in valid:
+                raise ConfigError(f"metric '{name}' has '{value}'; {nearest(value, filter(None, valid))}")
+
+    @property
+    def name(self) -> str:
+        """Its name in files."""
+        return self.column.name
+
+    def __call__(self, reference: np.ndarray, image: np.ndarray, maximum: float) -> float:
+        """The value.
+
+        Raises
+        ------
+        DataError
+            If the function fails, or returns something else than a number.
+        """
+        try:
+            return float(self.function(reference, image, maximum))
+        except SwitchreconError:
+            raise
+        except Exception as error:
+            shape = "x".join(map(str, reference.shape))
+            raise DataError(
+                f"metric '{self.name}' failed on {shape} pixels: {type(error).__name__}: {error}"
+            ) from error
+
+
+def _no_value(reference: np.ndarray, image: np.ndarray, maximum: float) -> float:
+    return math.nan
+
+
+METRICS: Mapping[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric(Column("psnr", "PSNR", "higher", "dB", 2, "volume"), psnr),
+        Metric(Column("ssim", "SSIM", "higher", digits=3, note="uniform 7x7 window, sample covariance"), ssim),
+        Metric(Column("nmse", "NMSE", "lower", digits=4, pooled="volume"), lambda r, u, maximum: nmse(r, u)),
+        Metric(Column("lpips", "LPIPS", "lower", digits=3, note="AlexNet, v0.1"), _no_value, lacks=NO_LPIPS),
+    )
+}
+COLUMNS: tuple[Column, ...] = tuple(metric.column for metric in METRICS.values())
+
+
+def with_lpips(weights: Path | None) -> Metric:
+    """The table's LPIPS with its weights; as it is where no path is given and none are found.
+
+    Raises
+    ------
+    DataError
+        If the file is there, or named, and cannot be used.
+    """
+    entry, found = METRICS["lpips"], find_weights(weights)
+    if weights is None and not found.exists():
+        return entry
+    network = Lpips(load_weights(found))
+
+    def distance(reference: np.ndarray, image: np.ndarray, maximum: float) -> float:
+        if min(reference.shape) < SMALLEST_SIDE:
+            return math.nan
+        return network.magnitude(reference / maximum, image / maximum)
+
+    return replace(entry, function=distance, lacks="")
+
+
+def find_metrics(asked: Sequence[str | Metric] = (), lpips_weights: Path | None = None) -> tuple[Metric, ...]:
+    """The table's metrics, then others.
+
+    Parameters
+    ----------
+    asked
+        Metrics, ``FILE.py:NAME`` of a :class:`Metric` in a user's file, which is run, or names of the table.
+    lpips_weights
+        See :func:`with_lpips`.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such metric, or two have one name.
+    DataError
+        If LPIPS weights are there, or named, and cannot be used.
+    """
+    return (*{**METRICS, "lpips": with_lpips(lpips_weights)}.values(), *extra_metrics(asked))
+
+
+def extra_metrics(asked: Sequence[str | Metric]) -> tuple[Metric, ...]:
+    """Those of :func:`find_metrics` that are not in the table."""
+    found: dict[str, Metric] = {}
+    for each in asked:
+        if isinstance(each, str) and not is_user_code(each):
+            if each not in METRICS:
+                raise ConfigError(f"unknown metric '{each}'; {nearest(each, METRICS)}, or give FILE.py:NAME")
+            continue
+        metric = load(each, "metric") if isinstance(each, str) else each
+        if not isinstance(metric, Metric):
+            raise ConfigError(f"metric '{each}': is a {type(metric).__name__}; expected a switchrecon.metrics.Metric")
+        if metric.name in METRICS or metric.name in found:
+            where = each if isinstance(each, str) else each.name
+            raise ConfigError(f"metric '{where}': there is a metric '{metric.name}' already; choose another name")
+        found[metric.name] = metric
+    return tuple(found.values())
+
+
+def fingerprint(asked: str) -> str | None:
+    """SHA-256 of the file of ``FILE.py:NAME``, or None without such a file; empty for a name of the table."""
+    try:
+        return digest(asked, "metric") if is_user_code(asked) else ""
+    except (ConfigError, OSError):
+        return None
+
+
+def columns_of(names: Iterable[str], known: Sequence[Column] = ()) -> tuple[Column, ...]:
+    """The columns of a table: the package's first, then the others, in the order in which they come.
+
+    Parameters
+    ----------
+    names
+        Metrics that have values.
+    known
+        Columns that a file describes; a name without one is shown as it is, in capitals and with four digits.
+    """
+    found = {column.name: column for column in (*COLUMNS, *known)}
+    return tuple({**found, **{name: Column(name, name.upper()) for name in names if name not in found}}.values())
