@@ -185,15 +185,16 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, str]:
 
 def test_figures_appear_as_printed_with_zero_filled_first_and_the_best_marked(report: tuple[Page, str]) -> None:
     header, *rows = report[0].rows["metrics"]
-    assert [text for text, _ in header] == ["Method", "PSNR / dB ↑", "SSIM ↑", "NMSE ↓", "LPIPS ↓"]
+    assert [text for text, _ in header] == ["Method", "PSNR / dB ↑", "SSIM ↑", "NMSE ↓", "LPIPS ↓", "HaarPSI ↑"]
     table = {row[0][0]: row[1:] for row in rows}
     assert rows[0][0][0] == "zero-filled"
     assert set(table) == set(METHODS)
     assert table["zero-filled"] == [
-        ("25.13 ± 1.50", False), ("0.700 ± 0.031", False), ("0.0501 ± 0.0021", False), ("n/a", False),
+        ("25.13 ± 1.50", False), ("0.700 ± 0.031", False), ("0.0501 ± 0.0021", False), ("n/a", False), ("n/a", False),
     ]  # fmt: skip
     assert table["simulated"] == [
-        ("best31.13 ± 1.50", True), ("best0.760 ± 0.031", True), ("best0.0201 ± 0.0021", True), ("n/a", False),
+        ("best31.13 ± 1.50", True), ("best0.760 ± 0.031", True), ("best0.0201 ± 0.0021", True),
+        ("n/a", False), ("n/a", False),
     ]  # fmt: skip
     assert [best for row in rows for _, best in row].count(True) == 4
     assert table["switchable"][3] == ("best0.200 ± 0.010", True)

@@ -108,8 +108,9 @@ def gather(grid: Grid) -> Results:
                     row = rows.setdefault(name, Measured(name))
                     unit = Unit(cell.fold, line["subject"], line["scan"], line["slice"])
                     for column in evaluation.columns:
-                        value = float(line.get(column.name, "nan"))
-                        row.add(line["convention"], column.name, cell.seed, unit, value)
+                        if column.name in line:  # else the cell is older than the metric
+                            value = float(line[column.name])
+                            row.add(line["convention"], column.name, cell.seed, unit, value)
         except (OSError, ValueError, LookupError) as error:
             reason = first_problem(error) if isinstance(error, ValidationError) else error
             raise RunError(f"{folder}: damaged ({reason}); delete {cell.folder / 'DONE'} to make it again") from error

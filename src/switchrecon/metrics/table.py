@@ -12,6 +12,7 @@ from pydantic import Field
 
 from switchrecon.core.user_code import digest, is_user_code, load
 from switchrecon.errors import ConfigError, DataError, SwitchreconError, nearest
+from switchrecon.metrics.haarpsi import haarpsi
 from switchrecon.metrics.lpips import SMALLEST_SIDE, Lpips, find_weights, load_weights
 from switchrecon.metrics.metrics import nmse, psnr, ssim
 
@@ -145,6 +146,7 @@ METRICS: Mapping[str, Metric] = {
         Metric(Column("ssim", "SSIM", "higher", digits=3, note="uniform 7x7 window, sample covariance"), ssim),
         Metric(Column("nmse", "NMSE", "lower", digits=4, pooled="volume"), lambda r, u, maximum: nmse(r, u)),
         Metric(Column("lpips", "LPIPS", "lower", digits=3, note="AlexNet, v0.1"), _no_value, lacks=NO_LPIPS),
+        Metric(Column("haarpsi", "HaarPSI", "higher", digits=3, note="C = 30, α = 4.2"), haarpsi),
     )
 }
 COLUMNS: tuple[Column, ...] = tuple(metric.column for metric in METRICS.values())
