@@ -74,3 +74,15 @@ def test_files_that_are_not_settings(tmp_path: Path) -> None:
             load_config(tmp_path / "bad.yaml")
     (tmp_path / "empty.yaml").write_text("")
     assert load_config(tmp_path / "empty.yaml") == Config()
+
+
+def test_a_removed_setting_in_a_file_is_ignored_where_it_asks_for_what_is_done(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("width: 3\nsharing: exact\n")
+    assert load_config(file) == Config(width=3)
+    assert Config.model_validate({"sharing": "exact"}) == Config()
+    file.write_text("sharing: stale\n")
+    with pytest.raises(
+        ConfigError, match=r"config\.yaml: setting 'sharing' was removed, and 'stale' is no longer poss"
+    ):
+        load_config(file)

@@ -12,6 +12,7 @@ from switchrecon.cli.files import convert, inspect
 from switchrecon.cli.look import compare_domains, masks, phantom
 from switchrecon.cli.options import SPILLED
 from switchrecon.cli.reconstruct import export, reconstruct
+from switchrecon.cli.settings import settings
 from switchrecon.cli.train import demo, train
 from switchrecon.core.messages import messages_to
 from switchrecon.errors import SwitchreconError
@@ -56,6 +57,7 @@ app.command()(convert)
 app.command()(export)
 app.command()(report)
 app.command("compare-domains", context_settings=SPILLED)(compare_domains)
+app.command()(settings)
 app.command()(masks)
 app.command()(phantom)
 app.command()(weights)

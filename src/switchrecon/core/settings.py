@@ -1,8 +1,13 @@
-"""The base of all settings."""
+"""The base of all settings: how they are declared, checked, and read from YAML and ``NAME=VALUE``."""
 
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, field_validator
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from switchrecon.core.yaml_text import load_yaml
+from switchrecon.errors import ConfigError, nearest
 
 
 class Settings(BaseModel):
@@ -16,3 +21,112 @@ class Settings(BaseModel):
         if isinstance(value, bool):  # YAML's yes and true would otherwise pass as the number 1
             raise ValueError("expected a number or a name")
         return value
+
+
+Kind = TypeVar("Kind", bound=Settings)
+
+
+def setting(default: Any, reason: str, **limits: Any) -> Any:
+    """Declare a setting: its default, what it is and why it has that default, and its limits as of pydantic."""
+    return Field(default, description=reason, **limits)
+
+
+def inner_settings(annotation: Any) -> type[Settings] | None:
+    """Return the settings that a field of this type holds, if it holds settings or None."""
+    for kind in (annotation, *get_args(annotation)):
+        if isinstance(kind, type) and issubclass(kind, Settings):
+            return kind
+    return None
+
+
+def check_settings(kind: type[Kind], values: dict[str, Any], source: str) -> Kind:
+    """Validate settings.
+
+    Parameters
+    ----------
+    kind
+        Which settings.
+    values
+        Nested settings.
+    source
+        Named in errors, a file name for instance.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown key (naming the closest valid one) or a value of the wrong type or range.
+    """
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise ConfigError(_explain(error, kind, source)) from error
+
+
+def _explain(error: ValidationError, kind: type[Settings], source: str) -> str:
+    first = error.errors()[0]
+    path = [str(part) for part in first["loc"]]
+    if first["type"] == "extra_forbidden":
+        inside = kind
+        for part in path[:-1]:
+            inside = inner_settings(inside.model_fields[part].annotation) or inside
+        prefix = "".join(f"{part}." for part in path[:-1])
+        valid = [prefix + name for name in inside.model_fields]
+        return f"{source}: unknown setting '{'.'.join(path)}'; {nearest('.'.join(path), valid)}"
+    names = [part for part in path if not part.startswith("function-")]
+    message = first["msg"].removeprefix("Value error, ")
+    if not names:
+        return f"{source}: {message}"
+    if first["type"] == "tuple_type":
+        lists = {"calibrate": "a list, such as [noise]", "matrix": "a side, or [height, width]"}
+        message = f"expected {lists[path[0]]}" if path[0] in lists else message
+    return f"{source}: setting '{'.'.join(names)}' has a wrong value {_short(first['input'])}: {message}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+def read_settings(file: Path) -> dict[str, Any]:
+    """Read settings from a YAML file, not yet checked.
+
+    Raises
+    ------
+    ConfigError
+        For a file that cannot be read or holds something else.
+    """
+    try:
+        values = load_yaml(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{file}: no such configuration file") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        reason = " ".join(str(error).split())
+        raise ConfigError(f"{file}: not a readable YAML file ({reason})") from error
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{file}: expected settings as 'name: value', found {type(values).__name__}")
+    return values
+
+
+def assign(values: dict[str, Any], assignment: str) -> None:
+    """Put one ``NAME=VALUE`` into nested settings; the value is read as YAML.
+
+    Raises
+    ------
+    ConfigError
+        If it is no assignment, or the name goes through a single setting.
+    """
+    key, equals, text = assignment.partition("=")
+    if not equals or not key:
+        raise ConfigError(f"--set {assignment!r}: expected NAME=VALUE, such as mask.acceleration=4")
+    *parents, last = key.strip().split(".")
+    for parent in parents:
+        inner = values.setdefault(parent, {})
+        if not isinstance(inner, dict):
+            raise ConfigError(f"--set {assignment!r}: '{parent}' is a single setting and has no '{last}'")
+        values = inner
+    try:
+        values[last] = load_yaml(text)
+    except yaml.YAMLError:
+        values[last] = text

@@ -8,10 +8,10 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.random import RandomState
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from switchrecon.core.seeds import numpy_random
-from switchrecon.core.settings import Settings
+from switchrecon.core.settings import Settings, setting
 from switchrecon.core.user_code import is_user_code
 from switchrecon.errors import ConfigError, DataError, nearest
 from switchrecon.physics.mask_kinds import KINDS, MaskKind, centre_slice, find_kind
@@ -21,11 +21,17 @@ from switchrecon.physics.poisson_disc import Matrix
 class MaskConfig(Settings):
     """How k-space is sampled where sampling is simulated."""
 
-    kind: str = "random-2d"  # the paper's IXI setting; random-1d is its fastMRI setting; also FILE.py:NAME
-    acceleration: float = Field(4.0, ge=1)  # R: k-space samples over measured samples
-    center_fraction: float = Field(0.08, ge=0, le=1)  # of each masked side; fully sampled
-    per: Literal["slice", "volume", "dataset"] = "slice"  # whose mask it is; volume is fastMRI's habit
-    seed: int = Field(0, ge=0)  # a property of the data, so not the seed of the run
+    kind: str = setting(
+        "random-2d",
+        "How samples are chosen; also FILE.py:NAME. random-2d is the paper's IXI setting, random-1d its fastMRI "
+        "setting.",
+    )
+    acceleration: float = setting(4.0, "All k-space samples over measured samples (R).", ge=1)
+    center_fraction: float = setting(0.08, "Part of each masked side that is fully sampled, in the centre.", ge=0, le=1)
+    per: Literal["slice", "volume", "dataset"] = setting(
+        "slice", "Whose mask it is: each slice's, each volume's (fastMRI's habit and seeds), or the whole data set's."
+    )
+    seed: int = setting(0, "A property of the data, so not the seed of the run.", ge=0)
 
     @field_validator("kind")
     @classmethod

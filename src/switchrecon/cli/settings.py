@@ -1,0 +1,62 @@
+"""The command ``settings``."""
+
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from switchrecon.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from switchrecon.experiments.settings import Setting
+
+WIDTH = 80  # characters of a line, at most
+
+
+def settings(
+    name: Annotated[
+        str | None, typer.Argument(metavar="NAME", help="Only this setting, such as mask.kind. Default: all.")
+    ] = None,
+) -> None:
+    """List the settings: default, range or choices, reason, and the methods that use them.
+
+    Give one with --set NAME=VALUE, or several in a YAML file with --config.
+
+    Example: switchrecon settings mask.kind
+    """
+    from switchrecon.experiments.settings import all_settings
+
+    known = all_settings()
+    if name is not None:
+        found = [own for own in known if own.name == name or own.name.startswith(f"{name}.")]
+        if not found:
+            raise ConfigError(f"unknown setting '{name}'; {nearest(name, [own.name for own in known])}")
+        typer.echo("\n\n".join("\n".join(_whole(own)) for own in found))
+        return
+    for group in dict.fromkeys(own.group for own in known):
+        typer.echo(f"\n{group}")
+        for own in known:
+            if own.group == group:
+                typer.echo("\n".join(_brief(own)))
+    typer.echo("\n'Used by' speaks of methods with the network that they have by default.")
+
+
+def _brief(own: "Setting") -> Iterator[str]:
+    """Name, default and allowed values; what it is; and its methods, where not all use it."""
+    yield from _wrapped(f"{own.name} = {own.default}   ({own.allowed})", 2, 6)
+    yield from _wrapped(own.reason, 6, 6)
+    if own.methods != "all":
+        yield from _wrapped(f"Used by: {own.methods}", 6, 6)
+
+
+def _whole(own: "Setting") -> Iterator[str]:
+    yield own.name
+    told = {"group": own.group, "default": own.default, "allowed": own.allowed, "what": own.reason}
+    for what, text in {**told, "used by": own.methods, "example": f"--set {own.name}={own.example}"}.items():
+        yield from _wrapped(f"{what + ':':10}{text}", 2, 12)
+
+
+def _wrapped(text: str, first: int, others: int) -> list[str]:
+    indent = {"initial_indent": " " * first, "subsequent_indent": " " * others}
+    return textwrap.wrap(text, WIDTH, break_on_hyphens=False, **indent)  # type: ignore[arg-type]
