@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from switchrecon.cli.options import CacheOption, DeviceOption, LpipsOption, OutOption, progress_console
+from switchrecon.cli.options import CacheOption, DeviceOption, DryRunOption, LpipsOption, OutOption, progress_console
 
 
 def crossval(
@@ -42,6 +42,7 @@ def crossval(
     lpips_weights: LpipsOption = None,
     cache: CacheOption = None,
     device: DeviceOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Train and evaluate a grid: methods, settings, folds of subjects and seeds, with tables and figures.
 
@@ -52,8 +53,9 @@ def crossval(
     """
     from switchrecon.experiments.cells import CellBusy, Options, run_cell
     from switchrecon.experiments.crossval import Only, elsewhere, failures, open_grid, run_grid, run_one, write_slurm
+    from switchrecon.experiments.dry_run import preview
     from switchrecon.experiments.engines import BUSY
-    from switchrecon.experiments.grid import Grid, read_cell
+    from switchrecon.experiments.grid import read_cell
     from switchrecon.experiments.recipe import load_recipe
     from switchrecon.metrics.lpips import load_weights
     from switchrecon.reports.tables import markdown
@@ -62,24 +64,28 @@ def crossval(
         load_weights(lpips_weights)
     options = Options(device, cache, lpips_weights)
 
-    def opened() -> Grid:
-        return open_grid(load_recipe(config) if config is not None else None, data, out, options)
+    recipe = load_recipe(config) if config is not None else None
+    only = Only(methods, folds, parts, seeds)
+    if dry_run:
+        for line in preview(recipe, data, out, only, options, workers):
+            typer.echo(line)
+        typer.echo("nothing was written")
+        return
 
     if cell is not None:
         try:
             if config is None and data is None:  # in an engine's process, which builds and checks its cell alone
                 run_cell(read_cell(out, cell, options))
             else:
-                run_one(opened(), cell)
+                run_one(open_grid(recipe, data, out, options), cell)
         except CellBusy as error:
             typer.echo(f"error: {error}", err=True)
             raise typer.Exit(BUSY) from None
         return
-    grid = opened()
+    grid = open_grid(recipe, data, out, options)
     if slurm is not None:
         typer.echo(f"{slurm}: an array of {write_slurm(grid, slurm)} cells; submit it with sbatch")
     else:
-        only = Only(methods, folds, parts, seeds)
         table = run_grid(grid, only, engine, workers, address, gpus, progress_console())
         typer.echo(markdown(table))
         typer.echo(f"report: {out / 'report.html'}")

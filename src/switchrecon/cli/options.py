@@ -87,6 +87,13 @@ CacheOption = Annotated[
         help="Keep prepared slices there, so that memory does not grow with the scans and other trainings find them.",
     ),
 ]
+DryRunOption = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say what would be done (settings, data found, parameters, estimated time and memory), and write nothing.",
+    ),
+]
 DeviceOption = Annotated[
     str | None,
     typer.Option(

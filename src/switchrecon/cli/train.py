@@ -9,6 +9,7 @@ from switchrecon.cli.options import (
     CacheOption,
     ConfigOption,
     DeviceOption,
+    DryRunOption,
     FullOption,
     LpipsOption,
     OutOption,
@@ -56,6 +57,7 @@ def train(
     ] = False,
     cache: CacheOption = None,
     device: DeviceOption = None,
+    dry_run: DryRunOption = False,
 ) -> None:
     """Train a reconstructor from fully sampled and undersampled scans that do not match.
 
@@ -63,10 +65,13 @@ def train(
     """
     refuse_spilled(context)
     from switchrecon.config import load_config
+    from switchrecon.training.dry_run import plan_training
     from switchrecon.training.train import train as run_training
 
-    chosen = {} if method is None else {"method": method}
-    folder = run_training(
-        load_config(config, settings, **chosen), full, sub, out, resume, cache, device, progress_console()
-    )
+    chosen = load_config(config, settings, **({} if method is None else {"method": method}))
+    if dry_run:
+        plan = plan_training(chosen, full, sub, out, resume, device)
+        typer.echo("\n".join([plan.config.to_yaml(), *plan.lines(), "nothing was written"]))
+        return
+    folder = run_training(chosen, full, sub, out, resume, cache, device, progress_console())
     typer.echo(f"run: {folder}")

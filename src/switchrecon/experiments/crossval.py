@@ -62,25 +62,29 @@ def open_grid(recipe: Recipe | None, data: Path | None, out: Path, options: Opti
     SwitchreconError
         If recipe, data and folder do not go together; nothing has been written then.
     """
-    if recipe is None:
-        if data is not None:
-            raise ConfigError("--data goes with --config; the folder remembers its own data")
-        grid = read_plan(out, options)
-        _check(grid)
-        return grid
-    found = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
-    if out.is_file() or (found - {"data"} and PLAN not in found):  # heads are written before anything else
-        raise RunError(f"{out}: is not empty and holds no cross-validation; choose another --out")
-    grid = make_grid(recipe, data or Path(), out, options)
-    _check(grid)
-    extra_metrics(recipe.metrics)  # a file that cannot be used is refused before the first training
-    write_plan(grid)
+    grid = look_at_grid(recipe, data, out, options)
+    if recipe is not None:
+        extra_metrics(recipe.metrics)  # a file that cannot be used is refused before the first training
+        write_plan(grid)
     return grid
 
 
-def _check(grid: Grid) -> None:
+def look_at_grid(
+    recipe: Recipe | None, data: Path | None, out: Path, options: Options, heads: Path | None = None
+) -> Grid:
+    """Return the grid as :func:`open_grid` does, and write nothing but synthetic heads, into ``heads``."""
+    if recipe is None:
+        if data is not None:
+            raise ConfigError("--data goes with --config; the folder remembers its data")
+        grid = read_plan(out, options, heads)
+    else:
+        found = {entry.name for entry in out.iterdir()} if out.is_dir() else set()
+        if out.is_file() or (found - {"data"} and PLAN not in found):  # heads are written before anything else
+            raise RunError(f"{out}: is not empty and holds no cross-validation; choose another --out")
+        grid = make_grid(recipe, data or Path(), out, options, heads)
     for cell in grid.cells:
         check_claim(cell)
+    return grid
 
 
 def select(grid: Grid, only: Only) -> list[Cell]:

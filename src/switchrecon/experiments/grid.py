@@ -108,7 +108,7 @@ def _read_plan(out: Path) -> Plan:
         raise RunError(f"{file}: damaged ({' '.join(str(error).split())})") from error
 
 
-def read_plan(out: Path, options: Options = Options()) -> Grid:
+def read_plan(out: Path, options: Options = Options(), heads: Path | None = None) -> Grid:
     """Read what :func:`write_plan` stored.
 
     Raises
@@ -118,7 +118,7 @@ def read_plan(out: Path, options: Options = Options()) -> Grid:
     """
     plan = _read_plan(out)
     recipe = parse_recipe(plan.recipe, str(out / PLAN))
-    grid = make_grid(recipe, plan.data, out, options)
+    grid = make_grid(recipe, plan.data, out, options, heads)
     _check_scans(out, plan, grid.subjects, grid.scans)
     return grid
 
@@ -151,9 +151,9 @@ def _check_scans(out: Path, plan: Plan, subjects: int, scans: str) -> None:
         )
 
 
-def lay_out(recipe: Recipe, data: Path, out: Path, options: Options = Options()) -> Layout:
+def lay_out(recipe: Recipe, data: Path, out: Path, options: Options = Options(), heads: Path | None = None) -> Layout:
     """Find the scans of a recipe and split their subjects; see :func:`make_grid`."""
-    scans = _scans_by_subject(recipe, data, out)
+    scans = _scans_by_subject(recipe, data, heads or out / "data")
     full_scans = _matching_by_subject(recipe.data.full_files, data) if recipe.data.full_files else scans
     try:
         folds = split_subjects(list(scans), recipe.folds)
@@ -162,7 +162,7 @@ def lay_out(recipe: Recipe, data: Path, out: Path, options: Options = Options())
     return Layout(recipe, out, options, scans, full_scans, folds)
 
 
-def make_grid(recipe: Recipe, data: Path, out: Path, options: Options = Options()) -> Grid:
+def make_grid(recipe: Recipe, data: Path, out: Path, options: Options = Options(), heads: Path | None = None) -> Grid:
     """Find the scans of a recipe and build its cells.
 
     Parameters
@@ -172,16 +172,18 @@ def make_grid(recipe: Recipe, data: Path, out: Path, options: Options = Options(
     data
         Folder that its file patterns start from.
     out
-        Folder of the cross-validation; synthetic heads are written there.
+        Folder of the cross-validation.
     options
         Of the command; every cell gets them.
+    heads
+        Folder that synthetic heads are written to; None: ``data`` in ``out``.
 
     Raises
     ------
     DataError, ConfigError
         If scans are missing or their subjects too few.
     """
-    layout = lay_out(recipe, data, out, options)
+    layout = lay_out(recipe, data, out, options, heads)
     cells = tuple(layout.cell(place) for place in places_of(recipe))
     return Grid(recipe, out, data, len(layout.scans), layout.digest(), cells, options)
 
@@ -190,13 +192,11 @@ def _files(scans: Scans, subjects: Sequence[str]) -> tuple[Path, ...]:
     return tuple(path for subject in subjects for path in scans[subject])
 
 
-def _scans_by_subject(recipe: Recipe, data: Path, out: Path) -> Scans:
+def _scans_by_subject(recipe: Recipe, data: Path, heads: Path) -> Scans:
     source = recipe.data
     if source.heads:
         matrix = recipe.config(next(iter(recipe.settings)), next(iter(recipe.methods)), 0).matrix
-        files = write_heads(
-            out / "data", range(source.heads), source.head_slices, max(matrix or (64,)), source.head_coils
-        )
+        files = write_heads(heads, range(source.heads), source.head_slices, max(matrix or (64,)), source.head_coils)
         return _by_subject(files, source.subjects)
     return _matching_by_subject(source.files, data, source.subjects)
 

@@ -3,6 +3,7 @@
 import logging
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from switchrecon.config import Config
 from switchrecon.core.device import describe, find_device, set_up
-from switchrecon.data.piles import read_training_data
+from switchrecon.data.piles import TrainingData, read_training_data
 from switchrecon.errors import RunError
 from switchrecon.methods.methods import Method, find_method, with_method_settings
 from switchrecon.methods.step import Batch
@@ -155,6 +156,70 @@ def write_pictures(log: RunLog, state: State, batch: Batch, config: Config) -> N
         log.picture(name, magnitude.cpu().numpy(), state.step)
 
 
+@dataclass(frozen=True)
+class Ready:
+    """What a training works with: method, settings, data and device.
+
+    Attributes
+    ----------
+    method, config
+        The method as its gate leaves it, and the settings with the method's values.
+    asked
+        The method before its gate.
+    gate
+        What the gate decided; None for methods without one.
+    data
+        The piles.
+    device
+        Where to compute.
+    """
+
+    method: Method
+    config: Config
+    asked: Method
+    gate: dict[str, Any] | None
+    data: TrainingData
+    device: torch.device
+
+
+def make_ready(
+    config: Config,
+    full: Sequence[str | Path],
+    sub: Sequence[str | Path],
+    folder: Path | None,
+    resume: bool = False,
+    cache: Path | None = None,
+    device: str | None = None,
+) -> Ready:
+    """Check the settings and the folder, decide the gate, and read the piles; see :func:`train`."""
+    chosen = find_device(device)
+    method = find_method(config)
+    config = with_method_settings(config, method)
+    find_network(config)
+    if folder is not None:
+        check_folder(folder, config, resume)
+    gate, asked = None, method
+    if method.gated:
+        method, gate = through_gate(method, config, full, sub)
+    data = read_training_data(full, sub, config, method.pairing, cache)
+    return Ready(method, config, asked, gate, data, chosen)
+
+
+def begin(ready: Ready) -> tuple[State, Batches]:
+    """Build the networks, refuse what does not go together, say what was found, and return what the loop needs."""
+    method, config, data = ready.method, ready.config, ready.data
+    state = build_state(method, config, ready.device)
+    check_goes_together(method, config, data, state.players.full)
+    for sentence in idle_settings(ready.asked, config, data):
+        logger.warning(sentence)
+    if method.cast.discriminator is not None:
+        check_side(*data.matrix)
+    set_up(ready.device, config.precision)
+    batches = Batches(data, config, method.pairing, ready.device)
+    describe_data(data, config)
+    return state, batches
+
+
 def train(
     config: Config,
     full: Sequence[str | Path],
@@ -194,27 +259,12 @@ def train(
     SwitchreconError
         For settings, files or folders that cannot be used, before anything is written.
     """
-    chosen = find_device(device)
-    method = find_method(config)
-    config = with_method_settings(config, method)
-    find_network(config)
-    check_folder(folder, config, resume)
-    gate, asked = None, method
-    if method.gated:
-        method, gate = through_gate(method, config, full, sub)
-    data = read_training_data(full, sub, config, method.pairing, cache)
+    ready = make_ready(config, full, sub, folder, resume, cache, device)
+    method, config, data, chosen, gate = ready.method, ready.config, ready.data, ready.device, ready.gate
     if resume and is_finished(folder, config, data):
         logger.info("%s: the run is finished", folder)
         return folder
-    state = build_state(method, config, chosen)
-    check_goes_together(method, config, data, state.players.full)
-    for sentence in idle_settings(asked, config, data):
-        logger.warning(sentence)
-    if method.cast.discriminator is not None:
-        check_side(*data.matrix)
-    set_up(chosen, config.precision)
-    batches = Batches(data, config, method.pairing, chosen)
-    describe_data(data, config)
+    state, batches = begin(ready)
     with open_folder(folder, config, resume):
         card = make_card(config, method, state.players, batches.steps, data, gate)
         card = restore_state(folder, state, card)
