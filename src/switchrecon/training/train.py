@@ -20,7 +20,7 @@ from switchrecon.methods.step import Batch
 from switchrecon.nets.builder import find_network
 from switchrecon.nets.discriminator import check_side
 from switchrecon.physics.intensity import from_network
-from switchrecon.runs.card import Card, make_card
+from switchrecon.runs.card import Card, Gate, make_card
 from switchrecon.runs.folder import check_folder, is_finished, open_folder
 from switchrecon.runs.log import RunLog, TrainingProgress, read_log
 from switchrecon.training.batches import Batches
@@ -177,7 +177,7 @@ class Ready:
     method: Method
     config: Config
     asked: Method
-    gate: dict[str, Any] | None
+    gate: Gate | None
     data: TrainingData
     device: torch.device
 
