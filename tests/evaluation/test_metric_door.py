@@ -15,13 +15,14 @@ import yaml
 
 from switchrecon.errors import ConfigError, DataError
 from switchrecon.evaluation.records import Evaluation
-from switchrecon.experiments.cells import Cell, is_wanting, read_plan, run_cell
+from switchrecon.experiments.cells import Cell, is_wanting, run_cell
+from switchrecon.experiments.grid import read_plan
 from switchrecon.experiments.results import gather
 from switchrecon.metrics.conventions import slice_metrics
-from switchrecon.metrics.lpips import ENVIRONMENT
 from switchrecon.metrics.table import METRICS, Column, Metric, find_metrics
 from switchrecon.phantoms.scans import write_heads
 from switchrecon.reports.records import Table
+from tests.experiments.test_crossval import hide_lpips
 from tests.stored.scans import FILES
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "metric.md"
@@ -38,7 +39,7 @@ def blocks(language: str) -> list[str]:
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder as the page has it: ``hfen.py``, a run, an older evaluation, a grid and its recipe."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv(ENVIRONMENT, str(tmp_path / "absent"))
+    hide_lpips(monkeypatch, tmp_path / "empty")
     (tmp_path / "hfen.py").write_text(blocks("python")[0])
     (tmp_path / "recipe.yaml").write_text((FILES / "grid.yaml").read_text() + blocks("yaml")[0])
     write_heads(tmp_path / "scans" / "test", [7], 2, 32)

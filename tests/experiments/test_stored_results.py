@@ -8,17 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from switchrecon.experiments.cells import is_wanting, read_plan, run_cell
+from switchrecon.experiments.cells import is_wanting, run_cell
 from switchrecon.experiments.claim import write_claim
 from switchrecon.experiments.crossval import open_grid
+from switchrecon.experiments.grid import read_plan
 from switchrecon.experiments.recipe import parse_recipe
 from switchrecon.experiments.results import cell_rows, gather, tabulate
 from switchrecon.metrics.conventions import CONVENTIONS
-from switchrecon.metrics.lpips import ENVIRONMENT
 from switchrecon.metrics.statistics import Interval, OverFolds
 from switchrecon.reports.evaluation import write_report
 from switchrecon.reports.records import Table
 from switchrecon.reports.tables import csv_table, latex, markdown
+from tests.experiments.test_crossval import hide_lpips
 from tests.stored.scans import FILES
 
 STORED = FILES / "grid"
@@ -27,8 +28,8 @@ OLD = ("psnr", "ssim", "nmse", "lpips")
 
 
 @pytest.fixture(autouse=True)
-def _no_lpips(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(ENVIRONMENT, "/absent")
+def _no_lpips(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    hide_lpips(monkeypatch, tmp_path / "empty")
 
 
 @pytest.fixture
