@@ -18,6 +18,9 @@ from switchrecon.physics.operators import Encoding
 from switchrecon.training.train import train
 
 LEARNED = [name for name in METHODS if name not in ("total-variation", "wavelet", "sense")]
+TRAINED = (0, 3)
+"""Exit codes of a training that is finished; 3: worse than zero filling, as a few steps leave it."""
+
 SHARED = Path(os.environ.get("SWITCHRECON_TEST_DATA", Path(__file__).parents[2] / "shared"))
 
 

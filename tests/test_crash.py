@@ -20,7 +20,7 @@ from switchrecon.errors import RunError
 from switchrecon.runs.checkpoint import load_checkpoint, load_model, save_checkpoint
 from switchrecon.runs.folder import LOCK
 from switchrecon.training.train import train
-from tests.conftest import tiny_config
+from tests.conftest import TRAINED, tiny_config
 
 MakeScan = Callable[..., Path]
 ROOT = Path(__file__).parents[1]
@@ -107,7 +107,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint_and_is_one_sentence(
 ) -> None:
     run = tmp_path / "run"
     command = ["train", "--full", piles[0][0], "--out", run, *(f"--set={s}" for s in (*TINY, "steps=4"))]
-    assert run_cli(*command)[0] == 0
+    assert run_cli(*command)[0] in TRAINED
     kept, model = run / "checkpoints" / "step-00000002.safetensors", run / "model.safetensors"
     content = kept.read_bytes()
     size = model.stat().st_size
@@ -143,7 +143,7 @@ def test_two_trainings_do_not_share_a_folder(
     assert "another training works in this folder" in err
     assert [entry.name for entry in run.iterdir()] == [LOCK]
     code, _, err = run_cli("train", "--full", piles[0][0], "--out", run, *settings)
-    assert code == 0, err
+    assert code in TRAINED, err
 
 
 def test_what_a_killed_run_left_half_written_is_removed(tmp_path: Path, piles: tuple[list[Path], list[Path]]) -> None:

@@ -28,7 +28,7 @@ from switchrecon.physics.fourier import fourier
 from switchrecon.runs.checkpoint import load_checkpoint, save_checkpoint
 from switchrecon.scans.files import read_scan
 from switchrecon.scans.hdf5 import open_hdf5, read_dataset
-from tests.conftest import blob_images
+from tests.conftest import TRAINED, blob_images
 
 RunCli = Callable[..., tuple[int, str, str]]
 MakeScan = Callable[..., Path]
@@ -382,7 +382,7 @@ def test_hostile_subjects_and_names_write_nothing_outside(
     full, run = make_scan("full", 1), tmp_path / "run"
     before = outside(tmp_path, run)
     code, _, err = run_cli("train", "--full", full, "--sub", scans, "--out", run, *TINY, "--set=method=cyclegan")
-    assert code == 0, err
+    assert code in TRAINED, err
     assert outside(tmp_path, run) == before
 
 

@@ -17,7 +17,7 @@ from rich.console import Console
 import switchrecon
 from switchrecon.runs.log import TrainingProgress, read_log
 from switchrecon.training.train import train
-from tests.conftest import tiny_config
+from tests.conftest import TRAINED, tiny_config
 
 MakeScan = Callable[..., Path]
 TINY = [f"--set={s}" for s in ("width=2", "residual_blocks=1", "extractor_depth=3", "steps=2", "mask.kind=random-1d")]
@@ -29,7 +29,8 @@ def test_train_reconstruct_evaluate_report(
     full, sub, test = make_scan("full", 1), make_scan("sub", 2), make_scan("test", 3)
     run = tmp_path / "run"
     code, out, err = run_cli("train", "--method", "switchable", "--full", full, "--sub", sub, "--out", run, *TINY)
-    assert (code, out.splitlines()[-1]) == (0, f"run: {run}"), err
+    assert code in TRAINED, err
+    assert out.splitlines()[-1] == f"run: {run}"
     code, out, err = run_cli("evaluate", run, "--reference", test, "--out", tmp_path / "evaluation")
     assert code == 0, err
     assert "zero-filled" in out
@@ -169,8 +170,9 @@ def test_messages_go_to_the_streams_that_quiet_and_verbose_choose(
     def said(name: str, *flags: str, before: bool = False) -> tuple[str, str]:
         words = ["train", "--full", full, "--sub", sub, "--out", tmp_path / name, *TINY, "--set", "calibrate=[noise]"]
         code, out, err = run_cli(*flags, *words) if before else run_cli(*words, *flags)
-        assert code == 0, err
-        return out, err
+        assert code in TRAINED, err
+        trial = "warning: the run is worse than zero filling"
+        return "".join(line for line in out.splitlines(True) if not line.startswith(trial)), err
 
     out, err = said("plain")
     warning = "warning: calibrate does nothing here, with method 'switchable'"
@@ -210,7 +212,7 @@ def test_tensorboard_events_are_written_beside_the_log(
     pytest.importorskip("tensorboard", reason="tensorboard is not installed (pip install 'switchrecon[tensorboard]')")
     run = tmp_path / "run"
     paths = ["--full", make_scan("full", 1), "--sub", make_scan("sub", 2), "--out", run]
-    assert run_cli("train", *paths, *TINY, "--set", "picture_every=1")[0] == 0
+    assert run_cli("train", *paths, *TINY, "--set", "picture_every=1")[0] in TRAINED
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     events = EventAccumulator(str(run / "tensorboard"))

@@ -20,7 +20,7 @@ from switchrecon.errors import DataError
 from switchrecon.physics.masks import draw_mask
 from switchrecon.training.batches import Batches
 from switchrecon.training.train import train
-from tests.conftest import tiny_config
+from tests.conftest import TRAINED, tiny_config
 
 MakeScan = Callable[..., Path]
 
@@ -252,10 +252,10 @@ def test_the_folder_is_an_option_or_an_environment_variable(
     (full, *_), (sub, *_) = piles
     small = ["--set", "width=2", "--set", "residual_blocks=1", "--set", "steps=1", "--set", "method=supervised"]
     folders = ["--out", tmp_path / "run", "--cache", tmp_path / "option"]
-    assert run_cli("train", "--full", full, "--sub", sub, *folders, *small)[0] == 0
+    assert run_cli("train", "--full", full, "--sub", sub, *folders, *small)[0] in TRAINED
     assert len(list((tmp_path / "option").glob("*.json"))) == 2
     monkeypatch.setenv("SWITCHRECON_CACHE", str(tmp_path / "variable"))
-    assert run_cli("train", "--full", full, "--sub", sub, "--out", tmp_path / "another", *small)[0] == 0
+    assert run_cli("train", "--full", full, "--sub", sub, "--out", tmp_path / "another", *small)[0] in TRAINED
     assert len(list((tmp_path / "variable").glob("*.json"))) == 2
     train(tiny_config("steps=1"), *piles, tmp_path / "third")  # which is a command's default alone
     assert len(list((tmp_path / "variable").glob("*.json"))) == 2

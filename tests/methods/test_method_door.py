@@ -11,7 +11,7 @@ from switchrecon.errors import ConfigError
 from switchrecon.methods.methods import METHODS, Phase, find_method
 from switchrecon.methods.objectives import cycle, l1, named, objective_name
 from switchrecon.methods.players import GENERATOR
-from tests.conftest import tiny_config
+from tests.conftest import TRAINED, tiny_config
 from tests.pages import code_of, commands_of
 
 SMALL = ["width=2", "unet_width=2", "cascades=1", "steps=3", "checkpoint_every=3"]
@@ -28,7 +28,7 @@ def test_the_page_works(
     for name in ("dark.py", "pairs.py"):
         Path(name).write_text(code[name], encoding="utf-8")
     train, reconstruct = commands_of(code["use"])
-    assert run_cli(*train, *(f"--set={value}" for value in SMALL))[0] == 0
+    assert run_cli(*train, *(f"--set={value}" for value in SMALL))[0] in TRAINED
     assert run_cli(*reconstruct, "--undersample", "run")[0] == 0
     assert np.load("images/subject3.npy").shape == (3, 64, 64)
     logged = [json.loads(line) for line in Path("runs/dark/log.jsonl").read_text().splitlines()]
@@ -37,7 +37,7 @@ def test_the_page_works(
     mine = find_method(tiny_config("method=dark.py:MINE"))
     assert mine.phases[1].names == (*METHODS["iscl"].phases[1].names, "background")
     arguments = ["--method", "pairs.py:PAIRS", "--full", "scans/full", "--sub", "scans/sub", "--out", "runs/pairs"]
-    assert run_cli("train", *arguments, *(f"--set={value}" for value in SMALL if "cascades" not in value))[0] == 0
+    assert run_cli("train", *arguments, *(f"--set={value}" for value in SMALL if "cascades" not in value))[0] in TRAINED
     assert "cascades: 2" in Path("runs/pairs/config.yaml").read_text()
 
 

@@ -15,7 +15,7 @@ from switchrecon.physics.fourier import fourier
 from switchrecon.scans import formats as table
 from switchrecon.scans.files import find_files, read_scan, recognise
 from switchrecon.scans.formats import Format, formats, register
-from tests.conftest import blob_images
+from tests.conftest import TRAINED, blob_images
 
 RunCli = Callable[..., tuple[int, str, str]]
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "format.md").read_text(encoding="utf-8")
@@ -85,7 +85,7 @@ def test_the_example_of_the_page_is_inspected_trained_and_reconstructed(
     assert (code, err) == (0, "")
     assert "LAB raw data, k-space" in out
     code, _, err = run_cli("train", "--full", full.parent, "--sub", sub.parent, "--out", tmp_path / "run", *TINY)
-    assert code == 0, err
+    assert code in TRAINED, err
     code, out, err = run_cli("reconstruct", tmp_path / "run", sub, "--out", tmp_path / "out")
     assert code == 0, err
     content = (tmp_path / "out" / "b.lab").read_bytes()

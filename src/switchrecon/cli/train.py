@@ -56,15 +56,25 @@ def train(
         bool, typer.Option("--resume", help="Continue the run in RUN; start at zero where there is none.")
     ] = False,
     cache: CacheOption = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget", metavar="TIME", help="Train for so long, such as 30m or 2h, instead of a number of steps."
+        ),
+    ] = None,
     device: DeviceOption = None,
     dry_run: DryRunOption = False,
 ) -> None:
     """Train a reconstructor from fully sampled and undersampled scans that do not match.
 
+    Exit code 3: the run is finished, but worse than zero filling.
+
     Example: switchrecon train --full scans/full --sub scans/fast --out runs/first --set matrix=128 --set epochs=50
     """
     refuse_spilled(context)
     from switchrecon.config import load_config
+    from switchrecon.core.durations import parse_duration
+    from switchrecon.runs.checkpoint import load_model
     from switchrecon.training.dry_run import plan_training
     from switchrecon.training.train import train as run_training
 
@@ -73,5 +83,9 @@ def train(
         plan = plan_training(chosen, full, sub, out, resume, device)
         typer.echo("\n".join([plan.config.to_yaml(), *plan.lines(), "nothing was written"]))
         return
-    folder = run_training(chosen, full, sub, out, resume, cache, device, progress_console())
+    seconds = None if budget is None else parse_duration(budget)
+    folder = run_training(chosen, full, sub, out, resume, cache, device, progress_console(), seconds)
     typer.echo(f"run: {folder}")
+    trial = load_model(folder / "model.safetensors")[1].trial
+    if trial is not None and trial.failed:
+        raise typer.Exit(3)

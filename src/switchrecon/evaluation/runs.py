@@ -82,6 +82,8 @@ def data_statement(config: Config, runs: dict[str, Run]) -> list[str]:
             )
         if run.card.gate is not None:
             sentences.append(f"{name}: {run.card.gate}.")
+        if run.card.trial is not None and run.card.trial.failed:
+            sentences.append(f"{name}: {run.card.trial.sentence}.")
     sentences.append("No reference subject was used for training.")
     piles = [pile for run in runs.values() for pile in run.card.data.values()]
     if config.phase == "none" and any(pile.synthetic for pile in piles):

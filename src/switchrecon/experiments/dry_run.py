@@ -9,11 +9,12 @@ import torch
 import yaml
 
 from switchrecon.config import Config
+from switchrecon.core.durations import duration
 from switchrecon.experiments.cells import Cell, Options
 from switchrecon.experiments.crossval import Only, look_at_grid, select
 from switchrecon.experiments.engines import fitting_workers, places
 from switchrecon.experiments.recipe import Recipe
-from switchrecon.training.dry_run import duration, plan_training
+from switchrecon.training.dry_run import plan_training
 
 
 def preview(

@@ -1,5 +1,6 @@
 """Reconstruction: from measured k-space and its mask to images, with a trained run."""
 
+import logging
 from pathlib import Path
 from typing import Any, get_args
 
@@ -20,6 +21,8 @@ from switchrecon.physics.operators import Encoding, Sampling, data_consistency
 from switchrecon.physics.solvers import conjugate_gradient
 from switchrecon.runs.card import Card
 from switchrecon.runs.checkpoint import load_model
+
+logger = logging.getLogger(__name__)
 
 ESTIMATES: tuple[str, ...] = get_args(Estimate)
 DATA_CONSISTENCIES: tuple[str, ...] = get_args(DataConsistency)
@@ -116,6 +119,8 @@ class Reconstructor:
         if not folder.is_dir():
             raise RunError(f"{folder}: no such run folder")
         tensors, card = load_model(folder / "model.safetensors")
+        if card.trial is not None and card.trial.failed:
+            logger.warning("%s: %s", folder, card.trial.sentence)
         if chosen.type == "cpu":
             precision = precision or "float32"
         config = _chosen(card.config, estimate, data_consistency, precision)

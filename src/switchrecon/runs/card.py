@@ -62,6 +62,37 @@ class Gate(_Record):
         return f"gate {state}: G(X) is {negation}matched to Y"
 
 
+class Trial(_Record):
+    """How a finished run did on draws that it was not trained with, beside zero filling.
+
+    Attributes
+    ----------
+    pairs
+        Error on pairs simulated from Y over that of zero filling; None without Y.
+    held_out
+        The same of samples of X that were held out; None where the method does not learn from such samples.
+    """
+
+    pairs: float | None = None
+    held_out: float | None = None
+
+    @property
+    def failed(self) -> bool:
+        """Whether the run is worse than zero filling somewhere, or no number at all."""
+        return any(ratio is not None and not ratio <= 1 for ratio in (self.pairs, self.held_out))
+
+    @property
+    def sentence(self) -> str:
+        """What was found, for people."""
+        places = {"pairs simulated from Y": self.pairs, "held-out samples of X": self.held_out}
+        found = [f"{ratio:.2f} times on {place}" for place, ratio in places.items() if ratio is not None]
+        if not found:
+            return "the run was not tried: nothing to compare it with"
+        verdict = "is worse than" if self.failed else "was compared with"
+        advice = "; train longer, or look at the losses" if self.failed else ""
+        return f"the run {verdict} zero filling: its error is {' and '.join(found)} that of zero filling{advice}"
+
+
 class Identity(_Record):
     """What must not change under a run: hashes of its scans and of the user's files that it runs; empty for none."""
 
@@ -97,6 +128,8 @@ class Card(Identity):
         ``full`` and ``sub``: what each pile held.
     gate
         What the gate of a method that has one decided.
+    trial
+        How the finished run did beside zero filling; None before the end, and of runs of earlier versions.
     salt, subjects
         Salted hashes of the subjects, so that an evaluation can refuse one that was trained on.
     versions, machine
@@ -118,6 +151,7 @@ class Card(Identity):
     parameters: dict[str, int] = {}
     data: dict[str, PileFacts] = {}
     gate: Gate | None = None
+    trial: Trial | None = None
     salt: str = ""
     subjects: tuple[str, ...] = ()
     versions: dict[str, str] = {}

@@ -1,9 +1,6 @@
 """What a training would do, found out without writing anything: data, sizes, and an estimate of time and memory."""
 
-import math
-import statistics
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,13 +9,10 @@ import torch
 
 from switchrecon.config import Config
 from switchrecon.core.device import describe
+from switchrecon.core.durations import duration
 from switchrecon.data.piles import TrainingData
-from switchrecon.training.train import begin, make_ready
-from switchrecon.training.updates import step_taker
-
-FIRST = 2  # steps that are not timed: they warm up
-TIMED = 5
-PATIENCE = 10.0  # seconds of timing, at most; one step is timed at least
+from switchrecon.training.budget import step_seconds
+from switchrecon.training.ready import begin, make_ready
 
 
 @dataclass(frozen=True)
@@ -90,13 +84,6 @@ class TrainingPlan:
         ]
 
 
-def duration(seconds: float) -> str:
-    """Seconds in words: ``40 s``, ``12 min``, ``3.5 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s" if seconds >= 1 else "1 s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
 def plan_training(
     config: Config,
     full: Sequence[str | Path],
@@ -120,17 +107,8 @@ def plan_training(
     ready = make_ready(config, full, sub, folder, resume, None, device)
     state, batches = begin(ready)
     method, config, data = ready.method, ready.config, ready.data
-    take = step_taker(ready.device, config.calls, config.batch_size * math.prod(data.matrix))
     gpu = ready.device.type == "cuda"
-    times: list[float] = []
-    for step in range(FIRST + TIMED):
-        started = time.perf_counter()
-        take(state, method.phases, batches.batch(step))
-        if gpu:
-            torch.cuda.synchronize(ready.device)
-        times.append(time.perf_counter() - started)
-        if sum(times) > PATIENCE:
-            break
+    seconds = step_seconds(state, method, config, batches)
     return TrainingPlan(
         config,
         _facts(data),
@@ -138,7 +116,7 @@ def plan_training(
         data.coils,
         {name: sum(p.numel() for p in part.parameters()) for name, part in state.players.groups().items()},
         batches.steps,
-        statistics.median(times[FIRST:] or times[-1:]),
+        seconds,
         torch.cuda.max_memory_allocated(ready.device) if gpu else peak_memory(),
         describe(ready.device),
     )

@@ -2,8 +2,8 @@
 
 import logging
 import math
+import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +12,16 @@ from rich.console import Console
 from torch import Tensor
 
 from switchrecon.config import Config
-from switchrecon.core.device import describe, find_device, set_up
-from switchrecon.data.piles import TrainingData, read_training_data
+from switchrecon.core.device import describe
 from switchrecon.errors import RunError
-from switchrecon.methods.methods import Method, find_method, with_method_settings
+from switchrecon.methods.methods import Method
 from switchrecon.methods.step import Batch
-from switchrecon.nets.builder import find_network
-from switchrecon.nets.discriminator import check_side
 from switchrecon.physics.intensity import from_network
-from switchrecon.runs.card import Card, Gate, make_card
-from switchrecon.runs.folder import check_folder, is_finished, open_folder
+from switchrecon.runs.card import Card, Trial, make_card
+from switchrecon.runs.folder import is_finished, open_folder
 from switchrecon.runs.log import RunLog, TrainingProgress, read_log
 from switchrecon.training.batches import Batches
-from switchrecon.training.checks import check_goes_together, describe_data, idle_settings
-from switchrecon.training.gate import through_gate
+from switchrecon.training.budget import within, without_length
 from switchrecon.training.guard import (
     KEEP_EVERY,
     Diverged,
@@ -36,7 +32,9 @@ from switchrecon.training.guard import (
     watch_generator,
 )
 from switchrecon.training.optim import learning_rate, set_learning_rate
-from switchrecon.training.state import Measured, State, build_state, restore_state, save_state
+from switchrecon.training.ready import begin, make_ready
+from switchrecon.training.state import Measured, State, restore_state, save_state
+from switchrecon.training.trial import try_out
 from switchrecon.training.updates import phases_of, step_taker
 
 logger = logging.getLogger(__name__)
@@ -67,6 +65,7 @@ def run_steps(
     steps = batches.steps
     pending: list[tuple[int, float, Measured[Tensor]]] = []
     written, unsaved = log.elapsed(), False
+    trial: Trial | None = None
     guard, health = Guard(state), Health(read_log(folder))
     take = step_taker(state.device, config.calls, config.batch_size * math.prod(batches.data.matrix))
     with TrainingProgress(config.method, state.step, steps, console) as progress:
@@ -84,6 +83,10 @@ def run_steps(
                 if step >= config.average_from * steps:
                     state.average.update(state.players.generator)
                 state.step = step + 1
+                if last:
+                    trial = try_out(state, method, batches)
+                    if trial.failed:
+                        state.course.remark(state.step, trial.sentence)
                 pending.append((step, rate, found))
                 if keeping:
                     watch_generator(state, batch, config, steps)
@@ -104,7 +107,7 @@ def run_steps(
             unsaved = unsaved or saving or last
             if sound and unsaved:  # a checkpoint that is due while a loss is outside its past waits until it is back
                 unsaved = False
-                save_state(folder, state, card.model_copy(update={"seconds": log.elapsed()}))
+                save_state(folder, state, card.model_copy(update={"seconds": log.elapsed(), "trial": trial}))
 
 
 def write_losses(
@@ -156,70 +159,6 @@ def write_pictures(log: RunLog, state: State, batch: Batch, config: Config) -> N
         log.picture(name, magnitude.cpu().numpy(), state.step)
 
 
-@dataclass(frozen=True)
-class Ready:
-    """What a training works with: method, settings, data and device.
-
-    Attributes
-    ----------
-    method, config
-        The method as its gate leaves it, and the settings with the method's values.
-    asked
-        The method before its gate.
-    gate
-        What the gate decided; None for methods without one.
-    data
-        The piles.
-    device
-        Where to compute.
-    """
-
-    method: Method
-    config: Config
-    asked: Method
-    gate: Gate | None
-    data: TrainingData
-    device: torch.device
-
-
-def make_ready(
-    config: Config,
-    full: Sequence[str | Path],
-    sub: Sequence[str | Path],
-    folder: Path | None,
-    resume: bool = False,
-    cache: Path | None = None,
-    device: str | None = None,
-) -> Ready:
-    """Check the settings and the folder, decide the gate, and read the piles; see :func:`train`."""
-    chosen = find_device(device)
-    method = find_method(config)
-    config = with_method_settings(config, method)
-    find_network(config)
-    if folder is not None:
-        check_folder(folder, config, resume)
-    gate, asked = None, method
-    if method.gated:
-        method, gate = through_gate(method, config, full, sub)
-    data = read_training_data(full, sub, config, method.pairing, cache)
-    return Ready(method, config, asked, gate, data, chosen)
-
-
-def begin(ready: Ready) -> tuple[State, Batches]:
-    """Build the networks, refuse what does not go together, say what was found, and return what the loop needs."""
-    method, config, data = ready.method, ready.config, ready.data
-    state = build_state(method, config, ready.device)
-    check_goes_together(method, config, data, state.players.full)
-    for sentence in idle_settings(ready.asked, config, data):
-        logger.warning(sentence)
-    if method.cast.discriminator is not None:
-        check_side(*data.matrix)
-    set_up(ready.device, config.precision)
-    batches = Batches(data, config, method.pairing, ready.device)
-    describe_data(data, config)
-    return state, batches
-
-
 def train(
     config: Config,
     full: Sequence[str | Path],
@@ -229,6 +168,7 @@ def train(
     cache: Path | None = None,
     device: str | None = None,
     console: Console | None = None,
+    budget: float | None = None,
 ) -> Path:
     """Train a method and write its run folder.
 
@@ -248,6 +188,8 @@ def train(
         See :func:`switchrecon.core.device.find_device`.
     console
         Where a bar shows the progress; None: lines are logged.
+    budget
+        Seconds for all of it, from now on, instead of ``steps`` and ``epochs``; a run that is resumed keeps its steps.
 
     Returns
     -------
@@ -259,7 +201,12 @@ def train(
     SwitchreconError
         For settings, files or folders that cannot be used, before anything is written.
     """
+    started = time.perf_counter()
+    if budget is not None:
+        config = without_length(config, folder if resume else None)
     ready = make_ready(config, full, sub, folder, resume, cache, device)
+    if budget is not None and ready.config.steps is None:
+        ready = within(ready, budget, time.perf_counter() - started)
     method, config, data, chosen, gate = ready.method, ready.config, ready.data, ready.device, ready.gate
     if resume and is_finished(folder, config, data):
         logger.info("%s: the run is finished", folder)

@@ -1,0 +1,93 @@
+"""A budget of time instead of a number of steps: the first steps are timed, and as many are planned as fit."""
+
+import logging
+import math
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from switchrecon.config import Config, load_config
+from switchrecon.core.durations import duration
+from switchrecon.errors import ConfigError
+from switchrecon.methods.methods import Method
+from switchrecon.training.batches import Batches
+from switchrecon.training.ready import Ready, begin
+from switchrecon.training.state import State
+from switchrecon.training.updates import step_taker
+
+logger = logging.getLogger(__name__)
+
+FIRST = 2  # steps that are not timed: they warm up
+TIMED = 7
+PATIENCE = 10.0  # seconds of timing, at most; one step is timed at least
+SPARE = 0.08  # part of the budget for what is not a step: checkpoints, the trial at the end, a busier machine
+FEWEST = 20  # steps that a budget must allow
+
+
+def step_seconds(state: State, method: Method, config: Config, batches: Batches) -> float:
+    """Take a few steps and return the median time of one; the state has moved afterwards."""
+    take = step_taker(state.device, config.calls, config.batch_size * math.prod(batches.data.matrix))
+    times: list[float] = []
+    for step in range(FIRST + TIMED):
+        started = time.perf_counter()
+        take(state, method.phases, batches.batch(step))
+        if state.device.type == "cuda":
+            torch.cuda.synchronize(state.device)
+        times.append(time.perf_counter() - started)
+        if sum(times) > PATIENCE:
+            break
+    return statistics.median(times[FIRST:] or times[-1:])
+
+
+def without_length(config: Config, resumed: Path | None) -> Config:
+    """Return the settings of a training with a budget: without a length, or with that of the run that it continues.
+
+    Raises
+    ------
+    ConfigError
+        If they have a length besides.
+    """
+    for name in ("steps", "epochs"):
+        if getattr(config, name) is not None:
+            raise ConfigError(f"a budget and {name} are both set: give one of them")
+    stored = None if resumed is None else resumed / "config.yaml"
+    if stored is None or not stored.is_file():
+        return config
+    return config.model_copy(update={"steps": load_config(stored).steps})
+
+
+def within(ready: Ready, budget: float, spent: float) -> Ready:
+    """Return the training with as many steps as fit into what is left of a budget.
+
+    The timed steps are taken on networks that are then forgotten, so that the run is, to the bit, the one that is
+    asked for these steps.
+
+    Parameters
+    ----------
+    ready
+        A training without ``steps`` and ``epochs``.
+    budget, spent
+        Seconds: in all, and of reading and preparing.
+
+    Raises
+    ------
+    ConfigError
+        If too little is left for a training.
+    """
+    started = time.perf_counter()
+    trying = replace(ready, config=ready.config.model_copy(update={"steps": 1_000_000}))
+    state, batches = begin(trying, quiet=True)
+    seconds = step_seconds(state, ready.method, trying.config, batches)
+    left = budget * (1 - SPARE) - spent - (time.perf_counter() - started)
+    steps = int(left / seconds)
+    if steps < FEWEST:
+        raise ConfigError(
+            f"a budget of {duration(budget)} allows {max(steps, 0)} steps of {seconds:.2g} s each, after "
+            f"{duration(spent)} of reading and preparing; expected at least {FEWEST}: give more time, a smaller "
+            "matrix, or a cache"
+        )
+    logger.info("budget %s: %s steps of %.2g s each", duration(budget), f"{steps:,}", seconds)
+    return replace(ready, config=ready.config.model_copy(update={"steps": steps}))

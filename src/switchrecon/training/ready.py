@@ -1,0 +1,91 @@
+"""What comes before the first step: settings, folder, gate and data are checked, and networks are built."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from switchrecon.config import Config
+from switchrecon.core.device import find_device, set_up
+from switchrecon.data.piles import TrainingData, read_training_data
+from switchrecon.methods.methods import Method, find_method, with_method_settings
+from switchrecon.nets.builder import find_network
+from switchrecon.nets.discriminator import check_side
+from switchrecon.runs.card import Gate
+from switchrecon.runs.folder import check_folder
+from switchrecon.training.batches import Batches
+from switchrecon.training.checks import check_goes_together, describe_data, idle_settings
+from switchrecon.training.gate import through_gate
+from switchrecon.training.state import State, build_state
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """What a training works with: method, settings, data and device.
+
+    Attributes
+    ----------
+    method, config
+        The method as its gate leaves it, and the settings with the method's values.
+    asked
+        The method before its gate.
+    gate
+        What the gate decided; None for methods without one.
+    data
+        The piles.
+    device
+        Where to compute.
+    """
+
+    method: Method
+    config: Config
+    asked: Method
+    gate: Gate | None
+    data: TrainingData
+    device: torch.device
+
+
+def make_ready(
+    config: Config,
+    full: Sequence[str | Path],
+    sub: Sequence[str | Path],
+    folder: Path | None,
+    resume: bool = False,
+    cache: Path | None = None,
+    device: str | None = None,
+) -> Ready:
+    """Check the settings and the folder, decide the gate, and read the piles; see :func:`train`."""
+    chosen = find_device(device)
+    method = find_method(config)
+    config = with_method_settings(config, method)
+    find_network(config)
+    if folder is not None:
+        check_folder(folder, config, resume)
+    gate, asked = None, method
+    if method.gated:
+        method, gate = through_gate(method, config, full, sub)
+    data = read_training_data(full, sub, config, method.pairing, cache)
+    return Ready(method, config, asked, gate, data, chosen)
+
+
+def begin(ready: Ready, quiet: bool = False) -> tuple[State, Batches]:
+    """Build the networks, refuse what does not go together, say what was found, and return what the loop needs.
+
+    With ``quiet`` nothing is said.
+    """
+    method, config, data = ready.method, ready.config, ready.data
+    state = build_state(method, config, ready.device)
+    check_goes_together(method, config, data, state.players.full)
+    for sentence in idle_settings(ready.asked, config, data) if not quiet else ():
+        logger.warning(sentence)
+    if method.cast.discriminator is not None:
+        check_side(*data.matrix)
+    set_up(ready.device, config.precision)
+    batches = Batches(data, config, method.pairing, ready.device)
+    if not quiet:
+        describe_data(data, config)
+    return state, batches
