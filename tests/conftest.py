@@ -95,7 +95,7 @@ def messages() -> Iterator[list[str]]:
 
 def tiny_config(*assignments: str) -> Config:
     """Settings whose training step takes a few milliseconds."""
-    small = ["width=2", "residual_blocks=1", "extractor_depth=3", "steps=4", "checkpoint_every=2"]
+    small = ["method=switchable", "width=2", "residual_blocks=1", "extractor_depth=3", "steps=4", "checkpoint_every=2"]
     return load_config(None, [*small, *assignments])
 
 

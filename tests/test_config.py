@@ -8,9 +8,10 @@ from switchrecon.config import Config, load_config, parse_config
 from switchrecon.errors import ConfigError
 
 
-def test_the_defaults_are_the_papers() -> None:
+def test_the_defaults_are_the_papers_but_for_the_method() -> None:
     config = Config()
-    assert (config.method, config.width, config.batch_size, config.learning_rate) == ("switchable", 32, 1, 1e-4)
+    assert config.method == "joint"
+    assert (config.width, config.batch_size, config.learning_rate) == (32, 1, 1e-4)
     assert (config.estimate, config.data_consistency, config.adversarial) == ("generator", "none", "lsgan")
     assert (config.mask.kind, config.mask.acceleration, config.mask.center_fraction) == ("random-2d", 4, 0.08)
     assert (config.code_size, config.code_noise, config.code_renewed) == (64, 0.1, "epoch")
@@ -86,3 +87,17 @@ def test_a_removed_setting_in_a_file_is_ignored_where_it_asks_for_what_is_done(t
         ConfigError, match=r"config\.yaml: setting 'sharing' was removed, and 'stale' is no longer poss"
     ):
         load_config(file)
+
+
+def test_the_papers_settings_come_with_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = load_config(Path("paper"), ["epochs=3"])
+    assert (found.method, found.representation, found.learning_rate, found.warm_up) == (
+        "switchable",
+        "magnitude",
+        1e-4,
+        0,
+    )
+    assert (found.schedule, found.average, found.optimizer, found.epochs) == ("linear", "swa", "radam", 3)
+    monkeypatch.chdir(tmp_path)
+    Path("paper").write_text("width: 5")  # a file of that name wins
+    assert load_config(Path("paper")).width == 5

@@ -16,7 +16,7 @@ from tests.conftest import TRAINED
 RunCli = Callable[..., tuple[int, str, str]]
 MakeScan = Callable[..., Path]
 ROOT = Path(__file__).parents[1]
-TINY = [f"--set={s}" for s in ("width=2", "residual_blocks=1", "extractor_depth=3", "steps=2")]
+TINY = [f"--set={s}" for s in ("method=switchable", "width=2", "residual_blocks=1", "extractor_depth=3", "steps=2")]
 
 # Read by every Python process that has its folder in PYTHONPATH.
 GUARD = """

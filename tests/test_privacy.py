@@ -15,7 +15,7 @@ from switchrecon.physics.fourier import fourier
 from tests.conftest import TRAINED, blob_images
 
 RunCli = Callable[..., tuple[int, str, str]]
-TINY = [f"--set={s}" for s in ("width=2", "residual_blocks=1", "extractor_depth=3", "steps=4", "checkpoint_every=2")]
+TINY = [f"--set={s}" for s in ("method=switchable", "width=2", "residual_blocks=1", "extractor_depth=3", "steps=4")]
 FIELDS = (
     "patient_name",
     "patient_birthdate",

@@ -44,7 +44,7 @@ class CorruptionConfig(Settings):
 class DataSettings(Settings):
     """Data."""
 
-    method: str = setting("switchable", "A method of the package, or FILE.py:NAME, which is run.")
+    method: str = setting("joint", "A method of the package, or FILE.py:NAME, which is run; switchable is the paper's.")
     matrix: Matrix | None = setting(
         None,
         "Side, or [height, width]: scans are resized in k-space. null keeps the scans' matrix, which must then agree.",
@@ -225,7 +225,10 @@ REMOVED: Mapping[str, Any] = MappingProxyType({"sharing": "exact"})
 
 # pydantic lists fields of the last base first, and files keep the order of GROUPS.
 class Config(ResultSettings, TrainingSettings, ObjectiveSettings, NetworkSettings, DataSettings):
-    """All settings of a training run. The defaults are the paper's."""
+    """All settings of a training run.
+
+    The defaults are what our measurements recommend; ``paper.yaml`` beside this file holds the paper's values.
+    """
 
     @model_validator(mode="before")
     @classmethod
@@ -267,13 +270,18 @@ def parse_config(values: dict[str, Any], source: str = "settings") -> Config:
     return check_settings(Config, values, source)
 
 
+def _named(file: Path) -> Path:
+    """The paper's settings, where they are asked for by name and no such file is there."""
+    return Path(__file__).with_name("paper.yaml") if str(file) == "paper" and not file.exists() else file
+
+
 def load_config(file: Path | None = None, assignments: list[str] | None = None, **overrides: Any) -> Config:
     """Read settings from a YAML file, then apply ``NAME=VALUE`` assignments, then overrides.
 
     Parameters
     ----------
     file
-        YAML; None starts from the defaults.
+        YAML, or ``paper`` for the paper's values; None starts from the defaults.
     assignments
         Such as ``["steps=3000", "mask.kind=random-1d"]``; the value is read as YAML.
     **overrides
@@ -284,7 +292,7 @@ def load_config(file: Path | None = None, assignments: list[str] | None = None, 
     ConfigError
         For a file that cannot be read, an unknown key, or a wrong value.
     """
-    values = read_settings(file) if file is not None else {}
+    values = read_settings(_named(file)) if file is not None else {}
     for assignment in assignments or []:
         assign(values, assignment)
     values.update(overrides)

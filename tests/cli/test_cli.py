@@ -20,7 +20,8 @@ from switchrecon.training.train import train
 from tests.conftest import TRAINED, tiny_config
 
 MakeScan = Callable[..., Path]
-TINY = [f"--set={s}" for s in ("width=2", "residual_blocks=1", "extractor_depth=3", "steps=2", "mask.kind=random-1d")]
+SMALL = ("method=switchable", "width=2", "residual_blocks=1", "extractor_depth=3", "steps=2", "mask.kind=random-1d")
+TINY = [f"--set={s}" for s in SMALL]
 
 
 def test_train_reconstruct_evaluate_report(

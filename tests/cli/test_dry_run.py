@@ -56,7 +56,7 @@ def test_the_numbers_of_a_plan_are_those_of_the_training(
 
 def test_what_a_training_refuses_a_dry_run_refuses(run_cli: RunCli, make_scan: Callable[..., Path]) -> None:
     full, sub = make_scan("full", 1), make_scan("sub", 2)
-    words = ["train", "--full", full, "--sub", sub, "--dry-run"]
+    words = ["train", "--method", "switchable", "--full", full, "--sub", sub, "--dry-run"]
     code, _, err = run_cli(*words, "--out", full)
     assert (code, "is a file, expected a folder" in err) == (2, True)
     code, _, err = run_cli(*words, "--out", full.parent / "run", "--set", "contrast=1")

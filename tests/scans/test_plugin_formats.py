@@ -19,7 +19,18 @@ from tests.conftest import TRAINED, blob_images
 
 RunCli = Callable[..., tuple[int, str, str]]
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "format.md").read_text(encoding="utf-8")
-TINY = ("--set", "width=2", "--set", "residual_blocks=1", "--set", "extractor_depth=3", "--set", "steps=2")
+TINY = (
+    "--set",
+    "method=switchable",
+    "--set",
+    "width=2",
+    "--set",
+    "residual_blocks=1",
+    "--set",
+    "extractor_depth=3",
+    "--set",
+    "steps=2",
+)
 LINES = np.arange(64) % 3 == 0
 LINES[28:36] = True
 

@@ -56,7 +56,9 @@ SubOption = Annotated[
     ),
 ]
 OutOption = Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder for what is written.")]
-ConfigOption = Annotated[Path | None, typer.Option("--config", metavar="FILE", help="Settings in YAML.")]
+ConfigOption = Annotated[
+    Path | None, typer.Option("--config", metavar="FILE", help="Settings in YAML; or paper, for the paper's.")
+]
 SetOption = Annotated[
     list[str],
     typer.Option("--set", metavar="NAME=VALUE", help="One setting, such as mask.acceleration=6. May be repeated."),

@@ -46,8 +46,7 @@ def train(
             "--method",
             metavar="NAME",
             help="joint, joint-equivariant, self-supervised, simulated, supervised, switchable, iscl-sampling, iscl, "
-            "cyclegan, …, or your own FILE.py:NAME (which is run). Default: switchable, the paper's; joint is the one "
-            "to start with.",
+            "cyclegan, …, or your own FILE.py:NAME (which is run). Default: joint; switchable is the paper's.",
         ),
     ] = None,
     config: ConfigOption = None,
