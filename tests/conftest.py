@@ -39,6 +39,12 @@ def shared_file(name: str) -> Path:
     return path
 
 
+def hide_lpips(patch: pytest.MonkeyPatch, empty: Path) -> None:
+    """Let no LPIPS weights be found, whatever this machine has."""
+    patch.delenv("SWITCHRECON_LPIPS_WEIGHTS", raising=False)
+    patch.setenv("XDG_CACHE_HOME", str(empty))
+
+
 def blob_images(subject: int, slices: int = 3, side: int = 64) -> np.ndarray:
     """Smooth complex images (slices, side, side) that differ by subject: discs with a phase ramp."""
     random = np.random.RandomState(subject)

@@ -22,7 +22,7 @@ from switchrecon.metrics.conventions import slice_metrics
 from switchrecon.metrics.table import METRICS, Column, Metric, find_metrics
 from switchrecon.phantoms.scans import write_heads
 from switchrecon.reports.records import Table
-from tests.experiments.test_crossval import hide_lpips
+from tests.conftest import hide_lpips
 from tests.stored.scans import FILES
 
 PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "metric.md"
@@ -126,8 +126,8 @@ def test_the_page_s_metric_is_what_it_says(folder: Path) -> None:
     [
         ("absent.py:A", "metric 'absent.py:A': no such file absent.py; expected FILE.py:NAME"),
         ("bad.py:A", "bad.py raised ValueError: of the user"),
-        ("hfen.py:HFFN", "hfen.py has no Metric named 'HFFN'; did you mean 'HFEN'?"),
-        ("empty.py:A", "empty.py has no Metric named 'A'; the file has no Metric at all"),
+        ("hfen.py:HFFN", "hfen.py defines no 'HFFN'; did you mean 'HFEN'?"),
+        ("hfen.py:hfen", "metric 'hfen.py:hfen': is a function; expected a switchrecon.metrics.Metric"),
         ("haarpsy", "unknown metric 'haarpsy'; did you mean 'haarpsi'?, or give FILE.py:NAME"),
         ("again.py:A", "metric 'again.py:A': there is a metric 'psnr' already; choose another name"),
         ("named.py:A", "a metric's name cannot be 'slice'"),
@@ -139,7 +139,6 @@ def test_what_is_wrong_with_a_file_is_one_sentence(folder: Path, spec: str, mess
     head = "from switchrecon.metrics import Column, Metric\n"
     files = {
         "bad.py": "raise ValueError('of the user')\n",
-        "empty.py": "",
         "again.py": head + "A = Metric(Column('psnr', 'P'), max)\n",
         "named.py": head + "A = Metric(Column('slice', 'S'), max)\n",
         "digits.py": head + "A = Metric(Column('a', 'A', digits=12), max)\n",
@@ -156,7 +155,7 @@ def test_a_recipe_s_metric_that_cannot_be_used_is_refused_before_any_training(fo
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe))
     code, _, err = run_cli("crossval", "--config", "recipe.yaml", "--out", "runs/other")
     assert code == 2
-    assert "has no Metric named 'NONE'" in err
+    assert "hfen.py defines no 'NONE'" in err
     assert not (folder / "runs/other/cells").exists()
 
 

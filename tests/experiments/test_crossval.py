@@ -44,7 +44,7 @@ from switchrecon.phantoms.scans import write_heads
 from switchrecon.reports.records import Table
 from switchrecon.reports.tables import csv_table, latex, markdown
 from switchrecon.runs.checkpoint import load_model
-from tests.conftest import shared_file
+from tests.conftest import hide_lpips, shared_file
 from tests.forked import Forked
 
 TINY: dict[str, Any] = {
@@ -65,11 +65,6 @@ TINY: dict[str, Any] = {
         "convention": "slice-max",
     },
 }
-
-
-def hide_lpips(patch: pytest.MonkeyPatch, empty: Path) -> None:
-    patch.delenv("SWITCHRECON_LPIPS_WEIGHTS", raising=False)
-    patch.setenv("XDG_CACHE_HOME", str(empty))
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from switchrecon.metrics.statistics import Interval, OverFolds
 from switchrecon.reports.evaluation import write_report
 from switchrecon.reports.records import Table
 from switchrecon.reports.tables import csv_table, latex, markdown
-from tests.experiments.test_crossval import hide_lpips
+from tests.conftest import hide_lpips
 from tests.stored.scans import FILES
 
 STORED = FILES / "grid"

@@ -150,7 +150,7 @@ def _performance(facts: Facts) -> str | None:
         return None
     lines = []
     for name, values in facts.values.items():
-        known = [(column, values[column.name]) for column in facts.columns if column.name in values]
+        known = [(column, values.get(column.name, Summary())) for column in facts.columns]
         lines.append(f"{name}: " + ", ".join(f"{c.header} {spread(v.mean, v.std, c.digits)}" for c, v in known))
     return "On the test partition: " + "; ".join(lines) + "."
 
