@@ -88,9 +88,9 @@ def test_settings_are_laid_over_each_other() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"fold": 3}, "unknown key 'fold'; did you mean 'folds'"),
+        ({"fold": 3}, "unknown setting 'fold'; did you mean 'folds'"),
         ({"data": {"heads": 6, "files": ["a"]}}, "either files or heads"),
-        ({"data": {"file": ["a"]}}, "unknown key 'data.file'; did you mean 'files'"),
+        ({"data": {"file": ["a"]}}, "unknown setting 'data.file'; did you mean 'data.files'"),
         ({"folds": 1}, "greater than or equal to 2"),
         ({"run_folds": [3]}, "folds are counted from 0 to 2"),
         ({"run_folds": [1, 1]}, "give each number once"),

@@ -1,11 +1,18 @@
 """What pydantic says of wrong values, as a part of one sentence."""
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
 
-def first_problem(error: ValidationError) -> str:
-    """The first wrong value as ``where: what``, or ``what`` alone where it concerns the whole."""
+def first_problem(error: Exception) -> str:
+    """Say in one line what is wrong: of pydantic's errors the first, as ``where: what``; of others what they say."""
+    if not isinstance(error, ValidationError):
+        return " ".join(str(error).split())
     first = error.errors()[0]
-    where = ".".join(str(part) for part in first["loc"])
-    what = first["msg"].removeprefix("Value error, ")
-    return f"{where}: {what}" if where else what
+    where = ".".join(map(str, first["loc"]))
+    return f"{where}: {message_of(first)}" if where else message_of(first)
+
+
+def message_of(problem: ErrorDetails) -> str:
+    """What is wrong with one value, from an entry of ``ValidationError.errors()``."""
+    return problem["msg"].removeprefix("Value error, ")

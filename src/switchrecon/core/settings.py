@@ -6,6 +6,7 @@ from typing import Any, TypeVar, get_args
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
+from switchrecon.core.sentences import message_of
 from switchrecon.core.yaml_text import load_yaml
 from switchrecon.errors import ConfigError, nearest
 
@@ -73,7 +74,7 @@ def _explain(error: ValidationError, kind: type[Settings], source: str) -> str:
         valid = [prefix + name for name in inside.model_fields]
         return f"{source}: unknown setting '{'.'.join(path)}'; {nearest('.'.join(path), valid)}"
     names = [part for part in path if not part.startswith("function-")]
-    message = first["msg"].removeprefix("Value error, ")
+    message = message_of(first)
     if not names:
         return f"{source}: {message}"
     if first["type"] == "tuple_type":

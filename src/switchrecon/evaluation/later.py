@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from switchrecon.core.files import write_text
+from switchrecon.core.sentences import first_problem
 from switchrecon.errors import RunError
 from switchrecon.evaluation.records import Description, Evaluation
 from switchrecon.evaluation.volumes import csv_text
@@ -66,7 +67,7 @@ def add_metric(folder: Path, metric: Metric) -> None:
         lacks = METRICS[name].lacks if name in METRICS else ""
         description = description.model_copy(update={"data": [line for line in description.data if line != lacks]})
     except (OSError, ValueError, LookupError) as error:
-        raise RunError(f"{folder}: not an evaluation, or damaged ({error})") from error
+        raise RunError(f"{folder}: not an evaluation, or damaged ({first_problem(error)})") from error
     write_text(folder / "units.csv", csv_text(units))
     write_text(folder / "metrics.csv", csv_text(slices))
     description.write(folder / "evaluation.json")

@@ -21,6 +21,7 @@ from switchrecon.config import Config
 from switchrecon.core.files import write_text
 from switchrecon.core.messages import messages_to
 from switchrecon.core.records import Record
+from switchrecon.core.sentences import first_problem
 from switchrecon.core.settings import Settings
 from switchrecon.errors import ConfigError, RunError
 from switchrecon.evaluation.evaluate import evaluate
@@ -181,7 +182,7 @@ def check_claim(cell: Cell) -> None:
     try:
         stored = Identity.model_validate(json.loads(file.read_text(encoding="utf-8"))["identity"])
     except (OSError, ValueError, LookupError) as error:
-        raise RunError(f"{file}: damaged ({' '.join(str(error).split())})") from error
+        raise RunError(f"{file}: damaged ({first_problem(error)})") from error
     different = cell.identity().difference(stored)
     if different is None:
         return

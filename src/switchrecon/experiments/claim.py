@@ -9,6 +9,7 @@ from pathlib import Path
 
 from switchrecon.config import Config
 from switchrecon.core.files import write_text
+from switchrecon.core.sentences import first_problem
 from switchrecon.errors import RunError
 from switchrecon.evaluation.records import Description, Evaluation
 from switchrecon.experiments.grid import PLAN, read_plan
@@ -280,7 +281,7 @@ def _of_crossval(folder: Path) -> Facts:
             for name, row in part.methods.items()
         }
     except (OSError, ValueError, LookupError) as error:
-        raise RunError(f"{file}: missing or damaged ({error})") from error
+        raise RunError(f"{file}: missing or damaged ({first_problem(error)})") from error
     run, cut = len(grid.recipe.used_folds), grid.recipe.folds
     folds = f"{cut} folds" + (f", {run} of which are run," if run < cut else "")
     partition = (
@@ -316,4 +317,6 @@ def _of_evaluation(folder: Path) -> Facts:
             f"{statistics}.",
         )
     except (OSError, ValueError, LookupError) as error:
-        raise RunError(f"{folder}: an evaluation that is damaged, or older than this version ({error})") from error
+        raise RunError(
+            f"{folder}: an evaluation that is damaged, or older than this version ({first_problem(error)})"
+        ) from error

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from switchrecon.core.files import write_text
+from switchrecon.core.sentences import first_problem
 from switchrecon.core.settings import Settings
 from switchrecon.core.yaml_text import load_yaml
 from switchrecon.errors import ConfigError, DataError, RunError, nearest
@@ -105,7 +106,7 @@ def _read_plan(out: Path) -> Plan:
     except FileNotFoundError:
         raise RunError(f"{out}: holds no cross-validation; start one with --config RECIPE") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
-        raise RunError(f"{file}: damaged ({' '.join(str(error).split())})") from error
+        raise RunError(f"{file}: damaged ({first_problem(error)})") from error
 
 
 def read_plan(out: Path, options: Options = Options(), heads: Path | None = None) -> Grid:

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from switchrecon.config import SHARED_SETTINGS, Config, Settings, parse_config
+from switchrecon.core.settings import check_settings
 from switchrecon.core.yaml_text import load_yaml
 from switchrecon.errors import ConfigError, nearest
 from switchrecon.methods.methods import METHODS
@@ -172,17 +173,7 @@ def parse_recipe_alone(values: Any, source: str) -> Recipe:
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: expected a recipe as 'name: value', found {type(values).__name__}")
-    try:
-        return Recipe.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        if first["type"] == "extra_forbidden":
-            inner: dict[str, type[Settings]] = {"data": Source, "gap": Gap}
-            valid = (inner.get(where.split(".")[0], Recipe) if "." in where else Recipe).model_fields
-            raise ConfigError(f"{source}: unknown key '{where}'; {nearest(where.split('.')[-1], valid)}") from error
-        message = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"{source}: {where or 'recipe'}: {message}") from error
+    return check_settings(Recipe, values, source)
 
 
 def _check_comparable(configs: Mapping[str, Config], setting: str, source: str) -> None:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from pydantic import ValidationError
 
 from switchrecon.core.sentences import first_problem
 from switchrecon.errors import RunError
@@ -112,8 +111,9 @@ def gather(grid: Grid) -> Results:
                             value = float(line[column.name])
                             row.add(line["convention"], column.name, cell.seed, unit, value)
         except (OSError, ValueError, LookupError) as error:
-            reason = first_problem(error) if isinstance(error, ValidationError) else error
-            raise RunError(f"{folder}: damaged ({reason}); delete {cell.folder / 'DONE'} to make it again") from error
+            raise RunError(
+                f"{folder}: damaged ({first_problem(error)}); delete {cell.folder / 'DONE'} to make it again"
+            ) from error
         results.columns = columns_of((), (*results.columns, *evaluation.columns))
         results.frequency = evaluation.error_spectrum.frequency
         for method, ratios in evaluation.error_spectrum.methods.items():

@@ -11,7 +11,6 @@ from zipfile import BadZipFile
 
 import numpy as np
 import yaml
-from pydantic import ValidationError
 
 from switchrecon import __version__
 from switchrecon.core.sentences import first_problem
@@ -237,6 +236,5 @@ def _reading(file: Path) -> Iterator[Path]:
     except FileNotFoundError:
         raise RunError(f"{file}: no such file; the report needs it") from None
     except (*_DAMAGE, *_UNREADABLE) as error:
-        told = first_problem(error) if isinstance(error, ValidationError) else f"{type(error).__name__}: {error}"
-        reason = " ".join(told.split())[:200]
+        reason = f"{type(error).__name__}: {first_problem(error)}"[:200]
         raise RunError(f"{file}: damaged or not in the expected form ({reason})") from error

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from switchrecon.config import Config, Pairing, parse_config
+from switchrecon.core.sentences import first_problem
 from switchrecon.data.piles import Pile, TrainingData
 from switchrecon.errors import RunError
 from switchrecon.methods.methods import Method
@@ -201,9 +202,7 @@ def read_card(values: Mapping[str, Any], source: str) -> Card:
     try:
         return Card.model_validate({**values, "config": parse_config(values["config"], source)})
     except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"]))
-        raise RunError(f"{source}: not a card of a run ({place}: {first['msg']})") from error
+        raise RunError(f"{source}: not a card of a run ({first_problem(error)})") from error
     except (LookupError, TypeError) as error:
         raise RunError(f"{source}: not a card of a run ({error})") from error
 
