@@ -3,7 +3,6 @@
 import csv
 import json
 import re
-import shlex
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,16 +22,12 @@ from switchrecon.metrics.table import METRICS, Column, Metric, find_metrics
 from switchrecon.phantoms.scans import write_heads
 from switchrecon.reports.records import Table
 from tests.conftest import hide_lpips
+from tests.pages import code_of, commands_of
 from tests.stored.scans import FILES
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "metric.md"
+CODE = code_of("how-to/metric.md")
 RUN = FILES / "grid/cells/default/supervised/fold-0/seed-0/run"
 RunCli = Callable[..., tuple[int, str, str]]
-
-
-def blocks(language: str) -> list[str]:
-    """The page's code in one language."""
-    return re.findall(rf"^```{language}\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
 
 
 @pytest.fixture
@@ -40,8 +35,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A working folder as the page has it: ``hfen.py``, a run, an older evaluation, a grid and its recipe."""
     monkeypatch.chdir(tmp_path)
     hide_lpips(monkeypatch, tmp_path / "empty")
-    (tmp_path / "hfen.py").write_text(blocks("python")[0])
-    (tmp_path / "recipe.yaml").write_text((FILES / "grid.yaml").read_text() + blocks("yaml")[0])
+    (tmp_path / "hfen.py").write_text(CODE["hfen.py"])
+    (tmp_path / "recipe.yaml").write_text((FILES / "grid.yaml").read_text() + CODE["recipe.yaml"])
     write_heads(tmp_path / "scans" / "test", [7], 2, 32)
     shutil.copytree(RUN, tmp_path / "runs" / "first")
     shutil.copytree(RUN.parent / "evaluation", tmp_path / "runs" / "older")
@@ -59,10 +54,9 @@ def test_the_page_s_metric_has_its_column_everywhere(
     monkeypatch.setattr("switchrecon.experiments.crossval.run_local", here)
     trained = {file: file.stat().st_mtime_ns for file in folder.rglob("model.safetensors")}
     printed = []
-    for command in blocks("console"):
-        program, *arguments = shlex.split(command)
-        assert program == "switchrecon"
-        code, out, err = run_cli(*arguments)
+    for title in ("evaluate", "later", "crossval"):
+        [command] = commands_of(CODE[title])
+        code, out, err = run_cli(*command)
         assert code == 0, err
         printed.append(out)
 
@@ -105,7 +99,7 @@ def test_the_page_s_metric_has_its_column_everywhere(
     # Done; it is open again once the file has changed, and not because the file is gone.
     [cell, *_] = read_plan(grid).cells
     assert not is_wanting(cell)
-    (folder / "hfen.py").write_text(blocks("python")[0] + "\n# changed\n")
+    (folder / "hfen.py").write_text(CODE["hfen.py"] + "\n# changed\n")
     assert is_wanting(cell)
     (folder / "hfen.py").unlink()
     assert not is_wanting(cell)

@@ -43,22 +43,23 @@ EXAMPLES = 3
 SHOWN = ("psnr", "ssim")  # under example pictures and in sentences, where there is no room for all
 
 
-def variants(own: Reconstructor, name: str, consistencies: Sequence[str] = ()) -> dict[str, Reconstructor]:
-    """Every estimate of a run, without and with hard data consistency, and with others that are asked for: under
-    ``name`` its own setting, others under ``name/…``.
+def variants(run: Reconstructor, name: str, consistencies: Sequence[str] = ()) -> dict[str, Reconstructor]:
+    """Every estimate of a run, without and with hard data consistency, and with others that are asked for.
+
+    What the run was set to stands under ``name``, the others under ``name/…``.
 
     Where the network itself ends with hard data consistency, putting measured samples back changes nothing; but with
     several coils its last step is not the whole way. Soft consistency has nothing to weigh there, and is left out.
     """
-    found = {name: own}
-    exact = ends_consistent(own.generator, own.card.coils)
+    found = {name: run}
+    exact = ends_consistent(run.generator, run.card.coils)
     for consistency in dict.fromkeys(("none", "hard", *consistencies)):
-        for estimate in ESTIMATES if own.extractor is not None else ESTIMATES[:1]:
-            changed = [estimate] if estimate != own.config.estimate else []
-            changed += [consistency] if consistency != own.config.data_consistency else []
-            same = exact and estimate == "generator" and consistency == "hard" and own.config.data_consistency == "none"
+        for estimate in ESTIMATES if run.extractor is not None else ESTIMATES[:1]:
+            changed = [estimate] if estimate != run.config.estimate else []
+            changed += [consistency] if consistency != run.config.data_consistency else []
+            same = exact and estimate == "generator" and consistency == "hard" and run.config.data_consistency == "none"
             if changed and not same and not (exact and consistency == "soft"):
-                found[f"{name}/{'-'.join(changed)}"] = own.using(estimate, consistency)
+                found[f"{name}/{'-'.join(changed)}"] = run.using(estimate, consistency)
     return found
 
 
@@ -110,7 +111,7 @@ def evaluate(
     device: str | None = None,
     metrics: Sequence[str | Metric] = (),
 ) -> Evaluation:
-    """Evaluate runs on fully sampled references, undersampled with the runs' own mask settings.
+    """Evaluate runs on fully sampled references, undersampled with the runs' mask settings.
 
     Parameters
     ----------
@@ -120,8 +121,8 @@ def evaluate(
         Fully sampled scans of subjects that no run was trained on.
     out
         Gets ``metrics.json``, ``metrics.csv`` (a row a slice), ``units.csv`` (a row for each value that a mean is
-        taken of, in every convention), ``images.npz`` (every run's own reconstructions as fractions of the
-        reference's maximum, float16), ``evaluation.json`` and ``examples.npz``.
+        taken of, in every convention), ``images.npz`` (zero filling, and the estimate that each run was set to, as
+        fractions of the reference's maximum, float16), ``evaluation.json`` and ``examples.npz``.
     conventions
         Of ``fastmri`` and ``slice-max``: reports show the first, or else the first run's. All are stored.
     lpips_weights
@@ -153,9 +154,9 @@ def evaluate(
     if (out / "model.safetensors").exists() or out.is_file():
         raise RunError(f"{out}: is a run or a file; choose another --out for the evaluation")
     runs = load_runs(folders, device)
-    own = [run.reconstructor for run in runs.values()]
-    if "soft" in consistencies and all(ends_consistent(each.generator, each.card.coils) for each in own):
-        own[0].using(own[0].config.estimate, "soft")  # which says what to do instead
+    loaded = [run.reconstructor for run in runs.values()]
+    if "soft" in consistencies and all(ends_consistent(each.generator, each.card.coils) for each in loaded):
+        loaded[0].using(loaded[0].config.estimate, "soft")  # which says what to do instead
     methods = {n: r for name, run in runs.items() for n, r in variants(run.reconstructor, name, consistencies).items()}
     first = next(iter(methods.values()))
     config = first.config
@@ -259,8 +260,8 @@ def _write_images(target: Path, volumes: Sequence[Volume], runs: Sequence[str]) 
     def flat(images: list[np.ndarray]) -> np.ndarray:
         fractions = [
             image / (reference.max() or 1)
-            for volume, own in zip(volumes, images, strict=True)
-            for reference, image in zip(volume.reference, own, strict=True)
+            for volume, stack in zip(volumes, images, strict=True)
+            for reference, image in zip(volume.reference, stack, strict=True)
         ]
         return np.stack(fractions).astype(np.float16)
 

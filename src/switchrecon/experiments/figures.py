@@ -1,43 +1,28 @@
-"""The figures of a cross-validation, as PNG and PDF: the paper's Figs. 2 and 3, PSNR against the other
-metrics, error spectra."""
+"""The figures of a cross-validation: the paper's Figs. 2 and 3, with images, and plots of what was measured."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from switchrecon.core.files import atomic_file
 from switchrecon.errors import RunError
 from switchrecon.evaluation.volumes import ZERO_FILLED
 from switchrecon.experiments.cells import Cell
+from switchrecon.experiments.drawing import Drawn, new_figure, not_drawn, save_figure
 from switchrecon.experiments.grid import Grid
+from switchrecon.experiments.plots import against_psnr, spectrum_plot
 from switchrecon.experiments.results import Results
 from switchrecon.metrics.statistics import Unit
-from switchrecon.metrics.table import Column
 from switchrecon.reports.figures import display_windows
-from switchrecon.reports.records import Row, Spectra, Table
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+from switchrecon.reports.records import Table
 
 UPPER_BOUND = "supervised"
 PROPOSED = "switchable"
 FIG_3_ROWS = 3
 MOST_COLUMNS = 8  # side by side in Fig. 2; more methods begin another block
-DPI = 150
-MARKERS = {"hard": "s", "ensemble": "^", "ensemble-hard": "D", "generator": "v", "generator-hard": "P"}
-
-
-@dataclass(frozen=True)
-class Drawn:
-    """A figure that was written (``name``.png and .pdf), or why it was not."""
-
-    name: str
-    caption: str
-    file: Path | None
 
 
 @dataclass(frozen=True)
@@ -60,8 +45,8 @@ def draw_figures(grid: Grid, results: Results, table: Table) -> list[Drawn]:
         if cells:
             drawn.append(_fig_2(grid.out, suffix, said, cells))
             drawn.append(_fig_3(grid.out, suffix, said, cells, results))
-        drawn.append(_against_psnr(grid.out, suffix, said, part.methods, table.all_columns()))
-        drawn.append(_spectrum(grid.out, suffix, said, table.error_spectrum, name))
+        drawn.append(against_psnr(grid.out, suffix, said, part.methods, table.all_columns()))
+        drawn.append(spectrum_plot(grid.out, suffix, said, table.error_spectrum, name))
     return drawn
 
 
@@ -117,7 +102,7 @@ def _fig_2(out: Path, suffix: str, said: str, cells: Sequence[Cell]) -> Drawn:
     top, left = busiest_square(reference, side)
     blocks = math.ceil(len(shown) / MOST_COLUMNS)
     columns = math.ceil(len(shown) / blocks)
-    figure = _figure(1.5 * columns + 0.5, 4.75 * blocks)
+    figure = new_figure(1.5 * columns + 0.5, 4.75 * blocks)
     axes = figure.subplots(3 * blocks, columns, squeeze=False)
     for axis in axes.ravel():
         axis.set_axis_off()
@@ -135,18 +120,18 @@ def _fig_2(out: Path, suffix: str, said: str, cells: Sequence[Cell]) -> Drawn:
     bar.ax.tick_params(labelsize=6)
     caption = (
         f"The middle slice of the test set of fold {cells[0].fold} ({scan}, slice {number}), "
-        "every method with the recipe's own estimate. Above: images; middle: the marked square, the one with the most "
-        "edges; below: absolute error as a fraction of the reference's maximum, one scale for all." + said
+        "every method with the estimate that the recipe asks for. Above: images; middle: the marked square, the one "
+        "with the most edges; below: absolute error as a fraction of the reference's maximum, one scale for all." + said
     )
-    return _save(figure, out, f"fig2{suffix}", caption)
+    return save_figure(figure, out, f"fig2{suffix}", caption)
 
 
 def _fig_3(out: Path, suffix: str, said: str, cells: Sequence[Cell], results: Results) -> Drawn:
     name = f"fig3{suffix}"
     cell = cells[0]
     rows = results.settings[cell.setting]
-    if not {UPPER_BOUND, PROPOSED} <= {own.row for own in cells}:
-        return _not_drawn(out, name, f"it compares {PROPOSED} with {UPPER_BOUND}, and not both are there.{said}")
+    if not {UPPER_BOUND, PROPOSED} <= {each.row for each in cells}:
+        return not_drawn(out, name, f"it compares {PROPOSED} with {UPPER_BOUND}, and not both are there.{said}")
 
     def of(method: str, metric: str, unit: Unit) -> float:
         return rows[method].values["slice-max"][cell.seed][unit].get(metric, math.nan)
@@ -158,16 +143,16 @@ def _fig_3(out: Path, suffix: str, said: str, cells: Sequence[Cell], results: Re
             lower = of(PROPOSED, "psnr", unit) < of(UPPER_BOUND, "psnr", unit)
             gain = of(UPPER_BOUND, "lpips", unit) - of(PROPOSED, "lpips", unit)
             if not math.isfinite(gain):
-                return _not_drawn(out, name, f"LPIPS is n/a.{said}")
+                return not_drawn(out, name, f"LPIPS is n/a.{said}")
             if lower and gain > 0:
                 found.append((gain, unit))
     if not found:
         words = f"of {total} slices of fold {cell.fold}, {PROPOSED} has none with lower PSNR and better"
-        return _not_drawn(out, name, f"{words} LPIPS than {UPPER_BOUND}.{said}")
+        return not_drawn(out, name, f"{words} LPIPS than {UPPER_BOUND}.{said}")
     best = sorted(found, key=lambda pair: (-pair[0], pair[1]))[:FIG_3_ROWS]
     columns = (ZERO_FILLED, UPPER_BOUND, PROPOSED)
-    stored = _load([own for own in cells if own.row in columns], [(unit.scan, unit.slice) for _, unit in best])
-    figure = _figure(1.9 * (len(columns) + 1), 2.2 * len(best))
+    stored = _load([each for each in cells if each.row in columns], [(unit.scan, unit.slice) for _, unit in best])
+    figure = new_figure(1.9 * (len(columns) + 1), 2.2 * len(best))
     axes = figure.subplots(len(best), len(columns) + 1, squeeze=False)
     for place, (line, (_, unit)) in enumerate(zip(axes, best, strict=True)):
         reference = stored.reference[place]
@@ -184,87 +169,7 @@ def _fig_3(out: Path, suffix: str, said: str, cells: Sequence[Cell], results: Re
         f"Slices where {PROPOSED} has lower PSNR but better LPIPS than {UPPER_BOUND}: {len(found)} of {total} in fold "
         f"{cell.fold}; shown are the {len(best)} with the largest gain in LPIPS. PSNR with each slice's maximum." + said
     )
-    return _save(figure, out, name, caption)
-
-
-def _against_psnr(out: Path, suffix: str, said: str, methods: Mapping[str, Row], columns: Sequence[Column]) -> Drawn:
-    name = f"metrics{suffix}"
-    first, *others = columns
-    points = {
-        column: {method: (row.value(first.name).mean, row.value(column.name).mean) for method, row in methods.items()}
-        for column in others
-    }
-    known = {
-        column: {method: (x, y) for method, (x, y) in of.items() if x is not None and y is not None}
-        for column, of in points.items()
-    }
-    known = {column: of for column, of in known.items() if of}
-    if not known:
-        return _not_drawn(out, name, f"no method has {first.title} and another metric.{said}")
-    figure = _figure(1.6 + 2.6 * len(known), 3.4)
-    panels = figure.subplots(1, len(known), squeeze=False)[0]
-    for axes, (column, of) in zip(panels, known.items(), strict=True):
-        _scatter(axes, first, column, of, _colours(methods))
-    shown = {method for of in known.values() for method in of}
-    for estimate, marker in MARKERS.items():
-        if any(method.endswith(f"/{estimate}") for method in shown):
-            panels[-1].plot([], [], ls="none", color="#1f2933", marker=marker, ms=4, label=f"…/{estimate}")
-    labelled = {text: handle for axes in panels for handle, text in zip(*axes.get_legend_handles_labels(), strict=True)}
-    figure.legend(labelled.values(), labelled.keys(), fontsize=6.5, loc="outside right upper")
-    caption = f"{first.title} against the other metrics: means over folds. Better is to the right"
-    return _save(figure, out, name, f"{caption}, and up where an arrow says which side is better.{said}")
-
-
-def _scatter(
-    axes: Any, first: Column, column: Column, points: Mapping[str, tuple[float, float]], colours: Mapping[str, Any]
-) -> None:
-    """One metric against another, with its better side above."""
-    for method, (x, y) in points.items():
-        row, _, estimate = method.partition("/")
-        style = {"color": colours[row], "marker": MARKERS.get(estimate, "o"), "ms": 4 if estimate else 7}
-        axes.plot(x, y, ls="none", label=None if estimate else row, **style)
-    axes.set_xlabel(f"{first.header} →", fontsize=8, parse_math=False)
-    label = {"higher": f"{column.header} →", "lower": f"← {column.header}", "": column.header}[column.better]
-    axes.set_ylabel(label, fontsize=8, parse_math=False)
-    if column.better == "lower":
-        if min(y for _, y in points.values()) > 0:
-            axes.set_yscale("log")
-            axes.yaxis.set_major_formatter("{x:g}")
-            axes.yaxis.set_minor_formatter("{x:g}")
-        axes.invert_yaxis()
-    axes.tick_params(which="both", labelsize=7)
-    axes.grid(color="#e4e7eb", lw=0.6)
-
-
-def _spectrum(out: Path, suffix: str, said: str, spectrum: Spectra, setting: str) -> Drawn:
-    figure = _figure(7.5, 4.0)
-    axes = figure.subplots()
-    rows = {m: r for m, r in spectrum.settings.get(setting, {}).items() if "/" not in m}
-    colours = _colours(rows)
-    for method, ratios in rows.items():
-        style = {"color": colours[method], "ls": "--" if method == ZERO_FILLED else "-"}
-        axes.semilogy(spectrum.frequency, ratios, label=method, lw=1.4, **style)
-    axes.axhline(1, color="#b8c2cc", lw=0.8)
-    axes.set_xlabel("spatial frequency / Nyquist", fontsize=8)
-    axes.set_ylabel("error energy / reference energy", fontsize=8)
-    axes.tick_params(labelsize=7)
-    axes.grid(color="#e4e7eb", lw=0.6)
-    figure.legend(fontsize=6.5, loc="outside right upper")
-    caption = (
-        "Radial error spectrum of magnitude images, all test slices of a fold together, mean over seeds and folds: 0 "
-        "is perfect, 1 is as much error as there is signal; a method that leaves a frequency empty lies near 1 there."
-        + said
-    )
-    return _save(figure, out, f"error-spectrum{suffix}", caption)
-
-
-def _colours(methods: Iterable[str]) -> dict[str, Any]:
-    """A colour for each row, the same in every figure of a setting; estimates share their row's."""
-    from matplotlib import colormaps
-
-    rows = dict.fromkeys(method.partition("/")[0] for method in methods)
-    palette = colormaps["tab10" if len(rows) <= 10 else "tab20"]
-    return {row: palette(number % palette.N) for number, row in enumerate(rows)}
+    return save_figure(figure, out, name, caption)
 
 
 def _with_inset(axis: Any, image: np.ndarray, square: tuple[int, int, int], white: float) -> None:
@@ -286,27 +191,3 @@ def _grey(axis: Any, image: np.ndarray, white: float) -> None:
 def _show(axis: Any, image: np.ndarray, colours: str, upper: float) -> Any:
     axis.set_axis_off()
     return axis.imshow(image, cmap=colours, vmin=0, vmax=upper, interpolation="nearest")
-
-
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
-
-
-def _not_drawn(out: Path, name: str, reason: str) -> Drawn:
-    for kind in ("png", "pdf"):  # of an earlier state of the grid
-        (out / f"{name}.{kind}").unlink(missing_ok=True)
-    return Drawn(name, f"Not drawn: {reason}", None)
-
-
-def _save(figure: "Figure", out: Path, name: str, caption: str) -> Drawn:
-    # Without dates and programme names, so that the same cells give the same bytes.
-    metadata: dict[str, dict[str, Any]] = {
-        "png": {"Software": None},
-        "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
-    }
-    for kind, own in metadata.items():
-        with atomic_file(out / f"{name}.{kind}", suffix=f".{kind}") as temporary:
-            figure.savefig(temporary, metadata=own)
-    return Drawn(name, caption, out / f"{name}.png")

@@ -20,7 +20,7 @@ def write_crossval_page(out: Path, tables: Sequence[Table], figures: Sequence[Dr
     out
         The folder.
     tables
-        From :func:`switchrecon.experiments.results.tabulate`, the recipe's own convention first.
+        From :func:`switchrecon.experiments.results.tabulate`, the recipe's convention first.
     figures
         What was drawn.
     failed

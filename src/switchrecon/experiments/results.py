@@ -64,7 +64,7 @@ class Measured:
         folds: dict[int, list[Sequence[float]]] = {}
         for (fold, _), ratios in sorted(self.spectra.items()):
             folds.setdefault(fold, []).append(ratios)
-        return [float(value) for value in np.mean([np.mean(own, axis=0) for own in folds.values()], axis=0)]
+        return [float(value) for value in np.mean([np.mean(each, axis=0) for each in folds.values()], axis=0)]
 
 
 @dataclass

@@ -30,7 +30,7 @@ _UNREADABLE: Final = (OSError, EOFError, BadZipFile, csv.Error, yaml.YAMLError)
 
 
 def write_report(folder: Path) -> Path:
-    """Write ``report.html`` about an evaluation or a run into its own folder.
+    """Write ``report.html`` about an evaluation or a run into its folder.
 
     The file holds its pictures and asks for nothing else. It appears complete or not at all.
 
@@ -161,7 +161,7 @@ def _distribution(file: Path, names: Sequence[str], columns: Sequence[Column]) -
         for row in csv.DictReader(lines):
             for column in columns:
                 values[column.header][row["method"]].append(float(row.get(column.name) or math.nan))
-    flat = {label: [v for own in by_method.values() for v in own] for label, by_method in values.items()}
+    flat = {label: [v for found in by_method.values() for v in found] for label, by_method in values.items()}
     shown = {label: values[label] for label, found in flat.items() if any(map(math.isfinite, found))}
     if not shown:
         return None
