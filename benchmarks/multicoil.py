@@ -69,10 +69,9 @@ def main() -> None:
     else:
         config = run.config
     scan = with_maps(scan.resized(config.matrix), config)
-    assert scan.maps is not None
     kspace = torch.from_numpy(scan.kspace[options.slice])[None]
     mask = own_mask(scan, options.slice, config)[None]
-    encoding = Encoding(mask, torch.from_numpy(scan.maps[options.slice])[None])
+    encoding = Encoding(mask, scan.sensitivity([options.slice]))
     reference = encoding.sampled_by(torch.ones_like(mask)).H(kspace).abs().numpy()
     print(f"{'':20s}  PSNR/dB    SSIM    NMSE")
     images, scores = [], {}

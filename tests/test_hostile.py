@@ -325,13 +325,13 @@ def test_an_honest_compressed_file_is_read(tmp_path: Path) -> None:
     for how in ({"compression": "gzip", "fletcher32": True, "shuffle": True}, {"fletcher32": True}, {}):
         with h5py.File(tmp_path / "k.h5", "w") as file:
             file.create_dataset("kspace", data=SMALL, chunks=(1, 50, 40), **how)
-        np.testing.assert_array_equal(read_scan(tmp_path / "k.h5").kspace, SMALL)
+        np.testing.assert_array_equal(read_scan(tmp_path / "k.h5").kspace[:, 0], SMALL)
     noise = np.random.RandomState(0).bytes(SMALL.nbytes)  # does not compress
     with h5py.File(tmp_path / "k.h5", "w") as file:
         numbers = np.frombuffer(noise, np.uint8).astype(np.float32).view(np.complex64)[: SMALL.size]
         data = np.resize(numbers, SMALL.shape)
         file.create_dataset("kspace", data=data, chunks=(1, 7, 5), compression="gzip", compression_opts=1)
-    assert read_scan(tmp_path / "k.h5").kspace.shape == SMALL.shape
+    assert read_scan(tmp_path / "k.h5").kspace[:, 0].shape == SMALL.shape
 
 
 def test_aliases_are_read_where_they_stay_small() -> None:

@@ -30,7 +30,7 @@ from switchrecon.experiments.recipe import parse_recipe
 from switchrecon.methods.methods import METHODS, Phase, find_method, with_method_settings
 from switchrecon.methods.step import Batch, Step
 from switchrecon.methods.together import Plans, make_together
-from switchrecon.physics.operators import Encoding
+from switchrecon.physics.operators import Encoding, Sensitivity
 from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.training.batches import Batches
 from switchrecon.training.cuda_graphs import EAGER_STEPS, CudaGraphs, Recorded, batch_of, tensors_of
@@ -390,7 +390,9 @@ def test_a_batch_is_made_of_its_tensors_again() -> None:
     image = torch.from_numpy(random.rand(1, 2, 8, 8).astype(np.float32))
     maps = torch.complex(*torch.rand(2, 1, 3, 8, 8))
     mask = torch.ones(1, 8, 8, dtype=torch.bool)
-    batch = Batch(image, image + 1, torch.zeros(1, 4), Encoding(mask, maps), Encoding(~mask), torch.zeros(1, 3, 8, 8))
+    batch = Batch(
+        image, image + 1, torch.zeros(1, 4), Encoding(mask, Sensitivity(maps)), Encoding(~mask), torch.zeros(1, 3, 8, 8)
+    )
     again = batch_of(tensors_of(batch))
     assert torch.equal(again.x, batch.x)
     assert torch.equal(again.y, batch.y)

@@ -130,8 +130,7 @@ def test_y_alone_is_shown_in_other_contrasts_and_so_are_its_coils(tmp_path: Path
     assert plain.data.full is not None
     own, moved = others._draw(others.data.full, "full", 3)  # type: ignore[arg-type]
     assert own.maps is not None
-    assert moved.measured_images is not None
-    torch.testing.assert_close(moved.measured_images, own.maps * moved.image)
+    torch.testing.assert_close(moved.coil_images, own.maps * moved.image)
     before, after = (one.low_resolution(others.center_fraction).abs().max() for one in (own, moved))
     torch.testing.assert_close(before, after)  # what a slice is scaled by
     assert not torch.equal(own.image, moved.image)

@@ -19,6 +19,7 @@ from switchrecon.errors import ConfigError, DataError
 from switchrecon.physics.fourier import fourier, inverse_fourier
 from switchrecon.physics.intensity import from_network, intensity_scale, to_network
 from switchrecon.physics.masks import draw_mask
+from switchrecon.physics.operators import Sensitivity
 from switchrecon.scans.files import find_files, read_scan, write_images
 from switchrecon.scans.names import describe_name
 from switchrecon.scans.scan import Scan, own_mask
@@ -78,7 +79,7 @@ def test_nifti_slices_are_upright_and_written_back_in_place(tmp_path: Path) -> N
     assert scan.subject == "01"
     assert scan.image
     assert scan.synthetic
-    images = inverse_fourier(torch.from_numpy(scan.kspace)).real.numpy()
+    images = inverse_fourier(torch.from_numpy(scan.kspace[:, 0])).real.numpy()
     above, left, height, width = scan.geometry["window"]
     upright = images[4, above : above + height, left : left + width]
     # Row 0 is most anterior and column 0 the patient's right.
@@ -102,7 +103,7 @@ def test_fastmri_file(tmp_path: Path) -> None:
     kspace = fourier(torch.from_numpy(blob_images(0))).numpy()
     scan = read_scan(write_fastmri_file(tmp_path / "a.h5", kspace, patient_id="P7"))
     assert (scan.subject, scan.mask, scan.synthetic) == ("P7", None, False)
-    np.testing.assert_array_equal(scan.kspace, kspace)
+    np.testing.assert_array_equal(scan.kspace[:, 0], kspace)
     masked = write_fastmri_file(tmp_path / "b.h5", kspace, mask=LINES.astype(np.float32))
     scan = read_scan(masked)
     assert scan.subject == "b"
@@ -124,7 +125,7 @@ def test_numpy_files(tmp_path: Path, make_scan: MakeScan) -> None:
     assert (scan.subject, scan.mask, scan.image) == ("subject3", None, False)
     np.save(tmp_path / "image.npy", np.abs(blob_images(3))[0])
     image = read_scan(tmp_path / "image.npy")
-    assert image.kspace.shape == (1, 64, 64)
+    assert image.kspace.shape == (1, 1, 64, 64)
     assert image.image
     assert image.synthetic
     assert np.load(write_images(image, np.ones((1, 64, 64)), tmp_path / "out")).shape == (64, 64)
@@ -152,8 +153,8 @@ def test_smooth_phase_is_smooth_repeatable_and_leaves_magnitudes(tmp_path: Path)
     smooth = read_scan(tmp_path / "image.npy", load_config(None, ["phase=smooth"]).reading)
     again = read_scan(tmp_path / "image.npy", load_config(None, ["phase=smooth"]).reading)
     np.testing.assert_array_equal(smooth.kspace, again.kspace)
-    image = inverse_fourier(torch.from_numpy(smooth.kspace)).numpy()
-    real = inverse_fourier(torch.from_numpy(none.kspace)).numpy()
+    image = inverse_fourier(torch.from_numpy(smooth.kspace[:, 0])).numpy()
+    real = inverse_fourier(torch.from_numpy(none.kspace[:, 0])).numpy()
     np.testing.assert_allclose(np.abs(image), np.abs(real), atol=1e-5)
     assert np.abs(real.imag).max() < 1e-5
     steps = np.angle(image[:, 1:] * image[:, :-1].conj())
@@ -163,11 +164,11 @@ def test_smooth_phase_is_smooth_repeatable_and_leaves_magnitudes(tmp_path: Path)
 
 def test_real_files() -> None:
     scan = read_scan(shared_file("data/raw/larson_sagT1_singlecoil_raw.h5"))
-    assert scan.kspace.shape == (1, 256, 256)
+    assert scan.kspace.shape == (1, 1, 256, 256)
     assert scan.mask is None
     brain = read_scan(shared_file("data/brain/sub-openms-patient04_ses-1_T2w.nii.gz"))
     assert brain.subject == "openms-patient04"
-    assert brain.kspace.shape == (39, 256, 256)
+    assert brain.kspace.shape == (39, 1, 256, 256)
     assert read_scan(shared_file("data/complex/siat_s06_ax.h5")).subject == "SIAT-06"
     assert read_scan(shared_file("data/raw/espirit_brain_alias_8ch_fullysampled.h5")).coils == 8
 
@@ -267,24 +268,24 @@ def test_find_files(tmp_path: Path, make_scan: MakeScan) -> None:
 
 def test_scale_does_not_see_what_was_not_measured() -> None:
     """The undersampled slice has the scale of the fully sampled one, alone or in its volume."""
-    kspace = fourier(torch.from_numpy(blob_images(0)))
+    kspace = fourier(torch.from_numpy(blob_images(0)))[:, None]
     mask = torch.from_numpy(draw_mask(Config().mask, (64, 64), volume="a", index=0))
     whole = intensity_scale(kspace, 0.08, 3.0)
     torch.testing.assert_close(intensity_scale(kspace * mask, 0.08, 3.0, mask), whole)
     torch.testing.assert_close(intensity_scale(kspace[1:2], 0.08, 3.0), whole[1:2])
     torch.testing.assert_close(intensity_scale(kspace * 1e6, 0.08, 3.0), whole * 1e6)
-    assert intensity_scale(torch.zeros(1, 8, 8, dtype=torch.complex64), 0.08, 3.0).item() == 1
+    assert intensity_scale(torch.zeros(1, 1, 8, 8, dtype=torch.complex64), 0.08, 3.0).item() == 1
 
 
 def test_scale_of_a_mask_with_holes_in_the_centre_uses_a_smaller_centre() -> None:
-    kspace = fourier(torch.from_numpy(blob_images(0)))
+    kspace = fourier(torch.from_numpy(blob_images(0)))[:, None]
     mask = torch.ones(64, 64, dtype=torch.bool)
     mask[30, 30] = False  # a corner of the 5x5 centre: 3x3 remains
     torch.testing.assert_close(intensity_scale(kspace, 0.08, 3.0, mask), intensity_scale(kspace, 3 / 64, 3.0))
 
 
 def test_scale_without_a_measured_centre_still_follows_the_units() -> None:
-    kspace = fourier(torch.from_numpy(blob_images(0)))
+    kspace = fourier(torch.from_numpy(blob_images(0)))[:, None]
     mask = torch.ones(64, 64, dtype=torch.bool)
     mask[:, 32] = False
     small, large = (intensity_scale(kspace * mask * factor, 0.08, 4.0, mask) for factor in (1e-6, 1.0))
@@ -303,8 +304,11 @@ def test_a_slices_scale_is_that_of_its_kspace(height: int, width: int, hole: tup
         mask[hole] = False
     maps = torch.ones(2, height, width, dtype=torch.complex64) / 2**0.5
     images = inverse_fourier(kspace * mask)
-    for own in (Slice(images[0], mask, 1.0, "v", 0, "s"), Slice(images[0], mask, 1.0, "v", 0, "s", maps, images)):
-        expected = intensity_scale(own.kspace, 0.08, 1.5, mask, own.maps).item()
+    for own in (
+        Slice(images[0], mask, 1.0, "v", 0, "s"),
+        Slice(images[0], mask, 1.0, "v", 0, "s", Sensitivity(maps), images),
+    ):
+        expected = intensity_scale(own.kspace, 0.08, 1.5, mask, own.coils).item()
         assert 1.5 * own.brightness(0.08) == pytest.approx(expected, rel=1e-4)
 
 
@@ -332,7 +336,7 @@ def test_slices_without_a_measured_centre_train_in_the_range_that_they_are_recon
     data = read_training_data([], [path], config, "undersampled")
     assert data.sub is not None
     kspace = torch.from_numpy(np.load(path))
-    scales = intensity_scale(kspace, 0.0, config.headroom, torch.from_numpy(mask).expand(kspace.shape))
+    scales = intensity_scale(kspace[:, None], 0.0, config.headroom, torch.from_numpy(mask).expand(kspace.shape))
     for own, scale in zip(data.sub.slices, scales.flatten().tolist(), strict=True):
         assert own.scale == pytest.approx(scale, rel=1e-4)
         assert 0.1 < own.image.abs().max() < 1
@@ -342,7 +346,7 @@ def test_slices_without_a_measured_centre_train_in_the_range_that_they_are_recon
 @pytest.mark.parametrize("name", ["brain/sub-openms-patient04_ses-1_T2w.nii.gz", "complex/siat_s01_ax.h5"])
 def test_headroom_keeps_real_slices_inside_the_range_of_tanh(name: str, matrix: int) -> None:
     scan = read_scan(shared_file(f"data/{name}")).resized((matrix, matrix))
-    images = inverse_fourier(torch.from_numpy(scan.kspace)).abs()
+    images = inverse_fourier(torch.from_numpy(scan.kspace[:, 0])).abs()
     scaled = images / intensity_scale(torch.from_numpy(scan.kspace), 0.08, Config().headroom)
     assert scaled.amax((1, 2)).min() > 0.2
     assert scaled.max() < 0.97
@@ -396,7 +400,7 @@ def test_an_undersampled_scan_is_used_as_it_is(make_scan: MakeScan) -> None:
     for one in slices_of(scan, range(len(scan.kspace)), Config(), undersample=True):
         np.testing.assert_array_equal(one.mask.numpy(), np.broadcast_to(LINES, (64, 64)))
         restored = fourier(one.image * one.scale).numpy()
-        np.testing.assert_allclose(restored, scan.kspace[one.index], atol=1e-4)
+        np.testing.assert_allclose(restored, scan.kspace[one.index, 0], atol=1e-4)
 
 
 def test_a_fully_sampled_scan_in_the_undersampled_pile_loses_its_other_samples(make_scan: MakeScan) -> None:

@@ -18,7 +18,7 @@ from switchrecon.phantoms.coils import simulate_maps
 from switchrecon.phantoms.scans import write_heads
 from switchrecon.physics.fourier import fourier
 from switchrecon.physics.intensity import channels_to_complex, complex_to_channels
-from switchrecon.physics.operators import Encoding
+from switchrecon.physics.operators import Encoding, Sensitivity
 from switchrecon.reconstruction.reconstructor import Reconstructor, consistent, trust
 from switchrecon.scans.files import read_scan
 from switchrecon.scans.scan import Scan
@@ -95,7 +95,7 @@ def test_too_small_a_centre_is_explained() -> None:
 
 def test_cascades_reduce_the_residual_and_leave_the_truth_alone() -> None:
     truth = torch.from_numpy(blob_images(3, 2))
-    encoding = Encoding(LINES.expand(2, 64, 64), MAPS.expand(2, 4, 64, 64))
+    encoding = Encoding(LINES.expand(2, 64, 64), Sensitivity(MAPS.expand(2, 4, 64, 64)))
     measured = encoding(truth)
     zero_filled = encoding.H(measured)
     network = Unrolled([torch.nn.Identity()], 30)
@@ -111,7 +111,7 @@ def test_cascades_reduce_the_residual_and_leave_the_truth_alone() -> None:
 
 def test_consistency_keeps_what_no_coil_has_measured() -> None:
     truth = torch.from_numpy(blob_images(4, 1))
-    encoding = Encoding(LINES[None], MAPS[None])
+    encoding = Encoding(LINES[None], Sensitivity(MAPS[None]))
     wrong = truth * 0.5
     hard = consistent(encoding, wrong, encoding(truth), 1.0)
     assert float((encoding(hard - truth)).abs().max()) < 0.02 * float(encoding(truth).abs().max())
@@ -125,8 +125,8 @@ def test_trust_weighs_the_images_error_against_the_noise() -> None:
     truth = torch.from_numpy(blob_images(5, 2)) * 0  # nothing but noise, so that its estimate is right
     mask = torch.rand(2, 64, 64, generator=random) < 0.5
     encoding = Encoding(mask)
-    noise = 0.1 * torch.randn(2, 64, 64, dtype=torch.complex64, generator=random) * 2**0.5
-    measured = encoding(truth) + noise * mask
+    noise = 0.1 * torch.randn(2, 1, 64, 64, dtype=torch.complex64, generator=random) * 2**0.5
+    measured = encoding(truth) + noise * mask[:, None]
     off = torch.zeros(2, 64, 64, dtype=torch.complex64)
     off[1, 32, 32] = 0.3 * 64  # its spectrum has magnitude 0.3 everywhere
     weights = trust(off, measured, encoding).flatten()
@@ -194,9 +194,7 @@ def test_units_survive_whitening() -> None:
     noise = 1e-3 * (random.normal(size=(4, 2000)) + 1j * random.normal(size=(4, 2000)))
     kspace = coil_kspace(1)
     made = with_maps(scan(kspace, noise=noise.astype(np.complex64)), load_config(None, SETTINGS))
-    image = Encoding(torch.ones(64, 64, dtype=torch.bool), torch.from_numpy(made.maps[0])).H(  # type: ignore[index]
-        torch.from_numpy(made.kspace[0])
-    )
+    image = Encoding(torch.ones(64, 64, dtype=torch.bool), made.sensitivity(0)).H(torch.from_numpy(made.kspace[0]))
     assert float(image.abs().max()) == pytest.approx(float(np.abs(blob_images(1, 2)[0]).max()), rel=0.05)
 
 
@@ -204,7 +202,7 @@ def test_trust_of_several_coils_is_that_of_one_combined_error() -> None:
     random = torch.Generator().manual_seed(0)
     mask = torch.rand(1, 64, 64, generator=random) < 0.5
     maps = torch.from_numpy(simulate_maps(8, (64, 64)))[None]
-    encoding = Encoding(mask, maps)
+    encoding = Encoding(mask, Sensitivity(maps))
     noise = 0.1 * torch.randn(1, 8, 64, 64, dtype=torch.complex64, generator=random) * 2**0.5
     off = 0.3 * torch.randn(1, 64, 64, dtype=torch.complex64, generator=random)  # e² = 0.09
     assert float(trust(off, noise * mask[:, None], encoding)) == pytest.approx(0.09 / (0.09 + 0.02), abs=0.06)

@@ -18,12 +18,13 @@ from switchrecon.methods.objectives import (
     lsgan_discriminator,
     lsgan_generator,
     noise_consistency,
+    over_coils,
     pseudo_noise,
     sampling_consistency,
     supervised,
 )
 from switchrecon.methods.step import Batch, Step
-from switchrecon.physics.operators import Encoding
+from switchrecon.physics.operators import ONE_COIL, Coils, Encoding, Sensitivity
 
 
 class HandPlayers:
@@ -48,12 +49,33 @@ class HandPlayers:
 X, Y, Z = 3.0, 5.0, 0.5
 
 
-def hand_pass(mask: Tensor | None = None) -> Step:
+def hand_pass(mask: Tensor | None = None, coils: Coils = ONE_COIL) -> Step:
     """Constant images x = 3 and y = 5 of one 4×4 pixel channel; z = 0.5."""
     mask = torch.ones(1, 4, 4, dtype=torch.bool) if mask is None else mask
-    encoding = Encoding(mask)
+    encoding = Encoding(mask, coils)
     batch = Batch(torch.full((1, 1, 4, 4), X), torch.full((1, 1, 4, 4), Y), torch.tensor(Z), encoding, encoding)
     return Step(HandPlayers(), batch)  # type: ignore[arg-type]
+
+
+def test_equation_1_of_four_coils_is_their_sum_over_the_root_of_their_number() -> None:
+    """Each coil sees ½ of the image, so that Σ_c |s_c|² = 1; of the constant image 3 − 6 all k-space is in the centre.
+
+    F (x − G(x)) is (3 − 6) √16 = −12 there. Four coils: Σ_c ½ · 12 / √4 = 12, as with one; its mean over 16 samples.
+    """
+    for coils in (ONE_COIL, Sensitivity(torch.full((1, 4, 4, 4), 0.5 + 0j))):
+        assert sampling_consistency(hand_pass(coils=coils)).item() == pytest.approx((3 + 0.5) * 4 / 16, rel=1e-6)
+
+
+def test_of_coils_that_only_fill_up_a_batch_none_counts() -> None:
+    maps = torch.zeros(1, 9, 4, 4, dtype=torch.complex64)
+    maps[:, :4] = 0.5
+    assert sampling_consistency(hand_pass(coils=Sensitivity(maps))).item() == pytest.approx(3.5 * 4 / 16, rel=1e-6)
+
+
+def test_an_error_over_coils_counts_its_real_and_imaginary_part() -> None:
+    error = torch.complex(torch.tensor([1.0, -2.0, 0.0, 4.0]), torch.tensor([0.0, 3.0, -1.0, 0.0])).view(1, 4, 1, 1)
+    encoding = Encoding(torch.ones(1, 1, 1, dtype=torch.bool), Sensitivity(torch.full((1, 4, 1, 1), 0.5 + 0j)))
+    assert over_coils(error, encoding).item() == pytest.approx((1 + 5 + 1 + 4) / 2)
 
 
 # G(x) = 6, G(y, A(z)) = 5.5, cycle of x = 6.5, cycle of y = 11, H(x) = 1.5, x − H(x) = 1.5, y + H(x) = 6.5,

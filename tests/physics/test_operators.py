@@ -4,7 +4,16 @@ import pytest
 import torch
 
 from switchrecon.errors import DataError
-from switchrecon.physics.operators import Encoding, Fourier, Operator, Sampling, Sensitivity, data_consistency
+from switchrecon.physics.operators import (
+    ONE_COIL,
+    Encoding,
+    Fourier,
+    Operator,
+    Sampling,
+    Sensitivity,
+    coils_of,
+    data_consistency,
+)
 
 MASK = torch.rand(6, 8, generator=torch.Generator().manual_seed(0)) < 0.4
 MAPS = torch.randn(3, 6, 8, dtype=torch.complex128, generator=torch.Generator().manual_seed(1))
@@ -15,6 +24,9 @@ OPERATORS = {
     "sensitivity": (Sensitivity(MAPS), (2, 6, 8)),
     "single coil": (Sampling(MASK) @ Fourier(), (2, 6, 8)),
     "multi-coil": (Sampling(MASK) @ Fourier() @ Sensitivity(MAPS), (2, 6, 8)),
+    "one coil": (Encoding(MASK), (2, 6, 8)),
+    "coils": (Encoding(MASK, Sensitivity(MAPS)), (2, 6, 8)),
+    "normal": (Encoding(MASK, Sensitivity(MAPS)).N, (2, 6, 8)),
     "adjoint": ((Sampling(MASK) @ Fourier()).H, (2, 6, 8)),
 }
 
@@ -41,6 +53,41 @@ def test_composition_applies_from_right_to_left_and_names_itself() -> None:
     torch.testing.assert_close(operator(u), Sampling(MASK)(Fourier()(Sensitivity(MAPS)(u))))
     assert repr(operator) == "Sampling(mask 6x8) @ Fourier() @ Sensitivity(maps 3x6x8)"
     assert operator.H.H is operator
+    assert repr(operator.H) == f"({operator!r}).H"
+    assert repr(Encoding(MASK).N) == "(Sampling(mask 1x6x8) @ Fourier() @ OneCoil()).N"
+
+
+def test_the_normal_operator_is_the_adjoint_after_the_operator_and_its_own_adjoint() -> None:
+    operator = Encoding(MASK, Sensitivity(MAPS))
+    u = torch.randn(6, 8, dtype=torch.complex128)
+    torch.testing.assert_close(operator.N(u), operator.H(operator(u)))
+    assert operator.N.H(u).equal(operator.N(u))
+    assert Encoding(MASK).projects
+    once = Encoding(MASK).N(u)
+    torch.testing.assert_close(Encoding(MASK).N(once), once)  # a projection
+
+
+def test_one_coil_is_a_coil_that_sees_all_places_alike() -> None:
+    ones = Sensitivity(torch.ones(1, 6, 8, dtype=torch.complex128))
+    u = torch.randn(2, 6, 8, dtype=torch.complex128)
+    assert ONE_COIL(u).shape == (2, 1, 6, 8)
+    torch.testing.assert_close(Encoding(MASK)(u), Encoding(MASK, ones)(u))
+    torch.testing.assert_close(Encoding(MASK).H(ONE_COIL(u)), Encoding(MASK, ones).H(ONE_COIL(u)))
+    assert (ONE_COIL.number, ones.number, ONE_COIL.in_use().item(), ones.in_use().item()) == (1, 1, 1, 1)
+    assert ONE_COIL.changed(torch.negative) is ONE_COIL
+
+
+def test_coils_that_fill_up_a_batch_do_not_count() -> None:
+    maps = torch.zeros(3, 4, 6, 8, dtype=torch.complex64)
+    maps[0], maps[1, :2] = 1, 1
+    assert Sensitivity(maps).in_use().tolist() == [4, 2, 1]
+
+
+def test_some_images_of_a_batch_and_their_coils() -> None:
+    encoding = Encoding(torch.stack([MASK, ~MASK]), Sensitivity(torch.stack([MAPS, 2 * MAPS])))
+    u = torch.randn(2, 6, 8, dtype=torch.complex128)
+    torch.testing.assert_close(encoding[1](u[1]), encoding(u)[1])
+    torch.testing.assert_close(encoding[:1](u[:1]), encoding(u)[:1])
 
 
 def test_errors_name_the_operator() -> None:
@@ -48,6 +95,14 @@ def test_errors_name_the_operator() -> None:
         Sampling(MASK)(torch.zeros(2, 8, 6, dtype=torch.complex64))
     with pytest.raises(DataError, match=r"Sensitivity\(maps 3x6x8\) does not fit an image"):
         Sensitivity(MAPS)(torch.zeros(8, 6, dtype=torch.complex64))
+    with pytest.raises(DataError, match=r"Sensitivity\(maps 2x3x6x8\) does not fit an image of shape \(3, 6, 8\)"):
+        Sensitivity(MAPS.expand(2, 3, 6, 8))(torch.zeros(3, 6, 8, dtype=torch.complex64))
+    with pytest.raises(DataError, match=r"OneCoil\(\) does not fit coil images of shape \(2, 6, 8\)"):
+        Encoding(MASK).H(torch.zeros(2, 6, 8, dtype=torch.complex64))
+    with pytest.raises(DataError, match=r"^Sampling.* @ Fourier\(\) @ Sensitivity.*: Sensitivity.* does not fit"):
+        (Sampling(MASK) @ Fourier() @ Sensitivity(MAPS))(torch.zeros(8, 6, dtype=torch.complex64))
+    with pytest.raises(DataError, match=r"^\(Sampling.*\).H: Sampling\(mask 6x8\) does not fit"):
+        (Sampling(MASK) @ Fourier()).H(torch.zeros(8, 6, dtype=torch.complex64))
     with pytest.raises(DataError, match="coil images"):
         Sensitivity(MAPS).H(torch.zeros(2, 6, 8, dtype=torch.complex64))
 
@@ -92,17 +147,16 @@ def test_joined_encodings_act_on_each_batch_as_their_own() -> None:
     random = torch.Generator().manual_seed(0)
     masks = torch.rand(3, 2, 6, 8, generator=random) < 0.5
     maps = [None, *(torch.randn(2, coils, 6, 8, dtype=torch.complex64, generator=random) for coils in (2, 3))]
-    encodings = [Encoding(mask, own) for mask, own in zip(masks, maps, strict=True)]
+    encodings = [Encoding(mask, coils_of(own)) for mask, own in zip(masks, maps, strict=True)]
     images = torch.randn(3, 2, 6, 8, dtype=torch.complex64, generator=random)
     joined = Encoding.joined(encodings)
     measured = joined(images.flatten(0, 1))
     assert measured.shape == (6, 3, 6, 8)
     for own, image, found in zip(encodings, images, measured.split(2), strict=True):
         expected = own(image)
-        expected = expected[:, None] if own.maps is None else expected
         torch.testing.assert_close(found[:, : expected.shape[1]], expected)
         assert not found[:, expected.shape[1] :].any()
     back = joined.H(measured)
     for own, image, found in zip(encodings, images, back.split(2), strict=True):
         torch.testing.assert_close(found, own.H(own(image)))
-    assert Encoding.joined(encodings[:1] * 2).maps is None
+    assert Encoding.joined(encodings[:1] * 2).coils.alike

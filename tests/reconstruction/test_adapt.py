@@ -43,7 +43,7 @@ def test_the_error_at_samples_kept_apart_falls_and_the_run_stays(run: Path, make
     assert all(torch.equal(tensor, weights[name]) for name, tensor in loaded.generator.state_dict().items())
     again, same = adapt(Reconstructor.load(run), scan, 60)
     assert (same.before, same.after) == (told.before, told.after)
-    images = [r(scan.kspace, scan.mask) for r in (adapted, again, loaded)]
+    images = [r(scan.kspace, scan.mask, scan.sensitivity()) for r in (adapted, again, loaded)]
     np.testing.assert_array_equal(images[0], images[1])
     assert np.abs(images[0] - images[2]).max() > 0
 
@@ -56,7 +56,9 @@ def test_weights_that_help_nobody_are_not_kept(run: Path, make_scan: MakeScan) -
     adapted, told = adapt(wild, scan, 200)
     assert told.after == told.before
     assert told.steps <= 50  # five checks without a better one
-    np.testing.assert_array_equal(adapted(scan.kspace, scan.mask), loaded(scan.kspace, scan.mask))
+    np.testing.assert_array_equal(
+        adapted(scan.kspace, scan.mask, scan.sensitivity()), loaded(scan.kspace, scan.mask, scan.sensitivity())
+    )
 
 
 def test_what_cannot_be_adapted_is_refused(tmp_path: Path, run: Path, make_scan: MakeScan) -> None:

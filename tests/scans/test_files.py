@@ -170,7 +170,7 @@ def test_every_complex_type_is_the_same_scan(tmp_path: Path, kind: str) -> None:
         file["kspace"] = kspace_of(1).astype(kind)
     np.save(tmp_path / "k.npy", kspace_of(1).astype(kind))
     for name in ("k.h5", "k.npy"):
-        np.testing.assert_array_equal(read_scan(tmp_path / name).kspace, kspace_of(1))
+        np.testing.assert_array_equal(read_scan(tmp_path / name).kspace[:, 0], kspace_of(1))
 
 
 @pytest.mark.parametrize("kind", ["i2", ">i2", "u1", "f4", "f8", ">f8", "i4"])

@@ -67,7 +67,7 @@ def scan_of(images: np.ndarray, affine: np.ndarray | None = None, name: str = "s
 
 
 def images_of(scan: Scan) -> np.ndarray:
-    return np.asarray(inverse_fourier(torch.from_numpy(scan.kspace)).numpy())
+    return np.asarray(inverse_fourier(torch.from_numpy(scan.kspace[:, 0])).numpy())
 
 
 def target_for(path: Path, out: Path, option: str = OWN) -> Path:

@@ -168,7 +168,7 @@ def test_partial_echo_and_partial_fourier_lie_at_their_centres(tmp_path: Path) -
     scan = read_scan(write_mrd(tmp_path / "a", header(SIZE, centre=(2, 0)), readouts))
     expected = truth[0].copy()
     expected[:5], expected[:, :4] = 0, 0
-    np.testing.assert_array_equal(scan.kspace[0], expected)
+    np.testing.assert_array_equal(scan.kspace[0, 0], expected)
     assert scan.mask is None  # nothing is missing between samples
 
 
@@ -201,8 +201,8 @@ def test_the_phase_encode_is_padded_or_cropped_to_the_image_s_matrix(tmp_path: P
     kspace = kspace_of(blob_images(0, 1, 32))
     same = {"encoded_field": (200, 200, 5)}
     wide = read_scan(write_mrd(tmp_path / "a", header((32, 32, 1), (32, 40, 1), **same), lines_of(kspace)))
-    np.testing.assert_allclose(wide.kspace[0][:, 4:36], kspace[0] * (40 / 32) ** 0.5, rtol=1e-5)
-    assert not wide.kspace[0][:, :4].any()
+    np.testing.assert_allclose(wide.kspace[0, 0][:, 4:36], kspace[0] * (40 / 32) ** 0.5, rtol=1e-5)
+    assert not wide.kspace[0, 0][:, :4].any()
     assert wide.mask is None
     steps = range(0, 32, 2)
     few = lines_of(kspace, steps)
@@ -210,7 +210,7 @@ def test_the_phase_encode_is_padded_or_cropped_to_the_image_s_matrix(tmp_path: P
     assert wide.mask is not None
     assert np.flatnonzero(wide.mask[0, 0]).tolist() == [step + 4 for step in steps]
     narrow = read_scan(write_mrd(tmp_path / "c", header((32, 32, 1), (32, 24, 1), **same), lines_of(kspace)))
-    np.testing.assert_allclose(narrow.kspace[0], kspace[0][:, 4:28] * (24 / 32) ** 0.5, rtol=1e-5)
+    np.testing.assert_allclose(narrow.kspace[0, 0], kspace[0][:, 4:28] * (24 / 32) ** 0.5, rtol=1e-5)
 
 
 def test_phase_oversampling_is_removed_only_where_lines_are_complete(tmp_path: Path) -> None:
@@ -218,7 +218,7 @@ def test_phase_oversampling_is_removed_only_where_lines_are_complete(tmp_path: P
     kspace = kspace_of(images)
     xml = header((32, 32, 1), (32, 16, 1), encoded_field=(200, 400, 5), recon_field=(200, 200, 5))
     scan = read_scan(write_mrd(tmp_path / "a", xml, lines_of(kspace)))
-    np.testing.assert_allclose(images_of(scan.kspace)[0], images[0][:, 8:24], atol=1e-5)
+    np.testing.assert_allclose(images_of(scan.kspace[:, 0])[0], images[0][:, 8:24], atol=1e-5)
     scan = read_scan(write_mrd(tmp_path / "b", xml, lines_of(kspace, range(0, 32, 2))))
     assert scan.matrix == (32, 32)
     assert scan.geometry["field_of_view"] == (200, 400)
@@ -232,11 +232,11 @@ def test_partitions_of_a_three_dimensional_scan_become_slices(tmp_path: Path) ->
     fields = {"encoded_field": (200, 200, 16), "recon_field": (200, 200, 12)}
     xml = header((32, 32, 8), (32, 32, 6), **fields)
     scan = read_scan(write_mrd(tmp_path / "a", xml, readouts))
-    np.testing.assert_allclose(scan.kspace, kspace[1:7], atol=1e-5)  # slice oversampling is removed
+    np.testing.assert_allclose(scan.kspace[:, 0], kspace[1:7], atol=1e-5)  # slice oversampling is removed
     assert (scan.geometry["partitions"], scan.geometry["slice_spacing"], scan.mask) == (6, 2, None)
     few = [line for line in readouts if line[0]["idx"]["kspace_encode_step_1"] % 2 == 0]
     scan = read_scan(write_mrd(tmp_path / "b", xml, few))
-    np.testing.assert_allclose(scan.kspace[..., ::2], kspace[1:7, :, ::2], atol=1e-5)
+    np.testing.assert_allclose(scan.kspace[:, 0, :, ::2], kspace[1:7, :, ::2], atol=1e-5)
     assert scan.mask is not None
     assert scan.mask.mean() == 0.5
     ellipse = [line for line in readouts if _inside(line[0]["idx"])]
@@ -271,7 +271,7 @@ def test_a_point_is_found_where_it_was_in_the_patient(tmp_path: Path) -> None:
         )
     ]
     scan = read_scan(write_mrd(tmp_path / "a", xml, readouts))
-    found = np.unravel_index(np.abs(images_of(scan.kspace)).argmax(), scan.kspace.shape)
+    found = np.unravel_index(np.abs(images_of(scan.kspace[:, 0])).argmax(), scan.kspace[:, 0].shape)
     assert scan.affine is not None
     place = scan.affine @ [found[1], found[2], found[0], 1]
     expected = centre + point[0] * ROTATION[0] + point[1] * ROTATION[1]
@@ -288,7 +288,7 @@ def test_interleaved_slices_are_ordered_by_their_positions(tmp_path: Path) -> No
         for line in lines_of(truth[place], slice=number, position=4.0 * place * ROTATION[2], **DIRECTIONS)
     ]
     scan = read_scan(write_mrd(tmp_path / "a", xml, readouts))
-    np.testing.assert_array_equal(scan.kspace, truth[:, 0])
+    np.testing.assert_array_equal(scan.kspace[:, 0], truth[:, 0])
     assert scan.geometry["indices"][:, -1].tolist() == [2, 0, 3, 1]
     assert scan.geometry["slice_spacing"] == pytest.approx(4)
     uneven = [line for line in readouts if line[0]["idx"]["slice"] != 0]
@@ -394,7 +394,7 @@ def test_the_last_of_several_measurements_is_read(tmp_path: Path) -> None:
     first, second = random_kspace(2, 1, 16, 12)
     write_mrd(tmp_path / "a.h5", header(SIZE), lines_of(second), "2")
     scan = read_scan(write_mrd(tmp_path / "a.h5", header(SIZE), lines_of(first), "1"))
-    np.testing.assert_array_equal(scan.kspace, second)
+    np.testing.assert_array_equal(scan.kspace[:, 0], second)
     assert scan.geometry["measurements"] == 2
 
 

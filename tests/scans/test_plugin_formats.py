@@ -163,7 +163,7 @@ def test_a_format_from_python(tmp_path: Path, site: Path) -> None:
         register(own)
     np.savetxt(tmp_path / "a.txt", kspace_of(1)[0])
     assert find_files([tmp_path]) == [tmp_path / "a.txt"]
-    np.testing.assert_allclose(read_scan(tmp_path / "a.txt").kspace[0], kspace_of(1)[0], atol=1e-5)
+    np.testing.assert_allclose(read_scan(tmp_path / "a.txt").kspace[0, 0], kspace_of(1)[0], atol=1e-5)
     assert own in formats()
 
 

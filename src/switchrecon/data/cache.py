@@ -31,6 +31,7 @@ from switchrecon.core.user_code import digest, is_user_code
 from switchrecon.data.slices import Prepared, Slice
 from switchrecon.physics.intensity import centre_of
 from switchrecon.physics.masks import Direction
+from switchrecon.physics.operators import coils_of
 from switchrecon.scans.files import recognise, subject_of
 from switchrecon.scans.formats import Format
 from switchrecon.scans.scan import draw_name
@@ -69,7 +70,10 @@ class Stored:
 
         image, mask = torch.from_numpy(record["image"].copy()), torch.from_numpy(record["mask"].copy())
         facts = (self.volume, int(record["index"]), self.subject)
-        own = Slice(image, mask, 1.0, *facts, tensor("maps"), tensor("measured_images"))
+        measured = tensor("measured_images")
+        if measured is not None:  # kept without the axis of a single coil by earlier versions
+            measured = measured.reshape(-1, *image.shape)
+        own = Slice(image, mask, 1.0, *facts, coils_of(tensor("maps")), measured)
         return (own if self.scale == 1 else own.divided(self.scale)).to(self.device)
 
     def _record(self) -> Any:

@@ -46,6 +46,7 @@ class Calibrator:
             levels = [noise_level(own.kspace.numpy(), own.mask.numpy()) for own in sub.slices]
             self.levels = [level for level in levels if np.isfinite(level)]
             everywhere = np.ones(full.slices[0].mask.shape, dtype=bool)
+            self.combined = full.slices[0].coils.alike
             self.own_level = float(np.median([noise_level(own.kspace.numpy(), everywhere) for own in full.slices]))
 
     def image(self, own: Tensor, random: RandomState) -> Tensor:
@@ -68,14 +69,14 @@ class Calibrator:
         return own
 
     def noise(self, own: Tensor, kspace: Tensor, random: RandomState) -> Tensor:
-        """Noise for k-space (H, W) or (n_coils, H, W) of an image (H, W) of Y, up to the level of one of X's slices.
+        """Noise for k-space (n_coils, H, W) of an image (H, W) of Y, up to the level of one of X's slices.
 
         None is added to an image that is noisier than that.
         """
         if "noise" not in self.parts or not self.levels:
             return torch.zeros_like(kspace)
         there = self.own_level  # of Y's coils; a combined image has no noise outside their maps
-        if kspace.ndim == own.ndim:
+        if self.combined:
             there = noise_level(fourier(own).numpy(), np.ones(own.shape, dtype=bool))
         wanted = self.levels[random.randint(len(self.levels))]
         missing = max(wanted**2 - there**2, 0.0) ** 0.5 if np.isfinite(there) else wanted

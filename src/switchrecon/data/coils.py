@@ -97,5 +97,5 @@ def _maps(kspace: torch.Tensor, region: tuple[int, int], config: Config) -> torc
 def one_coil(scan: Scan) -> np.ndarray:
     """K-space (slices, H, W) of one coil: the only one, or the virtual one with the most energy."""
     if scan.coils == 1:
-        return scan.kspace
+        return scan.kspace[:, 0]
     return compress_coils(torch.from_numpy(scan.kspace), 1)[0][:, 0].numpy()

@@ -39,5 +39,5 @@ def corrupted(scan: Scan, corruption: CorruptionConfig) -> Scan:
         return replace(scan, kspace=(kspace + parts[0] + 1j * parts[1]).astype(np.complex64))
     angles = np.asarray(level * (np.arange(width) % 2))
     if kind == "phase-errors":
-        angles = random.normal(scale=level, size=(len(kspace), *([1] * (kspace.ndim - 2)), width))
+        angles = random.normal(scale=level, size=(len(kspace), 1, 1, width))
     return replace(scan, kspace=(kspace * np.exp(1j * angles)).astype(np.complex64))

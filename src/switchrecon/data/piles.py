@@ -18,7 +18,6 @@ from switchrecon.data.corruption import corrupted
 from switchrecon.data.slices import Prepared, Slice, Slices, Source, evenly
 from switchrecon.errors import DataError
 from switchrecon.physics.fourier import inverse_fourier, slice_by_slice
-from switchrecon.physics.intensity import combined
 from switchrecon.scans.files import file_digest, find_files, read_scan
 from switchrecon.scans.formats import Format
 from switchrecon.scans.scan import Scan, check_fully_sampled, own_mask
@@ -71,7 +70,7 @@ def usable_slices(scan: Scan, config: Config) -> list[int]:
 
 
 def _usable(coil_images: Tensor, config: Config) -> list[int]:
-    """The same, of images that are at hand, (slices, H, W) or (slices, n_coils, H, W)."""
+    """The same, of images that are at hand, (slices, n_coils, H, W)."""
     means = [float(np.abs(own).mean()) for own in coil_images.numpy()]  # six times as fast as torch's abs
     return [i for i, mean in enumerate(means) if mean > 0 and mean >= config.empty_below * max(means)]
 
@@ -111,15 +110,14 @@ def slices_of(
             images = coil_images[index]
             if len(numbers) < len(coil_images):
                 images = images.clone()  # or a few slices would keep the whole scan in memory
-        maps = None
-        if scan.maps is not None:
-            maps = torch.from_numpy(scan.maps[index])
-            maps = maps.clone() if len(numbers) < len(scan.maps) else maps  # as above
-        own = Slice(combined(images, maps), mask, 1.0, scan.name, index, scan.subject, maps)
+        coils = scan.sensitivity(index)
+        if len(numbers) < len(scan.kspace):
+            coils = coils.changed(torch.clone)  # as above
+        own = Slice(coils.H(images), mask, 1.0, scan.name, index, scan.subject, coils)
         if measured is not None:
             images = inverse_fourier(torch.from_numpy(measured.kspace[index]))
-        several = maps is not None or measured is not None
-        slices.append(replace(own, measured_images=images) if several else own)
+        seen = coils.alike and measured is None  # what the coil sees of the image
+        slices.append(own if seen else replace(own, measured_images=images))
     return slices
 
 
@@ -138,7 +136,7 @@ def prepare(path: Path, config: Config, undersample: bool, paired: bool, format:
         measured = spoilt if paired and spoilt is not scan else None
         slices = slices_of(scan, numbers, config, undersample, measured, coil_images)
     dropped, retrospective = len(scan.kspace) - len(usable), undersample and scan.mask is None
-    maps, digest = scan.maps is not None, file_digest(path, scan.format)
+    maps, digest = not scan.sensitivity(0).alike, file_digest(path, scan.format)
     return Prepared(slices, scan.subject, scan.matrix, digest, maps, dropped, scan.synthetic, retrospective)
 
 
@@ -256,7 +254,7 @@ class TrainingData:
     def coils(self) -> int:
         """Coils of the first slice of a pile, the more of both; 1 for coil-combined k-space."""
         first = [pile.slices[0] for pile in self.piles.values()]
-        return max(1 if own.maps is None else len(own.maps) for own in first)
+        return max(own.coils.number for own in first)
 
     @property
     def piles(self) -> dict[str, Pile]:

@@ -1,8 +1,8 @@
 """Slices that a method learns from, in memory or kept in files until they are asked for."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol, TypeVar, overload
+from typing import Protocol, TypeVar, overload
 
 import numpy as np
 import torch
@@ -15,12 +15,12 @@ from switchrecon.physics.fourier import fourier, fourier_centre, inverse_fourier
 from switchrecon.physics.intensity import (
     brightness,
     centre_of,
-    combined,
     largest_magnitude,
     low_resolution_of_centre,
     scale_of,
 )
 from switchrecon.physics.masks import Direction, full_centre_fraction, line_direction, measured_acceleration
+from switchrecon.physics.operators import ONE_COIL, Coils
 
 Item = TypeVar("Item")
 
@@ -42,11 +42,11 @@ class Slice:
         File name and slice number.
     subject
         Whose slice it is.
-    maps
-        Coil sensitivity maps, complex64 (n_coils, H, W); None with one coil.
+    coils
+        How they see the image.
     measured_images
-        Of what was measured, divided by ``scale``: each coil's image, complex64 (n_coils, H, W); with one coil (H, W),
-        or None where that is ``image`` itself.
+        Each coil's image of what was measured, divided by ``scale``, complex64 (n_coils, H, W); None where that is what
+        the coils see of ``image``.
     """
 
     image: Tensor
@@ -55,7 +55,7 @@ class Slice:
     volume: str
     index: int
     subject: str
-    maps: Tensor | None = None
+    coils: Coils = ONE_COIL
     measured_images: Tensor | None = None
 
     def load(self) -> "Slice":
@@ -64,9 +64,13 @@ class Slice:
 
     def to(self, device: torch.device) -> "Slice":
         """The slice on a device."""
-        tensors: dict[str, Any] = {name: getattr(self, name) for name in ("image", "mask", "maps", "measured_images")}
-        moved: dict[str, Any] = {name: send(own, device) for name, own in tensors.items() if own is not None}
-        return replace(self, **moved)
+        return self._changed(lambda tensor: send(tensor, device))
+
+    def _changed(self, change: Callable[[Tensor], Tensor]) -> "Slice":
+        """The slice with its image, mask, maps and measured images changed alike."""
+        measured = None if self.measured_images is None else change(self.measured_images)
+        coils = self.coils.changed(change)
+        return replace(self, image=change(self.image), mask=change(self.mask), coils=coils, measured_images=measured)
 
     def divided(self, scale: float) -> "Slice":
         """The slice divided by its intensity scale."""
@@ -74,14 +78,24 @@ class Slice:
         return replace(self, image=self.image / scale, scale=scale, measured_images=measured)
 
     @property
+    def maps(self) -> Tensor | None:
+        """Coil sensitivity maps, complex64 (n_coils, H, W); None with one coil."""
+        return self.coils.maps
+
+    @property
+    def coil_images(self) -> Tensor:
+        """Each coil's image of what was measured, complex64 (n_coils, H, W)."""
+        return self.coils(self.image) if self.measured_images is None else self.measured_images
+
+    @property
     def kspace(self) -> Tensor:
-        """complex64 (H, W), or (n_coils, H, W) with several coils."""
-        return fourier(self.image if self.measured_images is None else self.measured_images)
+        """complex64 (n_coils, H, W)."""
+        return fourier(self.coil_images)
 
     def brightness(self, center_fraction: float) -> float:
         """See :func:`switchrecon.physics.intensity.brightness`; only k-space's centre is computed where it suffices."""
         of_centre = largest_magnitude(self.low_resolution(center_fraction, self.mask)).item()
-        return of_centre or brightness(self.kspace, center_fraction, self.mask, self.maps).item()
+        return of_centre or brightness(self.kspace, center_fraction, self.mask, self.coils).item()
 
     def full_centre(self, center_fraction: float) -> float:
         """See :func:`switchrecon.physics.masks.full_centre_fraction`."""
@@ -99,17 +113,14 @@ class Slice:
 
     def low_resolution(self, center_fraction: float, mask: Tensor | None = None) -> Tensor:
         """See :func:`switchrecon.physics.intensity.low_resolution`; complex (H, W)."""
-        images = self.image if self.measured_images is None else self.measured_images
-        matrix = images.shape[-2], images.shape[-1]
-        samples = fourier_centre(images, centre_of(matrix, center_fraction))
-        return low_resolution_of_centre(samples, matrix, center_fraction, mask, self.maps)
+        matrix = self.image.shape[-2], self.image.shape[-1]
+        samples = fourier_centre(self.coil_images, centre_of(matrix, center_fraction))
+        return self.coils.H(low_resolution_of_centre(samples, matrix, center_fraction, mask))
 
     def sampled_by(self, mask: Tensor) -> "Slice":
         """An undersampled slice with only those of its samples that a mask (H, W) keeps."""
         measured = inverse_fourier(self.kspace * mask)
-        image = combined(measured, self.maps)
-        several = None if self.maps is None else measured
-        return replace(self, image=image, mask=self.mask & mask, measured_images=several)
+        return replace(self, image=self.coils.H(measured), mask=self.mask & mask, measured_images=measured)
 
     def distorted(self, random: RandomState, probability: float) -> "Slice":
         """A fully sampled slice, and its coils, distorted; what would have been measured of it follows from that."""
@@ -117,8 +128,7 @@ class Slice:
         if gamma == 1 and np.array_equal(matrix, np.eye(2, 3)):
             return self
         image = with_gamma(distort(self.image, matrix), gamma)
-        maps = None if self.maps is None else distort(self.maps, matrix)
-        return replace(self, maps=maps)._showing(image)
+        return replace(self, coils=self.coils.changed(lambda maps: distort(maps, matrix)))._showing(image)
 
     def in_another_contrast(self, random: RandomState, center_fraction: float) -> "Slice":
         """A fully sampled slice with a random map of its magnitudes, and what its coils would have shown of it.
@@ -131,13 +141,11 @@ class Slice:
 
     def _showing(self, image: Tensor) -> "Slice":
         """The slice with another image, and what its coils would have shown of it."""
-        return replace(self, image=image, measured_images=None if self.maps is None else self.maps * image)
+        return replace(self, image=image, measured_images=None)
 
     def moved(self, symmetry: int) -> "Slice":
         """The slice, its mask and its coils, moved by one of :mod:`switchrecon.data.augment`'s symmetries."""
-        maps, measured = (None if a is None else move(a, symmetry) for a in (self.maps, self.measured_images))
-        image, mask = move(self.image, symmetry), move(self.mask, symmetry)
-        return replace(self, image=image, mask=mask, maps=maps, measured_images=measured)
+        return self._changed(lambda tensor: move(tensor, symmetry))
 
 
 class Source(Protocol):

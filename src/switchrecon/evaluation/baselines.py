@@ -2,24 +2,24 @@
 
 from torch import Tensor
 
-from switchrecon.physics.operators import Encoding
+from switchrecon.physics.operators import ONE_COIL, Coils, Encoding
 
 
-def zero_filled(kspace: Tensor, mask: Tensor, maps: Tensor | None = None) -> Tensor:
+def zero_filled(kspace: Tensor, mask: Tensor, coils: Coils = ONE_COIL) -> Tensor:
     """The adjoint reconstruction Aᴴk: unmeasured samples are zero, and coils are combined by their maps.
 
     Parameters
     ----------
     kspace
-        Complex, shape (..., H, W), or (..., n_coils, H, W) with maps.
+        Complex, shape (..., n_coils, H, W).
     mask
         Boolean (..., H, W).
-    maps
-        Coil sensitivity maps of k-space's shape; None with one coil.
+    coils
+        How they see the images.
 
     Returns
     -------
     Tensor
         Complex images (..., H, W), in the units of k-space.
     """
-    return Encoding(mask, maps).H(kspace)
+    return Encoding(mask, coils).H(kspace)

@@ -31,7 +31,6 @@ from switchrecon.metrics.conventions import CONVENTIONS, explain, seen
 from switchrecon.metrics.table import METRICS, Metric, find_metrics
 from switchrecon.nets.builder import ends_consistent
 from switchrecon.physics.fourier import inverse_fourier
-from switchrecon.physics.intensity import combined
 from switchrecon.physics.masks import measured_acceleration
 from switchrecon.physics.noise import relative_noise
 from switchrecon.reconstruction.reconstructor import ESTIMATES, Reconstructor
@@ -81,18 +80,17 @@ def evaluate_scan(
     name, subject
         The scan's and its subject's name in the results.
     """
-    all_maps = torch.from_numpy(scan.maps) if scan.maps is not None else None
-    references = combined(inverse_fourier(torch.from_numpy(scan.kspace)), all_maps).abs().numpy()
-    maps = all_maps[numbers] if all_maps is not None else None
+    references = scan.sensitivity().H(inverse_fourier(torch.from_numpy(scan.kspace))).abs().numpy()
+    coils = scan.sensitivity(numbers)
     masks = torch.stack([own_mask(scan, i, config) for i in numbers])
     maximum = float(seen(references, "fastmri").max())
     kspace = corrupted(scan, config.corruption).kspace[numbers]
     noise = relative_noise(kspace, masks.numpy(), references[numbers])
     volume = Volume(name, subject, numbers, references[numbers], maximum, masks.numpy(), noise)
     measured = torch.from_numpy(kspace)
-    volume.images[ZERO_FILLED] = zero_filled(measured, masks, maps).abs().numpy()
+    volume.images[ZERO_FILLED] = zero_filled(measured, masks, coils).abs().numpy()
     for method, reconstructor in methods.items():
-        volume.images[method] = reconstructor(measured, masks, maps).abs().numpy()
+        volume.images[method] = reconstructor(measured, masks, coils).abs().numpy()
     return volume
 
 

@@ -117,7 +117,7 @@ def reconstruct_real_slice(out: Path, device: str | None = None) -> tuple[str, s
             raise outcome.error or RunError(f"{scan}: nothing was written")
         pictures[name] = np.abs(np.load(outcome.written))
     # What a fully sampled scan at the run's matrix would show: the best that any method could give.
-    reference = resize_image(inverse_fourier(measured), (256, 256)).abs()[0].numpy()
+    reference = resize_image(inverse_fourier(measured), (256, 256)).abs()[0, 0].numpy()
     scores = [f"{name}\n{psnr(reference, u):.1f} dB, SSIM {ssim(reference, u):.2f}" for name, u in pictures.items()]
     titles = ["real MR slice, 256x256\n", f"all of its {MATRIX}x{MATRIX} centre of k-space\n", *scores]
     save_grid(out / "real.png", [[image, reference, *pictures.values()]], [titles], None)

@@ -56,12 +56,9 @@ def l1(difference: Tensor) -> Tensor:
 
 
 def over_coils(difference: Tensor, encoding: Encoding) -> Tensor:
-    """|re| + |im| of k-space, (B, H, W); with C coils their sum over √C, as an image error spread over them gives."""
+    """Σ_c (|re| + |im|) / √C of k-space (B, C, H, W), as an image error spread over C coils gives; (B, H, W)."""
     error = difference.real.abs() + difference.imag.abs()
-    if encoding.maps is None:
-        return error
-    coils = encoding.maps.flatten(2).any(2).sum(1).clamp_min(1)  # but for those that only fill up a batch
-    return error.sum(1) / coils[:, None, None].sqrt()
+    return error.sum(1) / encoding.coils.in_use().sqrt()[..., None, None]
 
 
 def sampling_consistency(step: Step) -> Tensor:

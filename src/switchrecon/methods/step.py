@@ -58,7 +58,7 @@ class Batch:
     encoding_y
         The same for y in Eq. (1).
     measured
-        x's k-space, complex (B, H, W) or (B, n_coils, H, W); None where x alone gives it: A x.
+        x's k-space, complex (B, n_coils, H, W); None where x alone gives it: A x.
     draws
         What some objectives draw besides; made when it is asked for.
     """
@@ -277,7 +277,7 @@ class Step:
     def full_of_turned(self) -> Call:
         """G(A'ᴴ A' T G(x))."""
         _, encoding = self.turn
-        sampled = encoding.H(encoding(channels_to_complex(self.turned)))
+        sampled = encoding.N(channels_to_complex(self.turned))
         return Call(self.players.to_full, complex_to_channels(sampled), encoding)
 
     @cached_property

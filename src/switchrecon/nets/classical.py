@@ -86,7 +86,7 @@ class Wavelet(Regularised):
         period = 1 << self.levels
         for iteration in range(self.iterations):
             shift = (iteration * 3 % period, iteration * 5 % period)
-            moved = ahead + zero_filled - encoding.H(encoding(ahead))
+            moved = ahead + zero_filled - encoding.N(ahead)
             height, width = image.shape[-2:]
             padded = repeat_to_multiple(moved.roll(shift, (-2, -1)), period)
             shrunk = shrink_haar(padded, weight, self.levels)[..., :height, :width]

@@ -112,11 +112,11 @@ class Unrolled(nn.Module):
             Shape (B, 2, H, W).
         """
         zero_filled = channels_to_complex(image)
-        if encoding.maps is None:  # also right for images with something where nothing was measured
-            zero_filled = encoding.H(encoding(zero_filled))
+        if encoding.projects:  # also right for images with something where nothing was measured
+            zero_filled = encoding.N(zero_filled)
         for number in range(self.cascades):
             refiner = self.refiners[number % len(self.refiners)]
             weight = 1.0 if self.weights is None else self.weights[number].sigmoid()
             refined = channels_to_complex(refiner(image))
-            image = complex_to_channels(refined + weight * (zero_filled - encoding.H(encoding(refined))))
+            image = complex_to_channels(refined + weight * (zero_filled - encoding.N(refined)))
         return image

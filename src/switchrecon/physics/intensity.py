@@ -14,47 +14,34 @@ from torch import Tensor
 
 from switchrecon.physics.fourier import inverse_fourier, inverse_fourier_centre
 from switchrecon.physics.masks import centre_slice, full_centre_fraction
-from switchrecon.physics.operators import Sensitivity
+from switchrecon.physics.operators import ONE_COIL, Coils
 
 
-def combined(coil_images: Tensor, maps: Tensor | None) -> Tensor:
-    """One image (..., H, W): Σ_c s̄_c u_c of coil images (..., n_coils, H, W), or the image itself without maps."""
-    return coil_images if maps is None else Sensitivity(maps).adjoint(coil_images)
-
-
-def low_resolution(
-    kspace: Tensor, center_fraction: float, mask: Tensor | None = None, maps: Tensor | None = None
-) -> Tensor:
-    """Image of the k-space centre, Hann-weighted against ringing.
+def low_resolution(kspace: Tensor, center_fraction: float, mask: Tensor | None = None) -> Tensor:
+    """Images of the k-space centre, Hann-weighted against ringing; of each coil by itself.
 
     Parameters
     ----------
     kspace
-        Complex, shape (..., H, W), or (..., n_coils, H, W) with maps.
+        Complex, shape (..., H, W); with a mask (..., n_coils, H, W).
     center_fraction
         Sides of the centre as a part of H and W.
     mask
-        Boolean (..., H, W). Where a slice's mask has holes in that centre, the centre shrinks, for this slice alone,
-        until it has none.
-    maps
-        Coil sensitivity maps (..., n_coils, H, W), which combine the coils.
+        Boolean (..., H, W), without the coils. Where a slice's mask has holes in that centre, the centre shrinks, for
+        this slice alone, until it has none.
 
     Returns
     -------
     Tensor
-        Complex, shape (..., H, W).
+        Complex, of the shape of k-space.
     """
     matrix = kspace.shape[-2], kspace.shape[-1]
     rows, columns = centre_of(matrix, center_fraction)
-    return low_resolution_of_centre(kspace[..., rows, columns], matrix, center_fraction, mask, maps)
+    return low_resolution_of_centre(kspace[..., rows, columns], matrix, center_fraction, mask)
 
 
 def low_resolution_of_centre(
-    samples: Tensor,
-    matrix: tuple[int, int],
-    center_fraction: float,
-    mask: Tensor | None = None,
-    maps: Tensor | None = None,
+    samples: Tensor, matrix: tuple[int, int], center_fraction: float, mask: Tensor | None = None
 ) -> Tensor:
     """:func:`low_resolution` of nothing but the samples of the centre, (..., rows, columns) of :func:`centre_of`."""
     rows, columns = centre = centre_of(matrix, center_fraction)
@@ -67,9 +54,8 @@ def low_resolution_of_centre(
         ]
         window = torch.stack(windows).reshape(*mask.shape[:-2], *windows[0].shape).to(samples.device)
         # Not even the centre sample may be measured; a transform there and back leaves a rest of about 1e-8 there.
-        window = window * mask[..., rows, columns]
-        window = window if maps is None else window.unsqueeze(-3)
-    return combined(inverse_fourier_centre(samples * window, centre, matrix), maps)
+        window = (window * mask[..., rows, columns]).unsqueeze(-3)
+    return inverse_fourier_centre(samples * window, centre, matrix)
 
 
 def centre_of(matrix: tuple[int, int], center_fraction: float) -> tuple[slice, slice]:
@@ -102,15 +88,17 @@ def largest_magnitude(image: Tensor) -> Tensor:
     return magnitude.amax((-2, -1), keepdim=True)
 
 
-def brightness(
-    kspace: Tensor, center_fraction: float, mask: Tensor | None = None, maps: Tensor | None = None
-) -> Tensor:
+def brightness(kspace: Tensor, center_fraction: float, mask: Tensor | None = None, coils: Coils = ONE_COIL) -> Tensor:
     """Of each slice: ``max |u_low|``.
 
     Parameters
     ----------
-    kspace, center_fraction, mask, maps
+    kspace
+        Complex, shape (..., n_coils, H, W).
+    center_fraction, mask
         See :func:`low_resolution`.
+    coils
+        How the coils see the slices.
 
     Returns
     -------
@@ -118,11 +106,11 @@ def brightness(
         Float32, shape (..., 1, 1), in the units of the image. Where the centre is zero (not measured), the maximum
         of the whole image takes its place.
     """
-    found = largest_magnitude(low_resolution(kspace, center_fraction, mask, maps))
+    found = largest_magnitude(coils.H(low_resolution(kspace, center_fraction, mask)))
     if (found == 0).any():
         if mask is not None:
-            kspace = kspace * (mask if maps is None else mask.unsqueeze(-3))
-        found = torch.where(found > 0, found, largest_magnitude(combined(inverse_fourier(kspace), maps)))
+            kspace = kspace * mask.unsqueeze(-3)
+        found = torch.where(found > 0, found, largest_magnitude(coils.H(inverse_fourier(kspace))))
     return found
 
 
@@ -136,13 +124,13 @@ def intensity_scale(
     center_fraction: float,
     headroom: float,
     mask: Tensor | None = None,
-    maps: Tensor | None = None,
+    coils: Coils = ONE_COIL,
 ) -> Tensor:
     """Scale of each slice: ``headroom · max |u_low|``; float32, shape (..., 1, 1).
 
     See :func:`brightness`, and :func:`scale_of` for the ``headroom``.
     """
-    return scale_of(brightness(kspace, center_fraction, mask, maps), headroom)
+    return scale_of(brightness(kspace, center_fraction, mask, coils), headroom)
 
 
 def channels_to_complex(image: Tensor) -> Tensor:

@@ -1,11 +1,11 @@
 """The physics: linear operators with an adjoint, composed with ``@``.
 
-The forward model of an accelerated scan, :class:`Encoding`, is ``Sampling(mask) @ Fourier() @ Sensitivity(maps)``; with
-one coil, ``Sampling(mask) @ Fourier()``. Operators are batched over leading dimensions, complex in and complex
-out. The Fourier transform is centred and orthonormal.
+The forward model of an accelerated scan, :class:`Encoding`, is ``Sampling(mask) @ Fourier() @ Sensitivity(maps)``. Its
+k-space always has a coil axis, (..., n_coils, H, W); a scan of one coil has :class:`OneCoil` instead of maps. Operators
+are batched over leading dimensions, complex in and complex out. The Fourier transform is centred and orthonormal.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -16,7 +16,7 @@ from switchrecon.physics.fourier import fourier, inverse_fourier
 
 
 class Operator:
-    """A linear map A with adjoint Aᴴ (``A.H``); ``A @ B`` composes and ``A(u)`` applies.
+    """A linear map A with adjoint Aᴴ (``A.H``) and normal AᴴA (``A.N``); ``A @ B`` composes and ``A(u)`` applies.
 
     Raises
     ------
@@ -40,8 +40,13 @@ class Operator:
 
     @property
     def H(self) -> "Operator":
-        """The adjoint operator."""
+        """The adjoint operator Aᴴ."""
         return Adjoint(self)
+
+    @property
+    def N(self) -> "Operator":
+        """The normal operator AᴴA."""
+        return Normal(self)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}()"
@@ -67,7 +72,30 @@ class Adjoint(Operator):
         return self.operator
 
     def __repr__(self) -> str:
-        return f"{self.operator!r}.H"
+        return f"({self.operator!r}).H"
+
+
+class Normal(Operator):
+    """AᴴA of an operator A, which is its own adjoint."""
+
+    def __init__(self, operator: Operator) -> None:
+        self.operator = operator
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Apply A, then Aᴴ."""
+        return self.operator.adjoint(self.operator.forward(image))
+
+    def adjoint(self, data: Tensor) -> Tensor:
+        """The same."""
+        return self.forward(data)
+
+    @property
+    def H(self) -> Operator:
+        """Itself."""
+        return self
+
+    def __repr__(self) -> str:
+        return f"({self.operator!r}).N"
 
 
 class Composition(Operator):
@@ -80,18 +108,32 @@ class Composition(Operator):
 
     def forward(self, image: Tensor) -> Tensor:
         """Apply the operators from right to left."""
-        for operator in reversed(self.operators):
-            image = operator.forward(image)
+        try:
+            for operator in reversed(self.operators):
+                image = operator.forward(image)
+        except DataError as error:
+            raise DataError(f"{self!r}: {error}") from error
         return image
 
     def adjoint(self, data: Tensor) -> Tensor:
         """Apply the adjoints from left to right."""
-        for operator in self.operators:
-            data = operator.adjoint(data)
+        try:
+            for operator in self.operators:
+                data = operator.adjoint(data)
+        except DataError as error:
+            raise DataError(f"({self!r}).H: {error}") from error
         return data
 
     def __repr__(self) -> str:
         return " @ ".join(map(repr, self.operators))
+
+
+def _together(first: Tensor, second: Tensor) -> torch.Size | None:
+    """The shape that two tensors are broadcast to; None where they do not fit."""
+    try:
+        return torch.broadcast_shapes(first.shape, second.shape)
+    except RuntimeError:
+        return None
 
 
 class Fourier(Operator):
@@ -121,14 +163,9 @@ class Sampling(Operator):
 
     def forward(self, image: Tensor) -> Tensor:
         """Set unmeasured samples of k-space to zero."""
-        mask = self.mask
-        try:
-            fits = torch.broadcast_shapes(mask.shape, image.shape) == image.shape
-        except RuntimeError:
-            fits = False
-        if not fits:
+        if _together(self.mask, image) != image.shape:
             raise DataError(f"{self!r} does not fit k-space of shape {tuple(image.shape)}")
-        return torch.where(mask, image, torch.zeros((), dtype=image.dtype, device=image.device))
+        return torch.where(self.mask, image, torch.zeros((), dtype=image.dtype, device=image.device))
 
     def adjoint(self, data: Tensor) -> Tensor:
         """The same: a mask is its own adjoint."""
@@ -138,21 +175,65 @@ class Sampling(Operator):
         return f"Sampling(mask {'x'.join(map(str, self.mask.shape))})"
 
 
-class Sensitivity(Operator):
+class Coils(Operator):
+    """How the receiver coils see an image: (..., H, W) → (..., n_coils, H, W).
+
+    Attributes
+    ----------
+    alike
+        Whether there is one coil that sees all places alike, so that nothing is multiplied.
+    maps
+        Coil sensitivity maps, complex (..., n_coils, H, W); None for such a coil.
+    """
+
+    alike: bool
+    maps: Tensor | None
+
+    @property
+    def number(self) -> int:
+        """How many coils."""
+        raise NotImplementedError
+
+    def in_use(self) -> Tensor:
+        """How many coils are not zero everywhere, as those that fill up a batch are; at least 1, float32 (...)."""
+        raise NotImplementedError
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> "Coils":
+        """Coils with ``change(maps)`` for their maps: moved, sent to a device, or some of a batch."""
+        raise NotImplementedError
+
+
+class Sensitivity(Coils):
     """Multiplication by coil sensitivity maps: (Su)_c = s_c · u and Sᴴv = Σ_c s̄_c · v_c.
 
     Parameters
     ----------
     maps
-        Complex, shape (..., n_coils, H, W).
+        Complex, shape (..., n_coils, H, W), with Σ_c |s_c|² = 1 or, outside the object, 0, so that ‖S‖ ≤ 1.
     """
+
+    alike = False
+    maps: Tensor
 
     def __init__(self, maps: Tensor) -> None:
         self.maps = maps
 
+    @property
+    def number(self) -> int:
+        """See :class:`Coils`."""
+        return self.maps.shape[-3]
+
+    def in_use(self) -> Tensor:
+        """See :class:`Coils`."""
+        return self.maps.flatten(-2).any(-1).sum(-1).clamp_min(1).float()
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> "Sensitivity":
+        """See :class:`Coils`."""
+        return Sensitivity(change(self.maps))
+
     def forward(self, image: Tensor) -> Tensor:
         """One image (..., H, W) to coil images (..., n_coils, H, W)."""
-        if image.shape[-2:] != self.maps.shape[-2:]:
+        if image.shape[-2:] != self.maps.shape[-2:] or _together(image[..., None, :, :], self.maps) is None:
             raise DataError(f"{self!r} does not fit an image of shape {tuple(image.shape)}")
         return self.maps * image.unsqueeze(-3)
 
@@ -166,45 +247,102 @@ class Sensitivity(Operator):
         return f"Sensitivity(maps {'x'.join(map(str, self.maps.shape))})"
 
 
+class OneCoil(Coils):
+    """The only coil of a scan, which sees all places alike: (Su)_1 = u. It only adds and removes the coil axis."""
+
+    alike = True
+    maps = None
+
+    @property
+    def number(self) -> int:
+        """See :class:`Coils`."""
+        return 1
+
+    def in_use(self) -> Tensor:
+        """See :class:`Coils`."""
+        return torch.ones(())
+
+    def changed(self, change: Callable[[Tensor], Tensor]) -> "OneCoil":
+        """Itself: there are no maps."""
+        return self
+
+    def forward(self, image: Tensor) -> Tensor:
+        """An image (..., H, W) as (..., 1, H, W)."""
+        return image.unsqueeze(-3)
+
+    def adjoint(self, data: Tensor) -> Tensor:
+        """(..., 1, H, W) as an image (..., H, W)."""
+        if data.ndim < 3 or data.shape[-3] != 1:
+            raise DataError(f"{self!r} does not fit coil images of shape {tuple(data.shape)}")
+        return data.squeeze(-3)
+
+
+ONE_COIL = OneCoil()
+
+
+def coils_of(maps: Tensor | None) -> Coils:
+    """Coils with these sensitivity maps; without maps the one coil that sees all places alike."""
+    return ONE_COIL if maps is None else Sensitivity(maps)
+
+
 class Encoding(Composition):
-    """The forward model of a scan: ``A = R F S`` with its mask R and coil sensitivity maps S; one coil: ``A = R F``.
+    """The forward model of a scan: ``A = R F S`` with its mask R and coils S.
 
     Parameters
     ----------
     mask
         Boolean (..., H, W), True where measured.
-    maps
-        Complex (..., n_coils, H, W) with Σ_c |s_c|² = 1 or, outside the object, 0, so that ‖A‖ ≤ 1; None for one coil.
+    coils
+        For images (..., H, W).
     """
 
-    def __init__(self, mask: Tensor, maps: Tensor | None = None) -> None:
+    def __init__(self, mask: Tensor, coils: Coils = ONE_COIL) -> None:
         self.mask = mask.bool()
-        self.maps = maps
-        if maps is None:
-            super().__init__([Sampling(mask), Fourier()])
-        else:
-            super().__init__([Sampling(mask.unsqueeze(-3)), Fourier(), Sensitivity(maps)])
+        self.coils = coils
+        super().__init__([Sampling(mask.unsqueeze(-3)), Fourier(), coils])
+
+    @property
+    def maps(self) -> Tensor | None:
+        """The coils' sensitivity maps; see :class:`Coils`."""
+        return self.coils.maps
+
+    @property
+    def projects(self) -> bool:
+        """Whether AᴴA is a projection, so that measured samples can be kept exactly: with :class:`OneCoil`."""
+        return self.coils.alike
 
     def sampled_by(self, mask: Tensor) -> "Encoding":
         """The same coils with another mask (..., H, W)."""
-        return Encoding(mask, self.maps)
+        return Encoding(mask, self.coils)
+
+    def __getitem__(self, which: int | slice) -> "Encoding":
+        """Of one image of a batch, or of some."""
+        return Encoding(self.mask[which], self.coils.changed(lambda maps: maps[which]))
+
+    def to(self, device: torch.device) -> "Encoding":
+        """The same on a device."""
+        return Encoding(self.mask.to(device), self.coils.changed(lambda maps: maps.to(device)))
 
     @staticmethod
     def joined(encodings: "Sequence[Encoding]") -> "Encoding":
         """Of several batches (B, H, W) as one; where the numbers of coils differ, coils of zeros are added."""
         mask = torch.cat([own.mask for own in encodings])
-        known = [own.maps for own in encodings if own.maps is not None]
-        if not known:
+        if all(own.coils.alike for own in encodings):
             return Encoding(mask)
-        # The only coil of a scan sees all places alike.
-        maps = [known[0].new_ones(own.mask[:, None].shape) if own.maps is None else own.maps for own in encodings]
-        return Encoding(mask, torch.cat(with_as_many_coils(maps)))
+        maps = [own.coils(torch.ones_like(own.mask, dtype=torch.complex64)) for own in encodings]  # s_c · 1
+        return Encoding(mask, Sensitivity(torch.cat(with_as_many_coils(maps))))
+
+
+def stacked(coils: Sequence[Coils]) -> Coils:
+    """Coils of single images as those of a batch; where their numbers differ, coils of zeros are added."""
+    maps = [own.maps for own in coils if isinstance(own, Sensitivity)]
+    return Sensitivity(torch.stack(with_as_many_coils(maps))) if maps else ONE_COIL
 
 
 def with_as_many_coils(arrays: Sequence[Tensor]) -> list[Tensor]:
     """Arrays (..., n_coils, H, W), with coils of zeros added to all but those with most."""
     most = max(own.shape[-3] for own in arrays)
-    return [F.pad(own, (0, 0, 0, 0, 0, most - own.shape[-3])) for own in arrays]
+    return [F.pad(own, (0, 0, 0, 0, 0, most - own.shape[-3])) if own.shape[-3] < most else own for own in arrays]
 
 
 def data_consistency(operator: Operator, image: Tensor, measured: Tensor, weight: float | Tensor = 1.0) -> Tensor:

@@ -107,7 +107,7 @@ def sense(
     """
 
     def normal(image: Tensor) -> Tensor:
-        return operator.H(operator(image)) + regularisation * image
+        return operator.N(image) + regularisation * image
 
     return conjugate_gradient(normal, zero_filled, iterations=iterations, tolerance=tolerance)
 
@@ -151,7 +151,7 @@ def total_variation(operator: Operator, zero_filled: Tensor, weight: float | Ten
     primal = (STEP * zero_filled.detach().abs().amax(PLANE, keepdim=True) / bound).clamp(*STEPS)
 
     def normal(image: Tensor) -> Tensor:
-        return image + primal * operator.H(operator(image))
+        return image + primal * operator.N(image)
 
     image = ahead = zero_filled
     dual = torch.zeros_like(gradient(image))

@@ -143,10 +143,9 @@ def _error(network: _Network, checks: Sequence[Check], config: Config) -> float:
     """Mean absolute error at the samples kept apart, of images that were made without them."""
     total = count = 0.0
     for own, seen, apart in checks:
-        maps = None if own.maps is None else own.maps[None]
-        encoding = Encoding(seen.mask[None], maps)
+        encoding = Encoding(seen.mask[None], own.coils.changed(lambda maps: maps[None]))
         image = network.to_full(to_network(seen.image[None], config.representation), encoding)
         difference = encoding.sampled_by(apart[None])(channels_to_complex(image))[0] - own.kspace * apart
         total += float(difference.abs().sum())
-        count += float(apart.sum()) * (1 if maps is None else maps.shape[1])
+        count += float(apart.sum()) * own.coils.number
     return total / count

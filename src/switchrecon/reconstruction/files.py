@@ -80,7 +80,7 @@ def undersampled(reconstructor: Reconstructor, scan: Scan, undersampling: MaskCo
     scan = scan.resized(_mask_matrix(reconstructor, scan))
     config = reconstructor.config.model_copy(update={"mask": undersampling})
     masks = np.stack([own_mask(scan, index, config).numpy() for index in range(len(scan.kspace))])
-    return replace(scan, kspace=scan.kspace * (masks if scan.coils == 1 else masks[:, None]), mask=masks)
+    return replace(scan, kspace=scan.kspace * masks[:, None], mask=masks)
 
 
 def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> np.ndarray:
@@ -100,7 +100,7 @@ def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> np.ndarray:
     if scan.coils > 1:  # maps belong to a matrix, so k-space is resized before they are estimated
         scan = with_maps(scan.resized(_mask_matrix(reconstructor, scan)), reconstructor.config)
     try:
-        return reconstructor(scan.kspace, scan.mask, scan.maps)
+        return reconstructor(scan.kspace, scan.mask, scan.sensitivity())
     except DataError as error:
         raise DataError(f"{scan.path}: {error}") from error
 

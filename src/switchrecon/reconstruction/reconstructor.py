@@ -17,7 +17,7 @@ from switchrecon.nets.layers import with_precision
 from switchrecon.physics.fourier import resize_image, resize_kspace
 from switchrecon.physics.intensity import from_network, intensity_scale, low_resolution, to_network
 from switchrecon.physics.noise import noise_level
-from switchrecon.physics.operators import Encoding, Sampling, data_consistency
+from switchrecon.physics.operators import Coils, Encoding, Sampling, coils_of, data_consistency
 from switchrecon.physics.solvers import conjugate_gradient
 from switchrecon.runs.card import Card
 from switchrecon.runs.checkpoint import load_model
@@ -168,7 +168,8 @@ class Reconstructor:
         mask
             Non-zero where measured; broadcasts to the images' shape: (W,), (H, W), or with leading dimensions.
         maps
-            Coil sensitivity maps, complex, of the shape of k-space, Σ_c |s_c|² = 1; None with one coil.
+            Coil sensitivity maps, complex, of the shape of k-space, Σ_c |s_c|² = 1; None with one coil. Or
+            :class:`switchrecon.physics.operators.Coils`, with k-space (..., n_coils, H, W) also for one coil.
 
         Returns
         -------
@@ -185,11 +186,11 @@ class Reconstructor:
         """
         set_up(self.device, self.config.precision)
         numpy = isinstance(kspace, np.ndarray)
-        measured, masks, coils, shape = self._check(_tensor(kspace), _tensor(mask) != 0, maps)
-        images = torch.cat(self._in_parts(measured, masks, coils)).reshape(shape)
+        measured, encoding, shape = self._check(_tensor(kspace), _tensor(mask) != 0, maps)
+        images = torch.cat(self._in_parts(measured, encoding)).reshape(shape)
         return images.numpy() if numpy else images
 
-    def _in_parts(self, measured: Tensor, masks: Tensor, coils: Tensor | None) -> list[Tensor]:
+    def _in_parts(self, measured: Tensor, encoding: Encoding) -> list[Tensor]:
         """Images of some slices at a time, back on the processor."""
         # One at a time: at 256x256 a CPU is slower with more, and a slice's bits would depend on its neighbours.
         together = 1 if self.device.type == "cpu" else TOGETHER
@@ -198,8 +199,7 @@ class Reconstructor:
         while done < len(measured):
             part = slice(done, done + together)
             try:
-                own = [None if t is None else t[part].to(self.device) for t in (measured, masks, coils)]
-                found.append(self._slices(*own).cpu())  # type: ignore[arg-type]
+                found.append(self._slices(measured[part].to(self.device), encoding[part].to(self.device)).cpu())
             except torch.OutOfMemoryError:
                 if together == 1:
                     raise
@@ -208,8 +208,8 @@ class Reconstructor:
             done += together
         return found
 
-    def _check(self, kspace: Tensor, mask: Tensor, maps: Any) -> tuple[Tensor, Tensor, Tensor | None, tuple[int, ...]]:
-        """K-space (N, H, W) or (N, n_coils, H, W), masks (N, H, W), maps like k-space, and the images' shape."""
+    def _check(self, kspace: Tensor, mask: Tensor, maps: Any) -> tuple[Tensor, Encoding, tuple[int, ...]]:
+        """Measured k-space (N, n_coils, H, W), what encoded it, and the images' shape."""
         several = maps is not None
         if not kspace.is_complex() or kspace.ndim < 2 + several:
             expected = "(..., coils, H, W)" if several else "(..., H, W)"
@@ -222,46 +222,46 @@ class Reconstructor:
             raise DataError("k-space holds NaN or infinity; expected finite numbers")
         if not mask.any():
             raise DataError("the mask is all zero; expected at least one measured sample")
-        kspace = kspace.to(torch.complex64)
-        height, width = kspace.shape[-2:]
-        shape = (*(kspace.shape[:-3] if several else kspace.shape[:-2]), height, width)
+        kspace = (kspace if several else kspace.unsqueeze(-3)).to(torch.complex64)
+        coils = maps if isinstance(maps, Coils) else coils_of(_tensor(maps).to(torch.complex64) if several else None)
+        *leading, n_coils, height, width = kspace.shape
+        shape = (*leading, height, width)
         try:
-            masks = mask.expand(shape)
+            masks = mask.expand(shape).reshape(-1, height, width)
         except RuntimeError:
             raise DataError(f"a mask of shape {tuple(mask.shape)} does not fit images of shape {shape}") from None
         trained = self.card.matrix
-        if (height, width) != trained and not (self.resize and not several):
+        if (height, width) != trained and not (self.resize and coils.alike):
             raise DataError(
                 f"k-space has a matrix of {height}x{width}, but the run was trained at {trained[0]}x{trained[1]}; "
-                + ("resize k-space first" if several else "allow resizing in k-space or train at this matrix")
+                + ("allow resizing in k-space or train at this matrix" if coils.alike else "resize k-space first")
             )
-        masks = masks.reshape(-1, height, width)
-        if not several:
-            return Sampling(masks)(kspace.reshape(-1, height, width)), masks, None, shape
-        coils = _tensor(maps).to(torch.complex64)
-        if not torch.isfinite(torch.view_as_real(coils)).all():
-            raise DataError("coil sensitivity maps hold NaN or infinity; expected finite numbers")
-        if coils.shape != kspace.shape:
-            raise DataError(f"maps of shape {tuple(coils.shape)} do not fit k-space of shape {tuple(kspace.shape)}")
-        n_coils = kspace.shape[-3]
+
+        def checked(maps: Tensor) -> Tensor:
+            if not torch.isfinite(torch.view_as_real(maps)).all():
+                raise DataError("coil sensitivity maps hold NaN or infinity; expected finite numbers")
+            if maps.shape != kspace.shape:
+                raise DataError(f"maps of shape {tuple(maps.shape)} do not fit k-space of shape {tuple(kspace.shape)}")
+            return maps.reshape(-1, n_coils, height, width)
+
         measured = Sampling(masks[:, None])(kspace.reshape(-1, n_coils, height, width))
-        return measured, masks, coils.reshape(measured.shape), shape
+        return measured, Encoding(masks, coils.changed(checked)), shape
 
     @torch.no_grad()
-    def _slices(self, kspace: Tensor, mask: Tensor, maps: Tensor | None) -> Tensor:
-        """Measured k-space, masks and maps of some slices to images (N, H, W)."""
+    def _slices(self, kspace: Tensor, encoding: Encoding) -> Tensor:
+        """Measured k-space of some slices to images (N, H, W)."""
         own, matrix = (kspace.shape[-2], kspace.shape[-1]), self.card.matrix
-        small_mask = resize_kspace(mask.float(), matrix) > 0
-        image = resize_image(self._network(resize_kspace(kspace, matrix), Encoding(small_mask, maps)), own)
+        small = encoding.sampled_by(resize_kspace(encoding.mask.float(), matrix) > 0)
+        image = resize_image(self._network(resize_kspace(kspace, matrix), small), own)
         if self.config.data_consistency != "none":
-            image = self._consistent(image, kspace, Encoding(mask, maps))
+            image = self._consistent(image, kspace, encoding)
         empty = ~kspace.flatten(1).any(1)
         return torch.where(empty[:, None, None], torch.zeros_like(image), image)
 
     def _network(self, kspace: Tensor, encoding: Encoding) -> Tensor:
         """Scale, networks, scale back, at the run's matrix."""
         config = self.config
-        scale = intensity_scale(kspace, self.card.center_fraction, config.headroom, encoding.mask, encoding.maps)
+        scale = intensity_scale(kspace, self.card.center_fraction, config.headroom, encoding.mask, encoding.coils)
         x = to_network(encoding.H(kspace) / scale, config.representation)
         return from_network(self._estimate(x, encoding), config.representation) * scale
 
@@ -278,7 +278,7 @@ class Reconstructor:
         if not complex_run:
             # A magnitude has no phase of its own; the alias-free low-resolution image lends it one.
             fraction = self.card.center_fraction
-            image = image * torch.sgn(low_resolution(kspace, fraction, encoding.mask, encoding.maps))
+            image = image * torch.sgn(encoding.coils.H(low_resolution(kspace, fraction, encoding.mask)))
         weight = 1.0 if self.config.data_consistency == "hard" else trust(image, kspace, encoding)
         result = consistent(encoding, image, kspace, weight)
         return result if complex_run else result.abs()
@@ -305,15 +305,15 @@ def consistent(encoding: Encoding, image: Tensor, kspace: Tensor, weight: float 
     image
         û, complex (N, H, W).
     kspace
-        k, complex (N, n_coils, H, W), or (N, H, W) with one coil.
+        k, complex (N, n_coils, H, W).
     weight
         w in [0, 1]; a number or (N, 1, 1).
     """
-    if encoding.maps is None:
+    if encoding.projects:
         return data_consistency(encoding, image, kspace, weight)
 
     def normal(u: Tensor) -> Tensor:
-        return weight * encoding.H(encoding(u)) + (1 - weight) * u
+        return weight * encoding.N(u) + (1 - weight) * u
 
     right = weight * encoding.H(kspace) + (1 - weight) * image
     return conjugate_gradient(normal, right, image, iterations=CONSISTENCY_ITERATIONS)
@@ -331,10 +331,10 @@ def trust(image: Tensor, kspace: Tensor, encoding: Encoding) -> Tensor:
         Shape (N, 1, 1), in [0, 1]; 1 where the noise cannot be estimated.
     """
     weights = []
-    for u, k, number in zip(image, kspace, range(len(image)), strict=True):
-        own = Encoding(encoding.mask[number], None if encoding.maps is None else encoding.maps[number])
+    for number, (u, k) in enumerate(zip(image, kspace, strict=True)):
+        own = encoding[number]
         variance = 2 * noise_level(k.cpu().numpy(), own.mask.cpu().numpy()) ** 2
-        coils = 1 if own.maps is None else max(int(own.maps.flatten(1).any(1).sum()), 1)
+        coils = own.coils.in_use()
         difference = (k - own(u)).abs().square().sum() / (own.mask.sum() * coils)
         error = coils * (difference - variance).clamp_min(0)
         weights.append(error / (error + variance) if variance > 0 else torch.ones((), device=k.device))

@@ -75,7 +75,7 @@ def convert_file(
     if written.write_kspace is not None:
         if scan.image:
             raise DataError(f"{source}: holds images; k-space made of them would pass for measured; expected k-space")
-        kspace = scan.kspace if scan.kspace.ndim == 4 else scan.kspace[:, None]
+        kspace = scan.kspace
         written.write_kspace(scan, kspace.astype(np.complex64, copy=False), target)
     else:
         assert written.write_images is not None

@@ -14,6 +14,7 @@ from switchrecon.core.seeds import numpy_random
 from switchrecon.errors import DataError
 from switchrecon.physics.fourier import fourier, resize_kspace, slice_by_slice
 from switchrecon.physics.masks import draw_mask, infer_mask, measured_acceleration
+from switchrecon.physics.operators import Coils, coils_of
 from switchrecon.scans.formats import Format
 
 
@@ -28,7 +29,7 @@ class Scan:
     subject
         Who was scanned: from the file's own fields or its name. Never written to any output.
     kspace
-        complex64 (slices, H, W), or (slices, coils, H, W) for several coils; centred, in the file's units.
+        complex64 (slices, coils, H, W); centred, in the file's units. (slices, H, W) is taken as that of one coil.
     mask
         Boolean (slices, H, W), True where measured; None for a fully sampled scan.
     synthetic
@@ -63,6 +64,10 @@ class Scan:
     geometry: dict[str, Any] = field(default_factory=dict)
     format: Format | None = None
 
+    def __post_init__(self) -> None:
+        if self.kspace.ndim == 3:
+            self.kspace = self.kspace[:, None]
+
     @property
     def name(self) -> str:
         """What its masks, phase and noise are drawn by; see :func:`draw_name`."""
@@ -71,12 +76,16 @@ class Scan:
     @property
     def coils(self) -> int:
         """How many receiver coils; 1 for coil-combined k-space."""
-        return self.kspace.shape[1] if self.kspace.ndim == 4 else 1
+        return self.kspace.shape[1]
 
     @property
     def matrix(self) -> tuple[int, int]:
         """(H, W)."""
         return self.kspace.shape[-2], self.kspace.shape[-1]
+
+    def sensitivity(self, which: int | slice | list[int] = slice(None)) -> Coils:
+        """How the coils see one slice or several, once maps have been estimated where there are several coils."""
+        return coils_of(None if self.maps is None else torch.from_numpy(self.maps[which]))
 
     def resized(self, matrix: tuple[int, int] | None) -> "Scan":
         """The scan at another matrix and the same field of view; k-space is cropped or zero-padded."""
@@ -171,7 +180,7 @@ def check_not_empty(path: Path, array: np.ndarray) -> None:
 
 
 def inferred_masks(kspace: np.ndarray) -> np.ndarray | None:
-    """Find each slice's mask from the zeros of (slices, H, W); None if no slice is undersampled."""
+    """Find each slice's mask from the zeros of (slices, ..., H, W); None if no slice is undersampled."""
     masks = [infer_mask(own) if own.any() else None for own in kspace]
     if all(own is None for own in masks):
         return None

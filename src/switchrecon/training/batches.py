@@ -1,7 +1,6 @@
 """Batches: what is drawn for each training step, from the step's number alone."""
 
 import math
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -16,7 +15,7 @@ from switchrecon.errors import ConfigError
 from switchrecon.methods.step import Batch
 from switchrecon.physics.intensity import to_network
 from switchrecon.physics.masks import draw_mask
-from switchrecon.physics.operators import Encoding, Sampling, with_as_many_coils
+from switchrecon.physics.operators import Coils, Encoding, Sampling, stacked, with_as_many_coils
 from switchrecon.training.draws import DrawSource, StepDraws
 
 
@@ -47,14 +46,14 @@ def symmetries(config: Config, data: TrainingData) -> tuple[int, ...]:
 
 
 class Example(NamedTuple):
-    """A sample of a batch: complex images and masks (H, W); maps (n_coils, H, W) or None; x's k-space."""
+    """A sample of a batch: complex images and masks (H, W); how coils see them; x's k-space (n_coils, H, W)."""
 
     x: Tensor
     y: Tensor
     mask_x: Tensor
     mask_y: Tensor
-    maps_x: Tensor | None
-    maps_y: Tensor | None
+    coils_x: Coils
+    coils_y: Coils
     measured: Tensor
 
 
@@ -145,10 +144,10 @@ class Batches:
         if self.pairing in ("unpaired", "undersampled"):
             _, x = self._draw(self._sub, "sub", position)
             if self.data.full is None:  # X alone: there is no y, and nothing looks at it
-                return Example(x.image, x.image, x.mask, x.mask, x.maps, x.maps, x.kspace)
+                return Example(x.image, x.image, x.mask, x.mask, x.coils, x.coils, x.kspace)
             own, y = self._draw(self.data.full, "full", position)
             mask_y = self._equation_1_mask(own, position)
-            return Example(x.image, y.image, x.mask, mask_y, x.maps, y.maps, x.kspace)
+            return Example(x.image, y.image, x.mask, mask_y, x.coils, y.coils, x.kspace)
         assert self.data.full is not None
         own, y = self._draw(self.data.full, "full", position)
         mask = y.mask
@@ -156,9 +155,9 @@ class Batches:
             settings = self.config.simulated_mask or self.config.mask
             drawn = draw_mask(settings, self.data.matrix, volume=own.volume, index=own.index, repeat=position)
             mask = send(torch.from_numpy(drawn), self.device)
-        encoding = Encoding(mask, y.maps)
+        encoding = Encoding(mask, y.coils)
         measured = Sampling(mask)(y.kspace)
-        return Example(encoding.H(measured), y.image, mask, mask, y.maps, y.maps, measured)
+        return Example(encoding.H(measured), y.image, mask, mask, y.coils, y.coils, measured)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, the same whenever it is asked for."""
@@ -167,9 +166,9 @@ class Batches:
         examples = [self._example(p) for p in positions]
         x, y = torch.stack([e.x for e in examples]), torch.stack([e.y for e in examples])
         mask_x, mask_y = torch.stack([e.mask_x for e in examples]), torch.stack([e.mask_y for e in examples])
-        measured = _stack_coils([e.measured for e in examples])
-        encoding_x = Encoding(mask_x, _stack_maps([e.maps_x for e in examples]))
-        encoding_y = Encoding(mask_y, _stack_maps([e.maps_y for e in examples]))
+        measured = torch.stack(with_as_many_coils([e.measured for e in examples]))
+        encoding_x = Encoding(mask_x, stacked([e.coils_x for e in examples]))
+        encoding_y = Encoding(mask_y, stacked([e.coils_y for e in examples]))
         representation = self.config.representation
         z = torch.cat([self._z(p) for p in positions])
         draws = StepDraws(self.source, positions, y, encoding_x, encoding_y, measured)
@@ -177,13 +176,3 @@ class Batches:
         if representation == "magnitude":  # has no coils of its own, and Eq. (1) compares its own transform
             return Batch(*images, z, Encoding(mask_x), Encoding(mask_y), draws=draws)
         return Batch(*images, z, encoding_x, encoding_y, measured, draws)
-
-
-def _stack_maps(maps: Sequence[Tensor | None]) -> Tensor | None:
-    known = [own for own in maps if own is not None]
-    return _stack_coils(known) if known else None
-
-
-def _stack_coils(arrays: Sequence[Tensor]) -> Tensor:
-    """Stack (H, W) or (n_coils, H, W); where the numbers of coils differ, coils of zeros are added."""
-    return torch.stack(list(arrays) if arrays[0].ndim == 2 else with_as_many_coils(arrays))

@@ -41,7 +41,7 @@ def check_goes_together(method: Method, config: Config, data: TrainingData, netw
             "contrast to 0, or take a method without a discriminator"
         )
     check_consistency(network, config, data.coils)
-    several = [pile.slices[0].maps is not None for pile in data.piles.values()]
+    several = [not pile.slices[0].coils.alike for pile in data.piles.values()]
     if simulated_pairs in objectives and several == [False, True]:
         raise ConfigError(
             f"the fully sampled scans have one coil and the undersampled ones several: method '{config.method}' would "

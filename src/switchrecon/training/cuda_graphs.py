@@ -15,7 +15,7 @@ from torch import Tensor
 from switchrecon.methods import objectives as own_objectives
 from switchrecon.methods.methods import Phase
 from switchrecon.methods.step import Batch, Drawn, Turn
-from switchrecon.physics.operators import Encoding
+from switchrecon.physics.operators import Encoding, coils_of
 from switchrecon.training.optim import Lookahead
 from switchrecon.training.state import Measured, State, parts
 
@@ -154,11 +154,11 @@ def tensors_of(batch: Batch) -> dict[str, Tensor]:
 def batch_of(tensors: dict[str, Tensor]) -> Batch:
     """The inverse of :func:`tensors_of`; it has the draws that were made already, and no others."""
     get = tensors.get
-    encoding_x, encoding_y = (Encoding(tensors[f"mask_{d}"], get(f"maps_{d}")) for d in "xy")
+    encoding_x, encoding_y = (Encoding(tensors[f"mask_{d}"], coils_of(get(f"maps_{d}"))) for d in "xy")
     made = {
         name: (
             tensors[f"{name} first"],
-            Encoding(tensors[f"{name} mask"], get(f"{name} maps")),
+            Encoding(tensors[f"{name} mask"], coils_of(get(f"{name} maps"))),
             *([tensors[f"{name} last"]] if f"{name} last" in tensors else []),
         )
         for name in DRAWS

@@ -36,7 +36,7 @@ class StepDraws:
     encoding_x, encoding_y
         How x was measured, and y's coils.
     measured
-        x's k-space, complex (B, H, W) or (B, n_coils, H, W).
+        x's k-space, complex (B, n_coils, H, W).
     """
 
     def __init__(
@@ -77,15 +77,17 @@ class StepDraws:
 
     def turn(self) -> Turn:
         """A symmetry for each image, as the place that each pixel comes from; x's coils turned, with another mask."""
-        places, masks, coils = [], [], []
-        maps = self.encoding_x.maps
-        for number, position in enumerate(self.positions):
+        symmetries, masks = [], []
+        for position in self.positions:
             random = numpy_random("turn", self.source.config.seed, position)
-            symmetry = self.source.symmetries[random.randint(len(self.source.symmetries))]
-            places.append(self.source.places[symmetry])
+            symmetries.append(self.source.symmetries[random.randint(len(self.source.symmetries))])
             masks.append(self.source.mask("turned mask", position))
-            coils += [move(maps[number], symmetry)] if maps is not None else []
-        return torch.stack(places), Encoding(torch.stack(masks), torch.stack(coils) if coils else None)
+
+        def turned(maps: Tensor) -> Tensor:
+            return torch.stack([move(own, symmetry) for own, symmetry in zip(maps, symmetries, strict=True)])
+
+        places = torch.stack([self.source.places[symmetry] for symmetry in symmetries])
+        return places, Encoding(torch.stack(masks), self.encoding_x.coils.changed(turned))
 
 
 class DrawSource:
@@ -158,7 +160,7 @@ class DrawSource:
         height, width = self.data.matrix
         fraction = self.data.centre_fraction(self.config)
         parts = (fraction, fraction)
-        if self.sampled.slices[0].maps is not None:
+        if not self.sampled.slices[0].coils.alike:
             region = maps_region([own.mask.numpy() for own in self.sampled.sources])
             parts = max(fraction, region[0] / height), max(fraction, region[1] / width)
         rows, columns = centre_slice(height, parts[0]), centre_slice(width, parts[1])
