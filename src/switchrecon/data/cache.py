@@ -24,7 +24,6 @@ import numpy as np
 import torch
 
 from switchrecon.config import SHARED_SETTINGS, Config
-from switchrecon.core.device import PROCESSOR, send
 from switchrecon.core.files import atomic_file, write_text
 from switchrecon.core.limits import check_file
 from switchrecon.core.user_code import digest, is_user_code
@@ -59,7 +58,6 @@ class Stored:
     line_direction: Direction
     acceleration: float
     scale: float = 1.0
-    device: torch.device = PROCESSOR
 
     def load(self) -> Slice:
         """The slice, in memory."""
@@ -74,7 +72,7 @@ class Stored:
         if measured is not None:  # kept without the axis of a single coil by earlier versions
             measured = measured.reshape(-1, *image.shape)
         own = Slice(image, mask, 1.0, *facts, coils_of(tensor("maps")), measured)
-        return (own if self.scale == 1 else own.divided(self.scale)).to(self.device)
+        return own if self.scale == 1 else own.divided(self.scale)
 
     def _record(self) -> Any:
         """Of a map of the file, which ends with it, or what it has read would count as memory."""
@@ -84,27 +82,27 @@ class Stored:
     @property
     def mask(self) -> torch.Tensor:
         """The mask alone."""
-        return send(torch.from_numpy(self._record()["mask"].copy()), self.device)
+        return torch.from_numpy(self._record()["mask"].copy())
 
     def brightness(self, center_fraction: float) -> float:
         """Known for the centre that masks are drawn with; found out for any other."""
         if centre_of(self.matrix, center_fraction) == centre_of(self.matrix, self.center_fraction):
             return self.known_brightness
-        return replace(self, scale=1.0, device=PROCESSOR).load().brightness(center_fraction)
+        return replace(self, scale=1.0).load().brightness(center_fraction)
 
     def full_centre(self, center_fraction: float) -> float:
         """The same."""
         if center_fraction == self.center_fraction:
             return self.known_full_centre
-        return replace(self, device=PROCESSOR).load().full_centre(center_fraction)
+        return self.load().full_centre(center_fraction)
 
     def divided(self, scale: float) -> "Stored":
         """The same place; the slice is divided when it is loaded."""
         return replace(self, scale=scale)
 
     def to(self, device: torch.device) -> "Stored":
-        """The same place; the slice is moved when it is loaded."""
-        return replace(self, device=device)
+        """The same place; :class:`Slices` sends the slice once it is loaded."""
+        return self
 
 
 @lru_cache(1024)  # a file is named by what it holds

@@ -64,6 +64,8 @@ class Slice:
 
     def to(self, device: torch.device) -> "Slice":
         """The slice on a device."""
+        if self.image.device == device:
+            return self
         return self._changed(lambda tensor: send(tensor, device))
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> "Slice":
@@ -201,55 +203,8 @@ class Source(Protocol):
         ...
 
     def to(self, device: torch.device) -> "Source":
-        """The same, on a device once it is loaded."""
+        """The same; on a device, if it is in memory."""
         ...
-
-
-@dataclass(frozen=True)
-class _Sent:
-    """A slice that is sent to a device whenever it is asked for."""
-
-    source: Source
-    device: torch.device
-
-    @property
-    def volume(self) -> str:
-        return self.source.volume
-
-    @property
-    def subject(self) -> str:
-        return self.source.subject
-
-    @property
-    def scale(self) -> float:
-        return self.source.scale
-
-    @property
-    def mask(self) -> Tensor:
-        return send(self.source.mask, self.device)
-
-    @property
-    def line_direction(self) -> Direction:
-        return self.source.line_direction
-
-    @property
-    def acceleration(self) -> float:
-        return self.source.acceleration
-
-    def brightness(self, center_fraction: float) -> float:
-        return self.source.brightness(center_fraction)
-
-    def full_centre(self, center_fraction: float) -> float:
-        return self.source.full_centre(center_fraction)
-
-    def load(self) -> Slice:
-        return self.source.load().to(self.device)
-
-    def divided(self, scale: float) -> "_Sent":
-        return replace(self, source=self.source.divided(scale))
-
-    def to(self, device: torch.device) -> "_Sent":
-        return replace(self, device=device)
 
 
 class Slices(Sequence[Slice]):
@@ -259,10 +214,13 @@ class Slices(Sequence[Slice]):
     ----------
     sources
         Of each slice, in order.
+    device
+        Where a slice is sent when it is asked for; None leaves it where it is.
     """
 
-    def __init__(self, sources: Sequence[Source]) -> None:
+    def __init__(self, sources: Sequence[Source], device: torch.device | None = None) -> None:
         self.sources = list(sources)
+        self.device = device
 
     @classmethod
     def of(cls, slices: Sequence[Slice]) -> "Slices":
@@ -281,18 +239,21 @@ class Slices(Sequence[Slice]):
 
     def __getitem__(self, place: int | slice) -> "Slice | Slices":
         """The slice at a place."""
-        return Slices(self.sources[place]) if isinstance(place, slice) else self.sources[place].load()
+        if isinstance(place, slice):
+            return Slices(self.sources[place], self.device)
+        own = self.sources[place].load()
+        return own if self.device is None else own.to(self.device)
 
     def thinned(self, count: int | None) -> "Slices":
         """``count`` of them, evenly spread."""
-        return Slices(evenly(self.sources, count))
+        return Slices(evenly(self.sources, count), self.device)
 
     def to(self, device: torch.device) -> "Slices":
         """The same on a device: those in memory at once, if they fit; others, and those in files, when asked for."""
         try:
-            return Slices([source.to(device) for source in self.sources])
+            return Slices([source.to(device) for source in self.sources], device)
         except torch.OutOfMemoryError:
-            return Slices([_Sent(source, device) for source in self.sources])
+            return Slices(self.sources, device)
 
     def scale(self, center_fraction: float, headroom: float) -> None:
         """Divide each by its own scale, see :func:`switchrecon.physics.intensity.intensity_scale`.
