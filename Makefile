@@ -4,6 +4,8 @@
 # make bench  speed and memory, as ratios measured side by side, in half an hour; runs/bench/bench.json
 # make crash  kills trainings and saves at random moments, and counts what comes back to the bits
 # make fuzz   mutates small scans of every format for a minute and reads them
+# make mutants  changes the source in small ways and counts the changes that no test finds; FILES=physics/operators.py ...
+# make dist   builds dist/*.whl and *.tar.gz, installs each into an empty environment and tries it
 # make audit  asks the vulnerability database about every pinned package; needs a network
 # make sbom   writes runs/sbom.json, all that is installed (CycloneDX)
 # All make the virtual environment .venv first. Only Python 3.11 or newer and make are needed.
@@ -12,8 +14,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 AUDIT := runs/audit
+PACKING := runs/packing
+MUTANTS := runs/mutants
 
-.PHONY: demo test test-all bench crash fuzz audit sbom check setup clean
+.PHONY: demo test test-all bench crash fuzz mutants dist audit sbom check setup clean
 
 demo: setup
 	$(BIN)/switchrecon demo --out runs/demo
@@ -25,7 +29,7 @@ test: check
 ASKING := $(addprefix tests/,core nets methods training reconstruction test_stored.py test_benchmarks.py test_processors.py)
 
 test-all: check
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile -m ""
 	SWITCHRECON_TEST_PROCESSOR=avx2 $(BIN)/pytest -n 2 --dist loadfile $(ASKING)
 
 bench: setup
@@ -36,6 +40,27 @@ crash: setup
 
 fuzz: setup
 	$(BIN)/python benchmarks/fuzz.py --out runs/fuzz
+
+mutants: setup $(MUTANTS)/.installed
+	$(MUTANTS)/bin/python benchmarks/mutants.py --out $(MUTANTS) $(FILES)
+
+# The packages of .venv are lent by a path file, which does not bring the editable package: the changed copy is tested.
+$(MUTANTS)/.installed: benchmarks/mutants.py
+	$(PYTHON) -m venv $(MUTANTS)
+	$(MUTANTS)/bin/python -m pip install --quiet --constraint constraints.txt 'mutmut>=3.8,<4'
+	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$($(MUTANTS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/lent.pth
+	@touch $@
+
+dist: setup $(PACKING)/.installed
+	rm -rf dist
+	$(PACKING)/bin/python -m build --outdir dist
+	$(PACKING)/bin/twine check --strict dist/*
+	.ci/dist dist
+
+$(PACKING)/.installed:
+	$(PYTHON) -m venv $(PACKING)
+	$(PACKING)/bin/python -m pip install --quiet 'build>=1.2,<2' 'twine>=6,<7'
+	@touch $@
 
 # A package that cannot be looked up is a failure, too.
 audit: $(AUDIT)/.installed
@@ -65,4 +90,4 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 clean:
-	rm -rf .venv runs
+	rm -rf .venv runs dist

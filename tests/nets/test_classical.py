@@ -82,11 +82,11 @@ def test_both_are_better_than_zero_filling_on_piecewise_constant_images(solver: 
 def test_training_tunes_the_weight_on_simulated_pairs(
     method: str, tmp_path: Path, make_scan: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    full, test = make_scan("full", 1), make_scan("test", 2)
+    full, test = make_scan("full", 1, slices=2), make_scan("test", 2, slices=1)
     weights = {}
     for start in (0.05, 1e-4):  # far too smooth, and far too little
         monkeypatch.setattr(classical, "START", start)
-        config = load_config(None, ["steps=40", "learning_rate=1", "augment=none", "iterations=25"], method=method)
+        config = load_config(None, ["steps=20", "learning_rate=1", "augment=none", "iterations=12"], method=method)
         run = train(config, [full], [], tmp_path / f"from {start}")
         [tensor] = load_model(run / "model.safetensors")[0].values()
         weights[start] = float(tensor.exp())
