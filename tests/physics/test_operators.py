@@ -90,6 +90,21 @@ def test_some_images_of_a_batch_and_their_coils() -> None:
     torch.testing.assert_close(encoding[:1](u[:1]), encoding(u)[:1])
 
 
+def test_an_operator_without_a_direction_says_which() -> None:
+    u = torch.zeros(6, 8, dtype=torch.complex64)
+    with pytest.raises(TypeError, match=r"Operator\(\) has no forward"):
+        Operator().forward(u)
+    with pytest.raises(TypeError, match=r"Operator\(\) has no adjoint"):
+        Operator().adjoint(u)
+
+
+def test_the_adjoint_of_an_adjoint_is_the_operator_and_compositions_are_flat() -> None:
+    operator = (Sampling(MASK) @ Fourier()) @ (Fourier().H @ Fourier())
+    u = torch.randn(6, 8, dtype=torch.complex128)
+    torch.testing.assert_close(operator.H.adjoint(u), operator(u))
+    assert [type(part).__name__ for part in operator.operators] == ["Sampling", "Fourier", "Adjoint", "Fourier"]  # type: ignore[attr-defined]
+
+
 def test_errors_name_the_operator() -> None:
     with pytest.raises(DataError, match=r"Sampling\(mask 6x8\) does not fit .*\(2, 8, 6\)"):
         Sampling(MASK)(torch.zeros(2, 8, 6, dtype=torch.complex64))
