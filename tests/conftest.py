@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,12 @@ from switchrecon.training.train import train
 LEARNED = [name for name in METHODS if name not in ("total-variation", "wavelet", "sense")]
 TRAINED = (0, 3)
 """Exit codes of a training that is finished; 3: worse than zero filling, as a few steps leave it."""
+
+
+def examples(values: Sequence[Any], *few: Any) -> list[Any]:
+    """Values to parametrize with, of which these few show the property; ``make test-all`` takes the others, too."""
+    return [value if value in few else pytest.param(value, marks=pytest.mark.more) for value in values]
+
 
 SHARED = Path(os.environ.get("SWITCHRECON_TEST_DATA", Path(__file__).parents[2] / "shared"))
 

@@ -25,7 +25,7 @@ from tests.conftest import TRAINED, tiny_config
 MakeScan = Callable[..., Path]
 ROOT = Path(__file__).parents[1]
 TINY = ["width=2", "residual_blocks=1", "extractor_depth=3", "method=simulated", "steps=8", "checkpoint_every=2"]
-DAMAGES = 2000
+DAMAGES = 500
 
 
 @pytest.fixture

@@ -7,11 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from switchrecon.experiments import engines
 from tests.conftest import TRAINED
+from tests.forked import Forked
 
 RunCli = Callable[..., tuple[int, str, str]]
 MakeScan = Callable[..., Path]
@@ -67,7 +70,11 @@ def test_the_guard_notes_an_attempt(attempts: Path) -> None:
     assert attempts.read_text().splitlines() == ["192.0.2.1", "example.invalid"]
 
 
-def test_no_command_connects_to_anything(tmp_path: Path, run_cli: RunCli, make_scan: MakeScan, attempts: Path) -> None:
+def test_no_command_connects_to_anything(
+    tmp_path: Path, run_cli: RunCli, make_scan: MakeScan, attempts: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if sys.platform == "linux":  # a fork keeps the guard, too
+        monkeypatch.setattr(engines, "subprocess", SimpleNamespace(Popen=Forked))
     full, sub, test = (make_scan(name, n, slices=4) for n, name in enumerate(("full", "sub", "test")))
     run, out = tmp_path / "run", tmp_path / "out"
     recipe = {

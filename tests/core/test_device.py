@@ -38,7 +38,7 @@ from switchrecon.training.optim import Lookahead
 from switchrecon.training.state import Measured, State, build_state, parts
 from switchrecon.training.train import train
 from switchrecon.training.updates import take_step
-from tests.conftest import LEARNED, blob_images, tiny_config
+from tests.conftest import LEARNED, blob_images, examples, tiny_config
 
 META = torch.device("meta")
 MakeScan = Callable[..., Path]
@@ -285,8 +285,11 @@ def looking_ahead(state: State) -> list[Lookahead]:
     return [own for own in state.optimizers.values() if isinstance(own, Lookahead)]
 
 
+RECORDED = ["switchable", "iscl", "simulated", "joint", "self-supervised", "joint-adversarial"]
+
+
 @pytest.mark.parametrize("together", [False, True], ids=["one by one", "together"])
-@pytest.mark.parametrize("name", ["switchable", "iscl", "simulated", "joint", "self-supervised", "joint-adversarial"])
+@pytest.mark.parametrize("name", examples(RECORDED, "switchable", "joint"))
 def test_replayed_steps_give_the_weights_of_plain_ones(
     name: str, together: bool, piles: tuple[list[Path], list[Path]]
 ) -> None:

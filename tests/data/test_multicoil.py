@@ -24,7 +24,7 @@ from switchrecon.scans.files import read_scan
 from switchrecon.scans.scan import Scan
 from switchrecon.training.batches import Batches
 from switchrecon.training.train import train
-from tests.conftest import blob_images
+from tests.conftest import blob_images, examples
 from tests.scans.mrd_files import header, lines_of, write_mrd
 
 SETTINGS = [
@@ -161,7 +161,9 @@ def test_a_batch_of_several_coils(tmp_path: Path) -> None:
     assert float(norm.max()) == pytest.approx(1, abs=1e-4)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    "method", examples([*METHODS], "switchable", "iscl", "supervised", "joint", "self-supervised", "wavelet")
+)
 def test_every_method_trains_and_reconstructs(tmp_path: Path, method: str) -> None:
     heads = write_heads(tmp_path / "heads", range(3), 2, 64, coils=3)
     few = ["steps=4", "iterations=3", "code_size=4", "extractor_depth=3", "gate=open"]

@@ -17,7 +17,7 @@ from switchrecon.nets.generator import Generator
 from switchrecon.physics.operators import Encoding
 from switchrecon.training.state import State, build_state
 from switchrecon.training.updates import take_step
-from tests.conftest import LEARNED, FixedDraws, tiny_config
+from tests.conftest import LEARNED, FixedDraws, examples, tiny_config
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +43,14 @@ def flat(state: State) -> torch.Tensor:
     return torch.cat([p.detach().flatten() for p in state.players.parameters()])
 
 
-@pytest.mark.parametrize(
-    ("tolerance", "plans"),
-    [(1e-5, None), (3e-5, None), (3e-5, Plans())],
-    ids=["the package's layers", "torch's layers", "calls made together"],
-)
-@pytest.mark.parametrize("name", LEARNED)
-def test_same_losses_and_weights_as_the_literal_step(
-    name: str, tolerance: float, plans: Plans | None, literal: ModuleType
-) -> None:
+WAYS = {"the package's layers": (1e-5, None), "torch's layers": (3e-5, None), "calls made together": (3e-5, Plans())}
+CASES = [(name, way) for name in LEARNED for way in WAYS]
+FEW = [case for case in CASES if case[1] == "calls made together" or case[0] in ("switchable", "joint")]
+
+
+@pytest.mark.parametrize("case", examples(CASES, *FEW), ids=" ".join)
+def test_same_losses_and_weights_as_the_literal_step(case: tuple[str, str], literal: ModuleType) -> None:
+    name, (tolerance, plans) = case[0], WAYS[case[1]]
     config = tiny_config(f"method={name}", "learning_rate=1e-4", "cascades=2", "unet_width=2")  # the paper's rate
     config = with_method_settings(config, METHODS[name])
     ours, theirs = (build_state(METHODS[name], config) for _ in range(2))
