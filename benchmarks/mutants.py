@@ -22,7 +22,7 @@ TESTS = {
     "methods/step.py": ("methods", "training/test_literal.py"),
     "methods/players.py": ("methods", "training/test_literal.py"),
     "physics/operators.py": ("physics/test_operators.py", "physics/test_coils.py"),
-    "physics/masks.py": ("physics/test_masks.py",),
+    "physics/masks.py": ("physics/test_masks.py", "physics/test_mask_file.py"),
     "physics/intensity.py": ("physics", "data/test_data.py"),
     "training/optim.py": ("training/test_optim.py",),
     "training/guard.py": ("training/test_guard.py",),

@@ -106,3 +106,12 @@ def test_the_citation_is_of_this_version_and_licence() -> None:
     assert {"cff-version", "message", "title", "authors"} <= set(citation)
     assert citation["version"] == switchrecon.__version__
     assert citation["license"] == settings()["project"]["license"]
+
+
+def test_the_files_that_are_changed_on_trial_and_their_tests_are_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from mutants import TESTS
+
+    for file, tests in TESTS.items():
+        assert (ROOT / "src" / "switchrecon" / file).is_file(), file
+        assert all((ROOT / "tests" / name).exists() for name in tests), file
