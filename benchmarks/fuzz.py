@@ -23,6 +23,7 @@ from pathlib import Path
 import h5py
 import nibabel
 import numpy as np
+import scipy.io
 
 from switchrecon.config import load_config
 from switchrecon.errors import SwitchreconError
@@ -70,6 +71,17 @@ def _numpy(folder: Path) -> None:
     np.savez_compressed(folder / "packed.npz", kspace=_kspace())
 
 
+def _matlab(folder: Path) -> None:
+    kspace = _kspace().transpose(1, 2, 0)[:, :, None]
+    for packed in (True, False):
+        scipy.io.savemat(folder / f"five-{packed}.mat", {"kspace": kspace, "mask": np.ones(10)}, do_compression=packed)
+    scipy.io.savemat(folder / "struct.mat", {"raw": {"real": kspace.real, "imag": kspace.imag}})
+    with h5py.File(folder / "seven.mat", "w", userblock_size=512) as file:
+        file["kspace"] = kspace.T
+    with (folder / "seven.mat").open("r+b") as file:
+        file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+
+
 def _mrd(folder: Path) -> None:
     kspace = _kspace()
     lines = [
@@ -89,7 +101,7 @@ def _dicom(folder: Path) -> None:
     shutil.rmtree(folder / "series")
 
 
-SAMPLES: tuple[Callable[[Path], None], ...] = (_hdf5, _nifti, _numpy, _mrd, _bart, _dicom)
+SAMPLES: tuple[Callable[[Path], None], ...] = (_hdf5, _nifti, _numpy, _matlab, _mrd, _bart, _dicom)
 FOREIGN = {"Siemens raw data"}  # parsed by twixtools, which was not made for damaged files
 
 

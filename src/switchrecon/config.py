@@ -73,6 +73,11 @@ class DataSettings(Settings):
         "The array to read from files that hold several (MATLAB, .npz, HDF5); may be a pattern: kspace_*. null: the "
         "array kspace, or the only one that can be k-space.",
     )
+    layout: str | None = setting(
+        None,
+        "What the axes of that array are, a letter each (s slices, c coils, h readout, w phase encode, r real and "
+        "imaginary part, t time), or calgary-campinas. null: as its format says.",
+    )
     empty_below: float = setting(
         0.05, "Drop slices whose mean magnitude is under this part of their volume's brightest slice.", ge=0, lt=1
     )
@@ -253,7 +258,7 @@ class Config(ResultSettings, TrainingSettings, ObjectiveSettings, NetworkSetting
     @property
     def reading(self) -> ReadOptions:
         """What readers of scans need to know."""
-        return ReadOptions(slice_axis=self.slice_axis, phase=self.phase, variable=self.variable)
+        return ReadOptions(slice_axis=self.slice_axis, phase=self.phase, variable=self.variable, layout=self.layout)
 
     @property
     def channels(self) -> int:

@@ -227,8 +227,8 @@ def test_npz_files_that_cannot_be_used(tmp_path: Path, monkeypatch: pytest.Monke
     with (tmp_path / "bomb.npy").open("wb") as plain:
         np.lib.format.write_array_header_1_0(plain, claimed)
     cases = {
-        "two.npz": "found a, b; expected an array 'kspace'",
-        "mask.npz": r"'mask' has shape \(11,\); expected",
+        "two.npz": "none is called 'kspace'; found a, b; name one",
+        "mask.npz": r"'mask' has shape \(11,\), expected",
         "zero.npz": "all zero",
         "pickle.npz": "not a readable",
         "bomb.npz": "the limit is",

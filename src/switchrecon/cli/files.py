@@ -5,6 +5,20 @@ from typing import Annotated
 
 import typer
 
+VariableOption = Annotated[
+    str | None,
+    typer.Option("--variable", metavar="NAME", help="Array to read of files that hold several (MATLAB, .npz, HDF5)."),
+]
+LayoutOption = Annotated[
+    str | None,
+    typer.Option(
+        "--layout",
+        metavar="LETTERS",
+        help="What its axes are: s slices, c coils, h readout, w phase encode, r real and imaginary part, t time; such "
+        "as hwc. Or calgary-campinas.",
+    ),
+]
+
 
 def inspect(
     files: Annotated[list[str], typer.Argument(metavar="FILE…", help="Scans: files, folders or patterns.")],
@@ -15,6 +29,8 @@ def inspect(
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of sentences.")] = False,
+    variable: VariableOption = None,
+    layout: LayoutOption = None,
 ) -> None:
     """Say what files hold: sizes, coils, sampling, noise scan, geometry, and what of it is read or skipped.
 
@@ -22,6 +38,7 @@ def inspect(
     """
     import json
 
+    from switchrecon.core.reading import ReadOptions
     from switchrecon.errors import ConfigError, SwitchreconError
     from switchrecon.scans.files import find_files
     from switchrecon.scans.inspection import describe, inspect_file
@@ -31,7 +48,7 @@ def inspect(
         raise ConfigError(f"--picture {picture}: found {len(paths)} scans; expected one")
     for path in paths:
         try:
-            known.append(inspect_file(path, picture))
+            known.append(inspect_file(path, picture, ReadOptions(variable=variable, layout=layout)))
         except SwitchreconError as error:
             typer.echo(f"failed: {error}", err=True)
             failed += 1
@@ -52,11 +69,13 @@ def convert(
         Path,
         typer.Argument(
             metavar="OUT",
-            help="What to write: .npy, .h5 (fastMRI) or .cfl (BART) for sorted k-space; .nii.gz, .png or .dcm for the "
-            "zero-filled image.",
+            help="What to write: .npy, .npz, .h5 (fastMRI) or .cfl (BART) for sorted k-space; .nii.gz, .png or .dcm "
+            "for the zero-filled image.",
         ),
     ],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
+    variable: VariableOption = None,
+    layout: LayoutOption = None,
 ) -> None:
     """Write a scan in another format, chosen by the ending of OUT: k-space sorted, readout oversampling removed.
 
@@ -64,9 +83,11 @@ def convert(
 
     Example: switchrecon convert scan.mrd scan.h5
     """
+    from switchrecon.core.reading import ReadOptions
     from switchrecon.scans.convert import convert_file
 
-    scan, written = convert_file(source, out, overwrite)
+    options = ReadOptions(variable=variable, layout=layout)
+    scan, written = convert_file(source, out, overwrite, options)
     shape = "x".join(map(str, (len(scan.kspace), scan.coils, *scan.matrix)))
     note = "; synthetic k-space, computed from magnitude images" if scan.synthetic else ""
     typer.echo(f"{source} -> {written} ({shape}: slices, coils, readout, phase encode{note})")

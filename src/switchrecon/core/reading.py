@@ -20,8 +20,12 @@ class ReadOptions:
     variable
         Name of the array to read, for files that hold several (MATLAB, ``.npz``, HDF5); a pattern such as ``kspace_*``
         must fit one of them. None: the array ``kspace``, or the only one that can be k-space.
+    layout
+        What the axes of that array are, a letter each: ``s`` slices, ``c`` coils, ``h`` readout, ``w`` phase encode,
+        ``r`` real and imaginary part, ``t`` time or another series; or ``calgary-campinas``. None: as the format says.
     """
 
     slice_axis: SliceAxis = "axial"
     phase: Phase = "none"
     variable: str | None = None
+    layout: str | None = None

@@ -36,7 +36,7 @@ from switchrecon.scans.formats import Format
 from switchrecon.scans.scan import draw_name
 
 FORMAT = 2
-SETTINGS = ("matrix", "slices_per_scan", "variable", *SHARED_SETTINGS)
+SETTINGS = ("matrix", "slices_per_scan", "variable", "layout", *SHARED_SETTINGS)
 """All settings that slices may depend on: they are made with the others at their defaults."""
 
 MOST_JSON = 1 << 24  # bytes

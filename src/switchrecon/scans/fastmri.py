@@ -9,27 +9,15 @@ import numpy as np
 from switchrecon.core.files import NOTE, atomic_file
 from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
+from switchrecon.scans.arrays import ROW_ORDER, arranged, choose_variable, with_parts
 from switchrecon.scans.formats import Format
 from switchrecon.scans.hdf5 import is_hdf5, open_hdf5, read_dataset, read_text
 from switchrecon.scans.header import Encoding, crop_field, nearest_samples, parse_header
-from switchrecon.scans.scan import Scan, check_finite, check_not_empty, inferred_masks
+from switchrecon.scans.scan import Scan, check_finite, check_not_empty, fitted_mask, inferred_masks
 
 
 def _text(value: Any) -> str:
     return value.decode(errors="replace") if isinstance(value, bytes) else str(value)
-
-
-def _mask(path: Path, stored: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    slices, height, width = shape
-    mask = np.asarray(stored)
-    if mask.shape not in ((width,), (1, width), (height, width), (slices, 1, width), shape):
-        raise DataError(
-            f"{path}: dataset 'mask' has shape {mask.shape}, expected ({width},) to fit k-space of shape {shape}"
-        )
-    mask = np.broadcast_to(mask != 0, shape)
-    if not mask.any():
-        raise DataError(f"{path}: dataset 'mask' is all zero; expected at least one measured sample")
-    return mask
 
 
 def _subject(path: Path, file: h5py.File) -> str:
@@ -77,6 +65,34 @@ def _without_oversampling(
     return crop_field(kspace, -2, size), None if mask is None else mask[:, nearest_samples(height, size)]
 
 
+def _chosen(path: Path, file: h5py.File, wanted: str | None) -> str:
+    """The name of the dataset that is read: as asked for, ``kspace``, or the only complex one."""
+    if wanted is None and "kspace" in file:
+        return "kspace"
+    names = sorted(name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink))
+    arrays = [name for name in names if isinstance(file[name], h5py.Dataset)]
+    complex_arrays = [name for name in arrays if file[name].dtype.kind == "c"]
+    candidates = arrays if wanted is not None else complex_arrays
+    if not candidates:
+        raise DataError(f"{path}: no dataset 'kspace'; found {', '.join(sorted(file)) or 'nothing'}")
+    return choose_variable(path, wanted, candidates, [name for name in sorted(file) if name not in candidates])
+
+
+def _arranged(path: Path, name: str, kspace: np.ndarray, layout: str | None) -> np.ndarray:
+    """Complex (slices, coils, H, W)."""
+    parts = not np.iscomplexobj(kspace) and kspace.ndim > 3 and kspace.shape[-1] == 2
+    if layout is None and not np.iscomplexobj(kspace) and not parts:
+        raise DataError(f"{path}: {name} has type {kspace.dtype}, expected complex numbers")
+    if layout is None and kspace.ndim - parts not in (3, 4):
+        raise DataError(f"{path}: {name} has shape {kspace.shape}, expected (slices, H, W) or (slices, coils, H, W)")
+    if not kspace.size:
+        check_not_empty(path, kspace)
+    found = arranged(path, name, kspace, layout, ROW_ORDER)
+    if not np.iscomplexobj(found):
+        raise DataError(f"{path}: {name} has type {kspace.dtype}, expected complex numbers")
+    return found
+
+
 def read_fastmri(path: Path, options: ReadOptions) -> Scan:
     """Read k-space of one coil (slices, H, W) or several (slices, coils, H, W), with its ``mask`` where it has one.
 
@@ -90,21 +106,15 @@ def read_fastmri(path: Path, options: ReadOptions) -> Scan:
         For a damaged file or header, a missing ``kspace``, a mask that does not fit, NaN, infinity or only zeros.
     """
     with open_hdf5(path) as file:
-        kspace, stored = read_dataset(path, file, "kspace"), read_dataset(path, file, "mask")
-        if kspace is None:
-            raise DataError(f"{path}: no dataset 'kspace'; found {', '.join(sorted(file)) or 'nothing'}")
+        name = _chosen(path, file, options.variable)
+        kspace, stored = read_dataset(path, file, name), read_dataset(path, file, "mask")
+        assert kspace is not None
         encoding = _encoding(path, read_text(path, file, "ismrmrd_header"))
         subject = _subject(path, file)
-    if not np.iscomplexobj(kspace):
-        raise DataError(f"{path}: dataset 'kspace' has type {kspace.dtype}, expected complex numbers")
-    if kspace.ndim not in (3, 4):
-        raise DataError(
-            f"{path}: dataset 'kspace' has shape {kspace.shape}, expected (slices, H, W) or (slices, coils, H, W)"
-        )
-    kspace = kspace.astype(np.complex64)
-    check_finite(path, "dataset 'kspace'", kspace)
+    kspace = _arranged(path, f"dataset '{name}'", with_parts(kspace), options.layout).astype(np.complex64)
+    check_finite(path, f"dataset '{name}'", kspace)
     check_not_empty(path, kspace)
-    if kspace.ndim == 4 and kspace.shape[1] == 1:
+    if kspace.shape[1] == 1:
         kspace = kspace[:, 0]
     slices, (height, width) = len(kspace), kspace.shape[-2:]
     padding = np.zeros(width, dtype=bool) if encoding is None else _padding(encoding, width)
@@ -114,7 +124,7 @@ def read_fastmri(path: Path, options: ReadOptions) -> Scan:
     if stored is None:
         mask = inferred_masks(kspace)
     else:
-        full = _mask(path, stored, (slices, height, width))
+        full = fitted_mask(path, "dataset 'mask'", stored, (slices, height, width))
         mask = None if full[..., ~padding].all() else full & ~padding
         if mask is not None:
             kspace = np.where(mask if kspace.ndim == 3 else mask[:, None], kspace, np.complex64(0))

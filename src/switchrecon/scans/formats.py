@@ -100,10 +100,11 @@ class Format:
 @cache
 def _built_in() -> tuple[Format, ...]:
     """The formats of this package, but for plain HDF5."""
-    from switchrecon.scans import bart, bids, dicom, mrd, nifti, numpy_files, png, twix
+    from switchrecon.scans import bart, bids, dicom, matlab, mrd, nifti, numpy_files, png, twix
 
     return (
         dicom.FORMAT,
+        matlab.FORMAT,
         mrd.FORMAT,
         numpy_files.FORMAT,
         nifti.FORMAT,

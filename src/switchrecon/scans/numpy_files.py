@@ -10,10 +10,13 @@ from switchrecon.core.files import atomic_file
 from switchrecon.core.limits import check_size
 from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError, SwitchreconError
+from switchrecon.scans.arrays import ROW_ORDER, arranged, choose_variable, with_parts
 from switchrecon.scans.formats import Format, first_bytes
-from switchrecon.scans.scan import Scan, check_finite, check_not_empty, inferred_masks, synthetic_kspace
+from switchrecon.scans.names import named
+from switchrecon.scans.scan import Scan, check_finite, check_not_empty, fitted_mask, kspace_scan, synthetic_kspace
 
 MOST_HEADER = 1 << 16  # bytes
+IMAGE_ORDER = {2: "hw", 3: "shw"}
 HEADERS = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
 
 
@@ -58,67 +61,49 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
         raise DataError(f"{path}: not a readable .npy or .npz file ({reason})") from error
 
 
-def _kspace_and_mask(path: Path) -> tuple[np.ndarray, np.ndarray | None]:
-    arrays = _arrays(path)
-    if "kspace" in arrays:
-        return arrays["kspace"], arrays.get("mask")
-    if len(arrays) != 1:
-        names = ", ".join(sorted(arrays)) or "nothing"
-        raise DataError(f"{path}: found {names}; expected an array 'kspace', with 'mask' where wanted, or one array")
-    return next(iter(arrays.values())), None
-
-
-def _stored_mask(path: Path, mask: np.ndarray, kspace: np.ndarray) -> np.ndarray:
-    shape = (len(kspace), *kspace.shape[-2:])
-    if mask.shape not in (shape[2:], shape[1:], (shape[0], 1, shape[2]), shape):
-        raise DataError(f"{path}: 'mask' has shape {mask.shape}; expected {shape}, {shape[1:]} or {shape[2:]}")
-    if not mask.any():
-        raise DataError(f"{path}: 'mask' is all zero; expected at least one measured sample")
-    return np.broadcast_to(mask != 0, shape)
+def _chosen(path: Path, arrays: dict[str, np.ndarray], wanted: str | None) -> str:
+    """The name of the array that is read."""
+    if path.suffix != ".npz" and list(arrays) == ["kspace"]:
+        return "kspace"
+    complex_arrays = [name for name, array in arrays.items() if np.iscomplexobj(array)]
+    candidates = list(arrays) if wanted is not None or "kspace" in arrays else complex_arrays or list(arrays)
+    return choose_variable(path, wanted, candidates, [name for name in arrays if name not in candidates])
 
 
 def read_numpy(path: Path, options: ReadOptions) -> Scan:
     """Read k-space or images. The file's name is the subject.
 
     Complex: centred k-space (H, W), (slices, H, W) or (slices, coils, H, W), undersampled where zeros lie between its
-    samples, or where a ``mask`` says so. Real: images (H, W) or (slices, H, W). In a ``.npz`` file the array is named
-    ``kspace``, or is the only one.
+    samples, or where a ``mask`` says so. Real: images (H, W) or (slices, H, W), or k-space with real and imaginary
+    parts along a last axis of two. The options may give another layout. In a ``.npz`` file the array is named by the
+    options or ``kspace``, or is the only complex one, or the only one.
 
     Raises
     ------
     DataError
-        For a damaged file, pickled objects, a wrong number of dimensions, a mask that does not fit, NaN, infinity or
-        only zeros.
+        For a damaged file, pickled objects, axes that do not fit, a mask that does not fit, NaN, infinity or only
+        zeros.
     """
-    array, stored = _kspace_and_mask(path)
+    arrays = _arrays(path)
+    name = _chosen(path, arrays, options.variable)
+    array, stored = with_parts(arrays[name]), arrays.get("mask") if name != "mask" else None
     if not (np.issubdtype(array.dtype, np.number) or array.dtype == np.bool_):
         raise DataError(f"{path}: found {array.dtype}, expected numbers")
-    complex_numbers = np.iscomplexobj(array)
-    if array.ndim not in ((2, 3, 4) if complex_numbers else (2, 3)):
-        raise DataError(
-            f"{path}: found an array of shape {array.shape}, expected (slices, H, W), (H, W), or complex "
-            "(slices, coils, H, W)"
-        )
-    single = array.ndim == 2
-    array = array[None] if single else array
-    with np.errstate(over="ignore", invalid="ignore"):  # too large becomes infinite, and is refused
-        array = array.astype(np.complex64 if complex_numbers else np.float32)
-    check_finite(path, "the array", array)
     check_not_empty(path, array)
-    geometry = {"single": single}
-    if not complex_numbers:
-        kspace = synthetic_kspace(array, options.phase, path.name)
-        return Scan(path, path.stem, kspace, synthetic=True, image=True, geometry=geometry)
-    if stored is None:
-        mask = inferred_masks(array)
-    else:
-        mask = _stored_mask(path, stored, array)
-        array = np.where(mask if array.ndim == 3 else mask[:, None], array, np.complex64(0))
-        check_not_empty(path, array)
-        mask = None if mask.all() else mask
-    if array.ndim == 4 and array.shape[1] == 1:
-        array = array[:, 0]
-    return Scan(path, path.stem, array, mask, geometry=geometry)
+    single = array.ndim == 2 and options.layout in (None, "hw", "wh")
+    expected = ROW_ORDER if np.iscomplexobj(array) or array.shape[-1] == 2 else IMAGE_ORDER
+    array = arranged(path, "the array", array, options.layout, expected)
+    if not np.iscomplexobj(array):
+        with np.errstate(over="ignore", invalid="ignore"):  # too large becomes infinite, and is refused
+            images = array[:, 0].astype(np.float32)
+        check_finite(path, "the array", images)
+        check_not_empty(path, images)
+        kspace = synthetic_kspace(images, options.phase, path.name)
+        return Scan(path, path.stem, kspace, synthetic=True, image=True, geometry={"single": single})
+    mask = None
+    if stored is not None:
+        mask = fitted_mask(path, "'mask'", stored, (len(array), *array.shape[-2:]))
+    return kspace_scan(path, path.stem, array, mask, "the array", geometry={"single": single})
 
 
 def write_numpy(scan: Scan, images: np.ndarray, target: Path) -> None:
@@ -129,8 +114,15 @@ def write_numpy(scan: Scan, images: np.ndarray, target: Path) -> None:
 
 
 def _write_kspace(scan: Scan, kspace: np.ndarray, target: Path) -> None:
-    with atomic_file(target, suffix=".npy") as temporary:
-        np.save(temporary, kspace)
+    """K-space alone as ``.npy``; with its mask, where undersampled, as ``.npz``."""
+    packed = target.suffix.lower() == ".npz"
+    with atomic_file(target, suffix=".npz" if packed else ".npy") as temporary:
+        if not packed:
+            np.save(temporary, kspace)
+        elif scan.mask is None:
+            np.savez(temporary, kspace=kspace)
+        else:
+            np.savez(temporary, kspace=kspace, mask=scan.mask)
 
 
 FORMAT = Format(
@@ -141,5 +133,5 @@ FORMAT = Format(
     option="numpy",
     write_images=write_numpy,
     write_kspace=_write_kspace,
-    endings=(".npy",),
+    image_name=lambda path, number: named(path, ".npy"),
 )

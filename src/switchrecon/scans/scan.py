@@ -219,16 +219,10 @@ def fitted_mask(path: Path, name: str, stored: np.ndarray, shape: tuple[int, int
     if mask.ndim == 4 and mask.shape[1] == 1:
         mask = mask[:, 0]
     sizes = (1,) * (3 - mask.ndim) + mask.shape
-    if (
-        mask.ndim not in (1, 2, 3)
-        or sizes[2] != shape[2]
-        or sizes[1] not in (1, shape[1])
-        or sizes[0] not in (1, shape[0])
-    ):
-        raise DataError(
-            f"{path}: {name} has shape {np.shape(stored)}, expected ({shape[2]},), {shape[1:]} or {shape} to fit "
-            "k-space"
-        )
+    fits = 1 <= mask.ndim <= 3 and sizes[2] == shape[2] and sizes[1] in (1, shape[1]) and sizes[0] in (1, shape[0])
+    if not fits:
+        fitting = f"({shape[2]},), {shape[1:]} or {shape}, as k-space"
+        raise DataError(f"{path}: {name} has shape {np.shape(stored)}, expected {fitting}")
     if np.isnan(mask).any():
         raise DataError(f"{path}: {name} holds NaN; expected 0 or 1")
     if not mask.any():
