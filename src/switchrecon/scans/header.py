@@ -1,6 +1,7 @@
 """How k-space was encoded: the part of an ISMRMRD header that says it, and oversampling."""
 
 import math
+import re
 import xml.etree.ElementTree as ElementTree
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from switchrecon.errors import DataError
 from switchrecon.physics.fourier import crop_or_pad, fourier, inverse_fourier
 
 LARGEST_HEADER = 1 << 20  # bytes
+ENCODINGS = ("utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "latin-1", "windows-1252")
+ROUNDING = 0.05  # of a number that should be whole
 NAMESPACE = "{*}"  # any, or none
 TRAJECTORIES = ("cartesian", "epi", "radial", "goldenangle", "spiral", "other")
 Sizes = tuple[int, int, int]
@@ -51,10 +54,10 @@ class Encoding:
         """Samples along an axis of the image at the wanted field of view; as encoded where one of both is unknown.
 
         The field of view falls by the ratio of both fields, and so does the number of samples:
-        ``round(encoded · recon_field / encoded_field)``.
+        ``round(encoded · recon_field / encoded_field)``; also where the image is interpolated to a larger matrix.
         """
         size, whole, wanted = self.encoded[axis], self.encoded_field[axis], self.recon_field[axis]
-        if self.recon[axis] >= size or not 0 < wanted < whole:
+        if not 0 < wanted < whole:
             return size
         return max(round(size * wanted / whole), 1)
 
@@ -72,6 +75,13 @@ def _number(path: Path, place: ElementTree.Element | None, name: str, default: f
     return value
 
 
+def _whole(path: Path, what: str, value: float) -> int:
+    """A number that is whole but for the rounding of a converter: 35.9996 is 36."""
+    if abs(value - round(value)) > ROUNDING:
+        raise DataError(f"{path}: the ISMRMRD header's {what} is {value:g}; expected a whole number")
+    return round(value)
+
+
 def _under(place: ElementTree.Element | None, *names: str) -> ElementTree.Element | None:
     for name in names:
         place = None if place is None else place.find(NAMESPACE + name)
@@ -85,14 +95,16 @@ def _encoding(path: Path, place: ElementTree.Element) -> Encoding:
         return x, y, z
 
     def matrix(space: str) -> Sizes:
-        x, y, z = (int(size) for size in triple(space, "matrixSize"))
+        x, y, z = (_whole(path, f"{space}'s matrix", size) for size in triple(space, "matrixSize"))
         if not (0 < x < 1 << 16 and 0 < y < 1 << 16 and z < 1 << 16):
             raise DataError(f"{path}: the ISMRMRD header's {space} has a matrix of {x}x{y}x{z}; expected 1 to 65535")
         return x, y, max(z, 1)
 
     def limit(step: str, name: str) -> int | None:
         inside = _under(place, "encodingLimits", step)
-        return None if _under(inside, name) is None else int(_number(path, inside, NAMESPACE + name))
+        if _under(inside, name) is None:
+            return None
+        return _whole(path, f"{step}'s {name}", _number(path, inside, NAMESPACE + name))
 
     trajectory = (place.findtext(NAMESPACE + "trajectory") or "").strip().lower()
     mode = _under(place, "parallelImaging", "calibrationMode")
@@ -127,6 +139,17 @@ class Header:
     identifier: str
 
 
+def _decoded(header: str | bytes) -> str:
+    stored = header.encode("utf-8", "surrogateescape") if isinstance(header, str) else header
+    declared = re.match(rb"[\s\x00\xef\xbb\xbf]*<\?xml[^>]*?encoding\s*=\s*[\"']([A-Za-z0-9._-]+)", stored)
+    named = declared[1].decode("ascii").lower() if declared else "utf-8"
+    try:
+        text = stored.decode(named if named in ENCODINGS else "utf-8")
+    except UnicodeDecodeError:  # older converters copy the scanner's bytes; only names can be meant
+        text = stored.decode("latin-1")
+    return text.removeprefix("\ufeff")
+
+
 def parse_header(path: Path, header: str | bytes) -> Header:
     """Read an ISMRMRD header.
 
@@ -135,7 +158,7 @@ def parse_header(path: Path, header: str | bytes) -> Header:
     path
         The file, for messages.
     header
-        XML in UTF-8.
+        XML in UTF-8, or in one of :data:`ENCODINGS` where it says so; other bytes are taken for Latin-1.
 
     Raises
     ------
@@ -145,7 +168,7 @@ def parse_header(path: Path, header: str | bytes) -> Header:
     if len(header) > LARGEST_HEADER:
         raise DataError(f"{path}: the ISMRMRD header has {len(header)} bytes; expected at most {LARGEST_HEADER}")
     try:
-        text = header.decode("utf-8") if isinstance(header, bytes) else header
+        text = _decoded(header)
         if "<!DOCTYPE" in text:
             raise DataError(f"{path}: the ISMRMRD header declares a document type; expected plain XML")
         root = ElementTree.fromstring(text.strip("\x00 \r\n\t"))

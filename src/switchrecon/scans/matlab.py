@@ -8,7 +8,7 @@ import numpy as np
 from switchrecon.core.limits import check_size
 from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
-from switchrecon.scans.arrays import COLUMN_ORDER, arranged, choose_variable, with_parts
+from switchrecon.scans.arrays import CALGARY, COLUMN_ORDER, arranged, choose_variable, with_parts
 from switchrecon.scans.formats import Format, first_bytes
 from switchrecon.scans.hdf5 import is_hdf5, open_hdf5, read_dataset
 from switchrecon.scans.mat5 import is_mat5, read_mat5, with_real_and_imag
@@ -83,6 +83,8 @@ def read_matlab(path: Path, options: ReadOptions) -> Scan:
     if options.layout is None:  # MATLAB keeps no axes of 1 at the end
         while array.ndim > 2 and array.shape[-1] == 1:
             array = array[..., 0]
+    elif options.layout != CALGARY:
+        array = array.reshape(array.shape + (1,) * (len(options.layout) - array.ndim))
     kspace = arranged(path, f"'{name}'", array, options.layout, COLUMN_ORDER)
     if not np.iscomplexobj(kspace):
         raise DataError(f"{path}: '{name}' holds real numbers; expected complex k-space")

@@ -1,16 +1,20 @@
 """ISMRMRD (MRD version 1) files: a scanner's readouts in HDF5."""
 
 import hashlib
+import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
+import torch
 
 from switchrecon.core.limits import check_size, largest_array
 from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
+from switchrecon.physics.fourier import crop_or_pad
 from switchrecon.scans.formats import Format
 from switchrecon.scans.hdf5 import check_lengths, find_dataset, is_hdf5, open_hdf5, read_text
 from switchrecon.scans.header import Encoding, Header, parse_header
@@ -27,18 +31,26 @@ from switchrecon.scans.readouts import (
 )
 from switchrecon.scans.scan import Scan, check_finite, check_not_empty
 
+logger = logging.getLogger(__name__)
+
 FEWEST_ROWS = 16
+FIELD_TOLERANCE = 0.01  # between fields of view that are the same
 
 
 def measurements(file: h5py.File) -> list[str]:
-    """The paths of all groups that hold ``xml`` and ``data``, by name; files name them as they like."""
+    """The paths of all groups that hold ``xml`` and ``data``, by name and number; files name them as they like."""
 
     def holds(group: h5py.Group) -> bool:
         return all(group.get(name, getlink=True) is not None for name in ("xml", "data"))
 
     groups = [name for name in sorted(file) if isinstance(file.get(name, getlink=True), h5py.HardLink)]
     inside = [f"{name}/" for name in groups if isinstance(file[name], h5py.Group) and holds(file[name])]
-    return [""] * holds(file) + inside
+    return [""] * holds(file) + sorted(inside, key=_numbers_as_such)
+
+
+def _numbers_as_such(name: str) -> list[tuple[int, str]]:
+    """To sort names by: dataset_9 comes before dataset_11."""
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _header(path: Path, file: h5py.File, group: str) -> Header:
@@ -132,8 +144,11 @@ def _imaging(path: Path, header: Header, readouts: Readouts) -> tuple[int, np.nd
     space = int(readouts.head["encoding_space_ref"][plain[0]])
     if space >= len(header.encodings):
         raise DataError(f"{path}: a readout of encoding space {space}; the header has {len(header.encodings)}")
-    kinds = kinds_of(readouts.head, header.encodings[space].embedded)
-    kinds[(kinds == "imaging") & (readouts.head["encoding_space_ref"] != space)] = "other encoding space"
+    elsewhere = readouts.head["encoding_space_ref"] != space
+    kinds = kinds_of(readouts.head, False)
+    if header.encodings[space].embedded:
+        kinds[~elsewhere] = kinds_of(readouts.head[~elsewhere], True)
+    kinds[(kinds == "imaging") & elsewhere] = "other encoding space"
     return space, kinds
 
 
@@ -160,20 +175,57 @@ def _noise_scale(head: np.ndarray, noise: np.ndarray, imaging: np.ndarray, bandw
 
 
 def _calibration(
-    path: Path, readouts: Readouts, kinds: np.ndarray, encoding: Encoding, image: Sorted
+    path: Path, readouts: Readouts, kinds: np.ndarray, encodings: list[Encoding], space: int, image: Sorted
 ) -> np.ndarray | None:
-    """The image's k-space with the lines for parallel imaging, slices not yet in order; (slices, coils, H, W).
+    """The image's k-space with the lines for parallel imaging in it, slices not yet in order; (slices, coils, H, W).
 
-    None where there are none, for one coil, or where those lines are of other slices than the image's.
+    Where both were measured, those lines count: their contrast may differ from the image's. Lines of another encoding
+    space lie around the centre of that space. None where there are no such lines, for one coil, or where they are of
+    other slices or of another field of view than the image.
     """
-    if image.kspace.shape[1] == 1 or not (kinds == "parallel calibration").any():
+    rows = np.flatnonzero(kinds == "parallel calibration")
+    if image.kspace.shape[1] == 1 or not len(rows):
         return None
-    rows = np.flatnonzero((kinds == "imaging") | (kinds == "parallel calibration"))
-    both = sort_readouts(path, readouts, rows, encoding).kspace
-    if both.shape != image.kspace.shape:
+    spaces = readouts.head["encoding_space_ref"][rows]
+    chosen = space if (spaces == space).any() else int(np.bincount(spaces).argmax())
+    if chosen >= len(encodings):
+        raise DataError(f"{path}: a readout of encoding space {chosen}; the header has {len(encodings)}")
+    lines = sort_readouts(path, readouts, rows[spaces == chosen], encodings[chosen], image.phase_cropped)
+    same_field = all(
+        np.isclose(a, b, rtol=FIELD_TOLERANCE) for a, b in zip(lines.field[:2], image.field[:2], strict=True)
+    )
+    slabs = _matching_slabs(_slab_numbers(readouts, lines), _slab_numbers(readouts, image))
+    same_slices = lines.partitions == image.partitions and any(slab is not None for slab in slabs)
+    if not (same_field and same_slices and lines.kspace.shape[1] == image.kspace.shape[1]):
+        logger.warning(
+            "%s: its lines for coil calibration are of other slices, coils or another field of view than the image; "
+            "they are not used",
+            path,
+        )
         return None
+    matrix = (image.kspace.shape[-2], image.kspace.shape[-1])
+    calibration = crop_or_pad(torch.from_numpy(lines.kspace), matrix).numpy() * np.float32(image.scale / lines.scale)
+    measured = crop_or_pad(torch.from_numpy(lines.measured), matrix).numpy()
+    both, depth = image.kspace.copy(), image.partitions
+    for number, slab in enumerate(slabs):
+        if slab is not None:
+            ours = slice(number * depth, (number + 1) * depth)
+            theirs = slice(slab * depth, (slab + 1) * depth)
+            both[ours] = np.where(measured[theirs, None], calibration[theirs], both[ours])
     check_finite(path, "k-space", both)
     return both
+
+
+def _matching_slabs(found: list[tuple[int, ...]], wanted: list[tuple[int, ...]]) -> list[int | None]:
+    """For each wanted slab the one of the same counters, else one of the same slice: coils stay, contrasts pass."""
+    by_slice = {numbers[-1]: place for place, numbers in reversed(list(enumerate(found)))}
+    exact = {numbers: place for place, numbers in enumerate(found)}
+    return [exact.get(numbers, by_slice.get(numbers[-1])) for numbers in wanted]
+
+
+def _slab_numbers(readouts: Readouts, found: Sorted) -> list[tuple[int, ...]]:
+    """What tells the slabs of a sorting apart, in their order."""
+    return [tuple(int(head[name]) for name in ORDER) for head in readouts.head["idx"][found.first]]
 
 
 def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[str, Any]) -> Scan:
@@ -207,7 +259,7 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[
     kspace, measured = found.kspace[spread], found.measured[spread]
     check_finite(path, "k-space", kspace)
     check_not_empty(path, kspace)
-    calibration = _calibration(path, readouts, kinds, encoding, found)
+    calibration = _calibration(path, readouts, kinds, header.encodings, space, found)
     noise = _noise(path, readouts, noise_rows, kspace.shape[1])
     affine = affine_of(heads, found)
     names, counts = np.unique(kinds.astype(str), return_counts=True)
@@ -223,7 +275,7 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[
     }
     if noise is not None:
         scale = _noise_scale(head, noise_rows, imaging, header.noise_bandwidth)
-        geometry["noise_scale"] = scale * found.noise_factor
+        geometry["noise_scale"] = scale * found.scale**2 / found.averages
     return Scan(
         path,
         _subject(path, header),

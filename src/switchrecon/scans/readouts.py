@@ -74,8 +74,12 @@ class Sorted:
         Slices in a slab; 1 for two-dimensional scans.
     field
         Field of view in mm along H and W, and the distance of partitions or thickness of a slice; 0 where unknown.
-    noise_factor
-        How much larger the noise variance is than that of a single readout's sample.
+    scale
+        Samples over those of a readout that was measured once, as k-space was brought to the image's matrix.
+    averages
+        How often samples were measured: the noise variance of their mean is that of one over this number.
+    phase_cropped
+        Whether phase oversampling was removed.
     """
 
     kspace: np.ndarray
@@ -84,7 +88,9 @@ class Sorted:
     first: np.ndarray
     partitions: int
     field: tuple[float, float, float]
-    noise_factor: float
+    scale: float
+    averages: float
+    phase_cropped: bool
 
 
 def has_flag(flags: np.ndarray, number: int) -> np.ndarray:
@@ -155,10 +161,21 @@ def _repeats(places: np.ndarray) -> np.ndarray:
     return repeats
 
 
+def turned_centre(length: int, centre: int) -> int:
+    """The centre sample of a readout of so many samples, once it is turned.
+
+    ISMRMRD counts the centre sample, like the samples to discard, in the order of storage ("index of the readout
+    sample corresponding to k-space center"), so that ``c`` becomes ``length − 1 − c``. A readout whose centre is said
+    to be ``length // 2`` has its echo in its middle; converters write that for both directions, and it stays.
+    """
+    return centre if centre == length // 2 else length - 1 - centre
+
+
 def _placed(path: Path, readouts: Readouts, rows: np.ndarray, encoding: Encoding) -> tuple[np.ndarray, ...]:
     """Readouts at their places, averaged where there are several of a place.
 
-    Returns complex64 (slabs, partitions, W, coils, H), boolean (slabs, partitions, W, H), and each slab's first row.
+    Returns complex64 (slabs, partitions, W, coils, H), how often each sample was measured (slabs, partitions, W, H),
+    and each slab's first row.
     """
     head = readouts.head[rows]
     index, (width, height) = head["idx"], (encoding.encoded[1], encoding.encoded[0])
@@ -181,6 +198,7 @@ def _placed(path: Path, readouts: Readouts, rows: np.ndarray, encoding: Encoding
     kspace = np.zeros((len(keys) * depth * width, *shape[3:]), dtype=np.complex64)
     count = np.zeros((len(kspace), height), dtype=np.uint32)
     repeats = _repeats(places)
+    averaged = bool(repeats.any())
     reverse = has_flag(head["flags"].astype(np.uint64), REVERSE)
     layout = np.stack(
         [*(head[n] for n in ("number_of_samples", "discard_pre", "discard_post", "center_sample")), reverse, repeats], 1
@@ -188,25 +206,24 @@ def _placed(path: Path, readouts: Readouts, rows: np.ndarray, encoding: Encoding
     for alike in np.unique(layout, axis=0):
         samples, before, after, middle, flipped = alike[:5].tolist()
         own = np.flatnonzero((layout == alike).all(1))
-        block = channel_samples(readouts, rows[own])
-        if flipped:  # the centre sample is counted in the direction of the other readouts
-            block, before, after = block[..., ::-1], after, before
-        block = block[..., before : max(samples - after, before)]
-        length = block.shape[-1]
-        start = 0 if length == height else height // 2 - (middle - before)
+        block = channel_samples(readouts, rows[own])[..., before : max(samples - after, before)]
+        length, centre = block.shape[-1], middle - before
+        if flipped:
+            block, centre = block[..., ::-1], turned_centre(length, centre)
+        start = 0 if length == height else height // 2 - centre
         if not 0 <= start <= height - length:
             raise DataError(
-                f"{path}: a readout of {length} samples with its centre at {middle - before} does not fit the encoded "
+                f"{path}: a readout of {length} samples with its centre at {centre} does not fit the encoded "
                 f"matrix of {height}"
             )
-        if alike[5]:
+        if averaged:  # in whatever order the layouts come: every place is in a group once
             kspace[places[own], :, start : start + length] += block
         else:
             kspace[places[own], :, start : start + length] = block
         count[places[own], start : start + length] += 1
-    if repeats.any():
+    if averaged:
         kspace /= np.maximum(count, 1)[:, None]
-    return kspace.reshape(shape), (count > 0).reshape(*shape[:3], height), rows[first]
+    return kspace.reshape(shape), count.reshape(*shape[:3], height), rows[first]
 
 
 def _plane_measured(path: Path, measured: np.ndarray) -> np.ndarray:
@@ -222,7 +239,9 @@ def _plane_measured(path: Path, measured: np.ndarray) -> np.ndarray:
     return np.any(measured, axis=0)
 
 
-def sort_readouts(path: Path, readouts: Readouts, rows: np.ndarray, encoding: Encoding) -> Sorted:
+def sort_readouts(
+    path: Path, readouts: Readouts, rows: np.ndarray, encoding: Encoding, crop_phase: bool | None = None
+) -> Sorted:
     """Sort imaging readouts into k-space, and bring it to the field of view and the matrix of the scanner's image.
 
     Lines lie at ``step + size // 2 − centre``, samples around their centre sample; repeated ones are averaged. The
@@ -239,6 +258,8 @@ def sort_readouts(path: Path, readouts: Readouts, rows: np.ndarray, encoding: En
         All readouts, and the numbers of those for the image.
     encoding
         Their encoding space.
+    crop_phase
+        Whether phase oversampling is removed; None: where k-space is fully sampled.
 
     Raises
     ------
@@ -246,7 +267,8 @@ def sort_readouts(path: Path, readouts: Readouts, rows: np.ndarray, encoding: En
         For readouts outside the encoded matrix, different numbers of channels, more k-space than the limit, or
         undersampling along the second phase encode.
     """
-    placed, there, first = _placed(path, readouts, rows, encoding)
+    placed, count, first = _placed(path, readouts, rows, encoding)
+    there, averages = count > 0, float(1 / np.mean(1 / count[count > 0]))
     kspace = np.ascontiguousarray(placed.transpose(0, 1, 3, 4, 2))  # (slabs, partitions, coils, H, W)
     measured = there.transpose(0, 1, 3, 2)
     depth = kspace.shape[1]
@@ -270,13 +292,19 @@ def sort_readouts(path: Path, readouts: Readouts, rows: np.ndarray, encoding: En
             wanted[axis] = max(round(encoding.recon[axis] * field[axis] / encoding.recon_field[axis]), 1)
     check_size(path, "its k-space", (*kspace.shape[:2], *wanted), 8)
     matrix = (wanted[0], wanted[1])
+    scale = ((wanted[0] * wanted[1]) / (height * width)) ** 0.5
     kspace = resize_kspace(torch.from_numpy(kspace), matrix).numpy()
     measured = crop_or_pad(torch.from_numpy(measured), matrix).numpy()
-    if not undersampled and encoding.recon[1] < wanted[1] and encoding.recon_field[1] > 0:
+    phase_cropped = encoding.recon[1] < wanted[1] and encoding.recon_field[1] > 0
+    phase_cropped &= not undersampled if crop_phase is None else crop_phase
+    if phase_cropped:
         kspace = crop_field(kspace, -1, encoding.recon[1])
         measured = measured[..., nearest_samples(wanted[1], encoding.recon[1])]
         field[1] *= encoding.recon[1] / wanted[1]
-    thickness = encoding.encoded_field[2] / (encoding.encoded[2] if placed.shape[1] > 1 else 1)
+    if placed.shape[1] > 1:
+        thickness = encoding.encoded_field[2] / encoding.encoded[2]
+    else:  # the encoded one may be that of the excitation, larger than the image's
+        thickness = encoding.recon_field[2] or encoding.encoded_field[2]
     return Sorted(
         np.where(measured[:, None], kspace, np.complex64(0)),
         measured,
@@ -284,5 +312,7 @@ def sort_readouts(path: Path, readouts: Readouts, rows: np.ndarray, encoding: En
         first,
         depth,
         (field[0], field[1], thickness),
-        (wanted[0] * wanted[1]) / (height * width),
+        scale,
+        averages,
+        phase_cropped,
     )
