@@ -178,14 +178,13 @@ def test_messages_go_to_the_streams_that_quiet_and_verbose_choose(
     out, err = said("plain")
     warning = "warning: calibrate does nothing here, with method 'switchable'"
     assert out.splitlines() == [
-        warning,
         "fully sampled: 3 slices of 1 subjects",
         *[line for line in out.splitlines() if line.startswith("undersampled: 3 slices of 1 subjects, acceleration")],
         f"run: {tmp_path / 'plain'}",
     ]
-    assert err.startswith("switchable: step 2 of 2, 0.0 minutes left; ")
-    assert said("quiet", "--quiet") == (f"{warning}\nrun: {tmp_path / 'quiet'}\n", "")
-    assert said("quiet2", "--quiet", before=True) == (f"{warning}\nrun: {tmp_path / 'quiet2'}\n", "")
+    assert err.startswith(f"{warning}\nswitchable: step 2 of 2, 0.0 minutes left; ")
+    assert said("quiet", "--quiet") == (f"run: {tmp_path / 'quiet'}\n", f"{warning}\n")
+    assert said("quiet2", "--quiet", before=True) == (f"run: {tmp_path / 'quiet2'}\n", f"{warning}\n")
     out, _ = said("verbose", "--verbose")
     assert f"reading {full}: NumPy" in out
     assert "computing on CPU, convolutions in float32" in out

@@ -1,7 +1,7 @@
 """What the package says while it works: through ``logging``, under the name ``switchrecon``.
 
 Facts and progress are ``INFO``, warnings ``WARNING``, details ``DEBUG``. Programs that use the package decide what they
-show, as with any library; the command line shows facts on standard output and progress on standard error.
+show, as with any library; the command line shows facts on standard output, progress and warnings on standard error.
 """
 
 import logging
@@ -20,7 +20,7 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = "warning: " if record.levelno == logging.WARNING else ""
-        self.write(prefix + record.getMessage(), record.name == PROGRESS.name)
+        self.write(prefix + record.getMessage(), record.name == PROGRESS.name or bool(prefix))
 
 
 @contextmanager
@@ -30,7 +30,7 @@ def messages_to(write: Callable[[str, bool], object], level: int = logging.INFO)
     Parameters
     ----------
     write
-        Gets each message, and whether it is about progress.
+        Gets each message, and whether it is about progress, or a warning: no part of the result.
     level
         Messages under this level are left out.
     """

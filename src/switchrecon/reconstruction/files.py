@@ -11,7 +11,7 @@ from switchrecon.config import Config, load_config
 from switchrecon.data.coils import with_maps
 from switchrecon.errors import ConfigError, DataError, SwitchreconError
 from switchrecon.physics.fourier import resize_image
-from switchrecon.physics.masks import MaskConfig, measured_acceleration
+from switchrecon.physics.masks import MaskConfig
 from switchrecon.physics.noise import relative_noise
 from switchrecon.reconstruction.adapt import Adaptation, adapt
 from switchrecon.reconstruction.reconstructor import Reconstructor
@@ -186,9 +186,8 @@ def _one(
     images = torch.from_numpy(reconstruct_scan(reconstructor, ready))
     described = replace(scan, mask=measured.mask)  # the files say how much was measured
     written = write_images(described, resize_image(images, scan.matrix).numpy(), *target)
-    acceleration = measured_acceleration(measured.mask)
     noise = relative_noise(measured.kspace, measured.mask, images.numpy())
-    return Outcome(path, written, None, acceleration, scan.synthetic, adaptation, noise)
+    return Outcome(path, written, None, measured.acceleration, scan.synthetic, adaptation, noise)
 
 
 def _check_targets(files: Sequence[Path], out: Path, overwrite: bool, option: str) -> dict[Path, Format]:

@@ -17,7 +17,7 @@ from switchrecon.scans.scan import Scan, what_was_measured
 
 BIDS_VERSION = "1.10.0"
 GENERATOR = "switchrecon"
-ENTITIES = ("ses", "acq", "ce", "rec", "run", "echo")  # of a source's name that its images keep, in BIDS' order
+ENTITIES = ("ses", "acq", "ce", "rec", "dir", "run", "echo", "flip", "inv", "mt", "part")  # kept, in BIDS' order
 CONTRASTS = ("T1w", "T2w", "PDw", "T2starw", "FLAIR", "angio", "inplaneT1", "inplaneT2", "UNIT1")
 SUFFIXES = {name: name for name in CONTRASTS} | {"T1": "T1w", "T2": "T2w", "PD": "PDw", "MRA": "angio"}  # and IXI's
 # BIDS has no suffix for an MR image of unknown contrast. Of those that it has, this one claims no weighting: the

@@ -16,7 +16,7 @@ from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import ConfigError, DataError, SwitchreconError
 from switchrecon.scans.dicom_tags import technical_tags
 from switchrecon.scans.formats import Format
-from switchrecon.scans.names import stem
+from switchrecon.scans.names import identity, stem
 from switchrecon.scans.scan import Scan, image_scan
 
 CLASSIC, ENHANCED = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"  # MR images: one slice, many slices
@@ -259,9 +259,9 @@ def _pixels(frames: list[_Frame]) -> np.ndarray:
 
 
 def _subject(path: Path, header: Any) -> str:
-    """A hash of PatientID, as messages may name the subject; the scan's name where the ID is empty or anonymous."""
-    patient = str(header.get("PatientID") or "").strip()
-    if not patient or patient.lower().startswith("anon"):
+    """A hash of PatientID, as messages may name the subject; the scan's name where that names no one."""
+    patient = identity(str(header.get("PatientID") or ""))
+    if not patient:
         return stem(path)
     return f"patient-{hashlib.sha256(f'switchrecon subject {patient}'.encode()).hexdigest()[:12]}"
 
@@ -285,7 +285,7 @@ def read_dicom(path: Path, options: ReadOptions) -> Scan:
     """Read the magnitude images of one MR series and compute synthetic k-space of its slices.
 
     Slices are sorted along their normal and zero-padded to a square field of view. The subject is a hash of PatientID,
-    or the scan's name where that is empty or says that it is anonymous.
+    or the scan's name where that names no one.
 
     Parameters
     ----------

@@ -13,6 +13,7 @@ from switchrecon.scans.arrays import ROW_ORDER, arranged, choose_variable, with_
 from switchrecon.scans.formats import Format
 from switchrecon.scans.hdf5 import is_hdf5, open_hdf5, read_dataset, read_text
 from switchrecon.scans.header import Encoding, crop_field, nearest_samples, parse_header
+from switchrecon.scans.names import identity
 from switchrecon.scans.scan import Scan, check_finite, check_not_empty, fitted_mask, inferred_masks
 
 
@@ -21,11 +22,11 @@ def _text(value: Any) -> str:
 
 
 def _subject(path: Path, file: h5py.File) -> str:
-    return _text(file.attrs["patient_id"]) if "patient_id" in file.attrs else path.stem
+    return identity(_text(file.attrs["patient_id"]) if "patient_id" in file.attrs else "") or path.stem
 
 
 def fastmri_subject(path: Path) -> str:
-    """The attribute ``patient_id``, or the file's name.
+    """The attribute ``patient_id`` where it names someone, or the file's name.
 
     Raises
     ------

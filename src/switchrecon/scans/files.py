@@ -4,6 +4,7 @@ import glob
 import gzip
 import hashlib
 import logging
+import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -118,7 +119,15 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
             found.update(matches)
         else:
             raise DataError(f"{path}: no such file or folder")
-    return sorted(found)
+    return _each_once(sorted(found))
+
+
+def _each_once(paths: list[Path]) -> list[Path]:
+    """The paths without those that lead to a file of an earlier one."""
+    places: dict[str, Path] = {}
+    for path in paths:
+        places.setdefault(os.path.realpath(path), path)
+    return list(places.values())
 
 
 def read_scan(path: Path, options: ReadOptions | None = None, format: Format | None = None) -> Scan:

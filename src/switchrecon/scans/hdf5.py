@@ -12,7 +12,13 @@ import numpy as np
 from switchrecon.core.limits import check_size
 from switchrecon.errors import DataError, SwitchreconError
 
-FILTERS = {h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32}  # whose sizes can be checked
+LZF = h5py.h5z.FILTER_LZF
+FILTERS = {
+    LZF,
+    h5py.h5z.FILTER_DEFLATE,
+    h5py.h5z.FILTER_SHUFFLE,
+    h5py.h5z.FILTER_FLETCHER32,
+}  # whose sizes can be checked
 BEST_COMPRESSION = 1100  # a little more than deflate can reach
 SPARSE_BYTES = 1 << 26  # smaller datasets may be as empty as they like
 MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -98,7 +104,7 @@ def _check_chunks(path: Path, dataset: h5py.Dataset, name: str) -> None:
     plan = dataset.id.get_create_plist()
     filters = [plan.get_filter(index)[0] for index in range(plan.get_nfilters())]
     if not set(filters) <= FILTERS or len(set(filters)) < len(filters):
-        raise DataError(f"{path}: dataset '{name}' has filters {filters}; expected gzip, shuffle or fletcher32")
+        raise DataError(f"{path}: dataset '{name}' has filters {filters}; expected gzip, lzf, shuffle or fletcher32")
     content = math.prod(dataset.chunks) * dataset.dtype.itemsize
     chunks: list[h5py.h5d.StoreInfo] = []
     dataset.id.chunk_iter(chunks.append)  # to ask for one by its number takes as long as to go through them all
@@ -110,8 +116,12 @@ def _check_chunks(path: Path, dataset: h5py.Dataset, name: str) -> None:
         for number in used:
             if number == h5py.h5z.FILTER_FLETCHER32:
                 expected += CHECKSUM
-            elif number == h5py.h5z.FILTER_DEFLATE:
+            elif number in (h5py.h5z.FILTER_DEFLATE, LZF):
                 break
+        if LZF in used:
+            stored = dataset.id.read_direct_chunk(chunk.chunk_offset)[1]
+            after = used[used.index(LZF) + 1 :]
+            length = _lzf_length(stored[: len(stored) - CHECKSUM * after.count(h5py.h5z.FILTER_FLETCHER32)])
         if h5py.h5z.FILTER_DEFLATE in used:
             try:
                 stored = dataset.id.read_direct_chunk(chunk.chunk_offset)[1]
@@ -120,6 +130,26 @@ def _check_chunks(path: Path, dataset: h5py.Dataset, name: str) -> None:
                 raise DataError(f"{path}: dataset '{name}' is damaged ({error})") from error
         if length != expected:
             raise DataError(f"{path}: a chunk of dataset '{name}' does not hold its {content} bytes")
+
+
+def _lzf_length(packed: bytes) -> int:
+    """How many bytes LZF data unpack to; -1 where they are damaged.
+
+    A byte c below 32 is followed by c + 1 bytes as they are; any other stands for a copy of (c >> 5) + 2 earlier ones,
+    or of 9 more than the next byte says.
+    """
+    place, length, end = 0, 0, len(packed)
+    while place < end:
+        control = packed[place]
+        if control < 32:
+            place, length = place + control + 2, length + control + 1
+            continue
+        count = control >> 5
+        if count == 7:
+            place += 1
+            count += packed[place] if place < end else 0
+        place, length = place + 2, length + count + 2
+    return length if place == end else -1
 
 
 def read_dataset(path: Path, file: h5py.File, name: str) -> np.ndarray | None:

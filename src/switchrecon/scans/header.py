@@ -11,6 +11,7 @@ import torch
 
 from switchrecon.errors import DataError
 from switchrecon.physics.fourier import crop_or_pad, fourier, inverse_fourier
+from switchrecon.scans.names import identity
 
 LARGEST_HEADER = 1 << 20  # bytes
 ENCODINGS = ("utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "latin-1", "windows-1252")
@@ -131,7 +132,7 @@ class Header:
     noise_bandwidth
         The receiver's noise bandwidth over that of the imaging readouts' sampling; 1 where not given.
     identifier
-        The patient's identifier, or name; empty where not given. Never written to any output.
+        The patient's identifier, or name; empty where neither names anyone. Never written to any output.
     """
 
     encodings: list[Encoding]
@@ -182,7 +183,7 @@ def parse_header(path: Path, header: str | bytes) -> Header:
     return Header(
         [_encoding(path, place) for place in root.findall(NAMESPACE + "encoding")],
         _number(path, system, NAMESPACE + "relativeReceiverNoiseBandwidth", 1.0) or 1.0,
-        next(filter(None, known), ""),
+        identity(*known),
     )
 
 

@@ -8,6 +8,42 @@ IXI = re.compile(r"^(?P<subject>IXI\d{3})(?:-(?P<site>Guys|HH|IOP))?(?:-\d{4}-(?
 BIDS = re.compile(r"^sub-(?P<subject>[^_.]+)(?:_[^.]*?(?P<contrast>[A-Za-z0-9]+)(?:\.|$))?")
 
 
+PLACEHOLDERS = {
+    *("", "na", "nan", "none", "null", "nil", "unknown", "unnamed", "noname", "noid", "nobody", "empty", "missing"),
+    *(
+        "deidentified",
+        "deident",
+        "removed",
+        "redacted",
+        "hidden",
+        "blank",
+        "default",
+        "patient",
+        "patientid",
+        "subject",
+    ),
+    *("patientname", "name", "id", "undefined", "notavailable", "notapplicable", "tbd", "johndoe", "janedoe"),
+}
+
+
+def identity(*texts: str | None) -> str:
+    """The first text that tells one person from others; empty where none does.
+
+    Anonymisers write placeholders, which are the same for everyone: nothing, ``anonymous`` and what begins so,
+    ``N/A``, ``xxxxxxxx``, ``000``, and the like. Case, spaces and punctuation do not matter.
+    """
+    for text in texts:
+        plain = re.sub(r"[\W_]", "", text or "").casefold()
+        if (
+            plain not in PLACEHOLDERS
+            and not plain.startswith("anon")
+            and not set(plain) <= {"x"}
+            and not set(plain) <= {"0"}
+        ):
+            return (text or "").strip()
+    return ""
+
+
 def stem(path: Path) -> str:
     """The scan's name without the suffix of its format; other dots stay."""
     from switchrecon.scans.formats import known_endings  # which imports the formats, and they this module

@@ -1,5 +1,6 @@
 """NIfTI volumes: magnitude images with geometry."""
 
+import logging
 import struct
 from pathlib import Path
 
@@ -15,10 +16,13 @@ from switchrecon.scans.formats import Format, first_bytes
 from switchrecon.scans.names import describe_name, stem
 from switchrecon.scans.scan import Scan, image_scan
 
+logger = logging.getLogger(__name__)
+
 MOST_HEADER = 1 << 24  # bytes before the data, extensions included
 MOST_ASPECT = 100  # of voxels
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # in RAS+ orientation
 MILLIMETRES = {1: 1e3, 3: 1e-3}  # of the header's code of a unit, where it is not the millimetre
+SCANNER = 1  # code of the scanner's coordinates
 UNKNOWN = NOTE + "; geometry unknown"
 
 
@@ -61,6 +65,29 @@ def is_nifti(path: Path) -> bool:
     return start[344:347] in (b"n+1", b"ni1") or start[4:7] in (b"n+2", b"ni2")
 
 
+def _sound(affine: np.ndarray) -> bool:
+    return bool(np.isfinite(affine).all()) and np.linalg.matrix_rank(affine[:3, :3]) == 3
+
+
+def _with_sound_affine(path: Path, source: nibabel.Nifti1Image) -> nibabel.Nifti1Image:
+    """The volume with its qform where the sform is singular.
+
+    Raises
+    ------
+    DataError
+        Where neither can be used.
+    """
+    if _sound(source.affine):
+        return source
+    form, code = source.get_qform(coded=True)
+    if not code or not _sound(form):
+        raise DataError(f"{path}: the sform is singular and there is no qform to use; expected one that has an inverse")
+    logger.warning("%s: the sform is singular; the qform is used", path)
+    header = source.header.copy()
+    header.set_sform(None, 0)
+    return type(source)(source.dataobj, form, header)
+
+
 def read_nifti(path: Path, options: ReadOptions) -> Scan:
     """Read a magnitude volume and compute synthetic k-space of its slices.
 
@@ -82,8 +109,11 @@ def read_nifti(path: Path, options: ReadOptions) -> Scan:
             shape = shape[:3]
         if len(shape) != 3:
             raise DataError(f"{path}: found an array of shape {source.shape}, expected a 3-D volume")
+        if source.get_data_dtype().names:
+            raise DataError(f"{path}: found colours ({', '.join(source.get_data_dtype().names)}), expected grey values")
         if np.issubdtype(source.get_data_dtype(), np.complexfloating):
             raise DataError(f"{path}: found complex values, expected a magnitude volume")
+        source = _with_sound_affine(path, source)
         check_size(path, "the volume, as k-space,", shape, np.dtype(np.complex64).itemsize)
         unit = MILLIMETRES.get(int(source.header["xyzt_units"]) & 7, 1.0)
         canonical = nibabel.as_closest_canonical(source)
@@ -111,15 +141,22 @@ def read_nifti(path: Path, options: ReadOptions) -> Scan:
         options.phase,
         orientation=io_orientation(to_source),
         source_affine=scale @ source.affine,
+        source_forms={name: (scale @ form, code) for name, (form, code) in _forms(source).items()},
         source_zooms=[float(zoom) * unit for zoom in source.header.get_zooms()[:3]],
     )
+
+
+def _forms(source: nibabel.Nifti1Image) -> dict[str, tuple[np.ndarray, int]]:
+    """The affines that a header gives, with the code of the space that they lead to (1 scanner, 4 MNI152, ...)."""
+    found = {"sform": source.get_sform(coded=True), "qform": source.get_qform(coded=True)}
+    return {name: (form, int(code)) for name, (form, code) in found.items() if code}
 
 
 def nifti_image(scan: Scan, images: np.ndarray) -> nibabel.Nifti1Image:
     """Magnitudes as a NIfTI volume, float32 and in mm, with nothing of the source's header text.
 
-    Images of a NIfTI file get its shape, orientation and affine; others are brought to RAS+ with the scan's affine.
-    Where that is unknown, they stay (row, column, slice) with the identity, and the description says so.
+    Images of a NIfTI file get its shape, orientation, affines and their codes; others are brought to RAS+ with the
+    scan's affine. Where that is unknown, they stay (row, column, slice) with the identity, and the description says so.
 
     Parameters
     ----------
@@ -133,6 +170,12 @@ def nifti_image(scan: Scan, images: np.ndarray) -> nibabel.Nifti1Image:
     orientation = scan.geometry.get("orientation", io_orientation(known))
     affine = scan.geometry.get("source_affine", known @ inv_ornt_aff(orientation, volume.shape))
     result = nibabel.Nifti1Image(np.ascontiguousarray(apply_orientation(volume, orientation)), affine)
+    forms = scan.geometry.get("source_forms")
+    if forms is None and scan.affine is not None:  # of the scanner's coordinates
+        forms = {"sform": (affine, SCANNER), "qform": (affine, SCANNER)}
+    if forms is not None:
+        result.set_sform(*forms.get("sform", (None, 0)))
+        result.set_qform(*forms.get("qform", (None, 0)))
     if "source_zooms" in scan.geometry:
         result.header.set_zooms(scan.geometry["source_zooms"])
     result.header.set_xyzt_units("mm")

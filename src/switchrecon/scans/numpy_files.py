@@ -13,7 +13,15 @@ from switchrecon.errors import DataError, SwitchreconError
 from switchrecon.scans.arrays import ROW_ORDER, arranged, choose_variable, with_parts
 from switchrecon.scans.formats import Format, first_bytes
 from switchrecon.scans.names import named
-from switchrecon.scans.scan import Scan, check_finite, check_not_empty, fitted_mask, kspace_scan, synthetic_kspace
+from switchrecon.scans.scan import (
+    Scan,
+    check_finite,
+    check_not_empty,
+    fitted_mask,
+    kspace_scan,
+    synthetic_kspace,
+    warn_negative,
+)
 
 MOST_HEADER = 1 << 16  # bytes
 IMAGE_ORDER = {2: "hw", 3: "shw"}
@@ -98,6 +106,7 @@ def read_numpy(path: Path, options: ReadOptions) -> Scan:
             images = array[:, 0].astype(np.float32)
         check_finite(path, "the array", images)
         check_not_empty(path, images)
+        warn_negative(path, images)
         kspace = synthetic_kspace(images, options.phase, path.name)
         return Scan(path, path.stem, kspace, synthetic=True, image=True, geometry={"single": single})
     mask = None

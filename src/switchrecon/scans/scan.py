@@ -1,5 +1,6 @@
 """A scan: the slices of one file, as k-space."""
 
+import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from switchrecon.physics.fourier import fourier, resize_kspace, slice_by_slice
 from switchrecon.physics.masks import draw_mask, infer_mask, measured_acceleration
 from switchrecon.physics.operators import Coils, coils_of
 from switchrecon.scans.formats import Format
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass
@@ -87,6 +90,13 @@ class Scan:
         """How the coils see one slice or several, once maps have been estimated where there are several coils."""
         return coils_of(None if self.maps is None else torch.from_numpy(self.maps[which]))
 
+    @property
+    def acceleration(self) -> float:
+        """Samples over measured samples, of the slices of which anything was measured; 1 where fully sampled."""
+        if self.mask is None:
+            return 1.0
+        return measured_acceleration(self.mask[self.mask.any((1, 2))])
+
     def resized(self, matrix: tuple[int, int] | None) -> "Scan":
         """The scan at another matrix and the same field of view; k-space is cropped or zero-padded."""
         if matrix is None or tuple(matrix) == self.matrix:
@@ -141,14 +151,13 @@ def check_fully_sampled(scan: Scan, expected: str) -> None:
         Naming the file, its acceleration, and what was expected.
     """
     if scan.mask is not None:
-        found = measured_acceleration(scan.mask)
-        raise DataError(f"{scan.path}: undersampled k-space (acceleration {found:.1f}); {expected}")
+        raise DataError(f"{scan.path}: undersampled k-space (acceleration {scan.acceleration:.1f}); {expected}")
 
 
 def what_was_measured(scan: Scan) -> str:
     """What images of a scan come from, for the descriptions in files."""
     kind = "synthetic k-space of magnitude images" if scan.synthetic else "k-space"
-    return kind if scan.mask is None else f"undersampled {kind} (acceleration {measured_acceleration(scan.mask):.2f})"
+    return kind if scan.mask is None else f"undersampled {kind} (acceleration {scan.acceleration:.2f})"
 
 
 def check_finite(path: Path, what: str, array: np.ndarray) -> None:
@@ -179,13 +188,31 @@ def check_not_empty(path: Path, array: np.ndarray) -> None:
         raise DataError(f"{path}: all {len(array)} slices are zero; expected at least one non-zero slice")
 
 
+def warn_negative(path: Path, images: np.ndarray) -> None:
+    """Say that images hold negative values, whose sign is lost where magnitudes are written."""
+    negative = float((images < 0).mean())
+    if negative:
+        logger.warning(
+            "%s: %.2g %% of its values are negative, down to %.4g; what is written of it are magnitudes, without sign",
+            path,
+            100 * negative,
+            float(images.min()),
+        )
+
+
 def inferred_masks(kspace: np.ndarray) -> np.ndarray | None:
-    """Find each slice's mask from the zeros of (slices, ..., H, W); None if no slice is undersampled."""
-    masks = [infer_mask(own) if own.any() else None for own in kspace]
-    if all(own is None for own in masks):
+    """Find each slice's mask from the zeros of (slices, ..., H, W); None if no slice is undersampled.
+
+    A slice of zeros says nothing: it gets the mask of the nearest slice that does.
+    """
+    telling = [number for number, own in enumerate(kspace) if own.any()]
+    masks = {number: infer_mask(kspace[number]) for number in telling}
+    if all(own is None for own in masks.values()):
         return None
     full = np.ones(kspace.shape[-2:], dtype=bool)
-    return np.stack([full if own is None else own for own in masks])
+    nearest = [min(telling, key=lambda other: abs(other - number)) for number in range(len(kspace))]
+    found = [masks[number] for number in nearest]
+    return np.stack([full if own is None else own for own in found])
 
 
 def fitted_mask(path: Path, name: str, stored: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
@@ -352,6 +379,7 @@ def image_scan(
     """
     check_not_empty(path, images)
     check_finite(path, "the image", images)
+    warn_negative(path, images)
     height, width = images.shape[1:]
     field = max(height * spacing[0], width * spacing[1])
     rows, columns = max(height, round(field / spacing[0])), max(width, round(field / spacing[1]))
