@@ -54,8 +54,8 @@ def atomic_folder(target: Path, suffix: str) -> Iterator[Path]:
     target
         The folder to write.
     suffix
-        Of the files that will be in it. A folder that is there already is replaced only if it holds such files
-        and nothing else, so that nothing of anyone else's is lost.
+        Of the files that will be in it or in folders in it. A folder that is there already is replaced only if it
+        holds such files and nothing else, so that nothing of anyone else's is lost.
 
     Yields
     ------
@@ -76,7 +76,7 @@ def atomic_folder(target: Path, suffix: str) -> Iterator[Path]:
     try:
         fresh.mkdir()
         yield fresh
-        for file in fresh.iterdir():
+        for file in (path for path in fresh.rglob("*") if path.is_file()):
             with file.open("rb") as written:
                 os.fsync(written.fileno())
         if exists:
@@ -93,7 +93,7 @@ def atomic_folder(target: Path, suffix: str) -> Iterator[Path]:
 def _check_replaceable(target: Path, suffix: str) -> None:
     if target.is_symlink() or not target.is_dir():
         raise DataError(f"{target}: is a {'link' if target.is_symlink() else 'file'}, expected a folder or nothing")
-    for file in sorted(target.iterdir()):
+    for file in sorted(path for path in target.rglob("*") if path.is_symlink() or not path.is_dir()):
         if file.suffix != suffix or file.is_symlink() or not file.is_file():
             raise DataError(
                 f"{target}: the folder holds {file.name}; expected only {suffix} files where it is replaced"

@@ -158,7 +158,7 @@ def reconstruct_files(
     outcomes = []
     for number, path in enumerate(files, 1):
         try:
-            target = (out, format, number)
+            target = (out, format, number, overwrite)
             outcome = _one(reconstructor, path, known.get(path), undersampling, adapt_steps, target)
         except SwitchreconError as error:
             outcome = Outcome(path, error=error)
@@ -173,7 +173,7 @@ def _one(
     known: Format | None,
     undersampling: MaskConfig | None,
     adapt_steps: int,
-    target: tuple[Path, str, int],
+    target: tuple[Path, str, int, bool],
 ) -> Outcome:
     scan = read_scan(path, reconstructor.config.reading, known)
     measured = undersampled(reconstructor, scan, undersampling)

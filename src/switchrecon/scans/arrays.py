@@ -1,6 +1,7 @@
 """Arrays of files that do not say what their axes are: which array is read, and in what order its axes lie."""
 
 import fnmatch
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,15 @@ ROW_ORDER = {2: "hw", 3: "shw", 4: "schw", 5: "tschw"}  # what is expected of fi
 COLUMN_ORDER = {2: "hw", 4: "hwcs", 5: "hwcst"}  # of MATLAB; with three axes, the third may be coils or slices
 FEW = 32  # coils at most, where coils may have been put last
 RATIO = 3  # both sides of a matrix are larger than so many times its coils
+
+
+@dataclass(frozen=True)
+class Arranged:
+    """An array (frames · slices, coils, H, W), frame by frame."""
+
+    array: np.ndarray
+    frames: int
+    slices: int
 
 
 def choose_variable(path: Path, wanted: str | None, candidates: list[str], others: list[str]) -> str:
@@ -67,8 +77,8 @@ def with_parts(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def arranged(path: Path, name: str, array: np.ndarray, layout: str | None, expected: dict[int, str]) -> np.ndarray:
-    """Bring an array to (series and slices, coils, H, W).
+def arranged(path: Path, name: str, array: np.ndarray, layout: str | None, expected: dict[int, str]) -> Arranged:
+    """Bring an array to (frames and slices, coils, H, W).
 
     Parameters
     ----------
@@ -84,7 +94,7 @@ def arranged(path: Path, name: str, array: np.ndarray, layout: str | None, expec
 
     Returns
     -------
-    np.ndarray
+    Arranged
         Complex, or real where the array holds images. Coils are 1 where there is no such axis.
 
     Raises
@@ -93,7 +103,8 @@ def arranged(path: Path, name: str, array: np.ndarray, layout: str | None, expec
         For a layout that does not fit, or an array whose axes can be read in two ways; the message says what to set.
     """
     if layout == CALGARY:
-        return _calgary(path, name, array)
+        kspace = _calgary(path, name, array)
+        return Arranged(kspace, 1, len(kspace))
     real = not np.iscomplexobj(array)
     chosen = layout
     if chosen is None:
@@ -113,10 +124,11 @@ def arranged(path: Path, name: str, array: np.ndarray, layout: str | None, expec
     array = array[(None,) * len(missing)]
     chosen = "".join(missing) + chosen
     array = array.transpose([chosen.index(axis) for axis in "tschw"])
+    frames, slices = array.shape[:2]
     array = array.reshape(-1, *array.shape[2:])
     if layout is None:
         _check_plausible(path, name, array, "s" in missing)
-    return np.ascontiguousarray(array)
+    return Arranged(np.ascontiguousarray(array), frames, slices)
 
 
 def _letters() -> str:

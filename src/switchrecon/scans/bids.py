@@ -17,9 +17,21 @@ from switchrecon.scans.scan import Scan, what_was_measured
 
 BIDS_VERSION = "1.10.0"
 GENERATOR = "switchrecon"
-ENTITIES = ("ses", "acq", "ce", "rec", "dir", "run", "echo", "flip", "inv", "mt", "part")  # kept, in BIDS' order
+ENTITIES = ("ses", "acq", "ce", "rec", "run")  # that BIDS allows for every image, in its order
+ORDER = ("ses", "acq", "ce", "rec", "dir", "run", "echo", "flip", "inv", "mt", "part")  # of all that a name may have
 CONTRASTS = ("T1w", "T2w", "PDw", "T2starw", "FLAIR", "angio", "inplaneT1", "inplaneT2", "UNIT1")
-SUFFIXES = {name: name for name in CONTRASTS} | {"T1": "T1w", "T2": "T2w", "PD": "PDw", "MRA": "angio"}  # and IXI's
+MORE = {  # what BIDS allows besides, by the suffix
+    **dict.fromkeys(CONTRASTS, ("echo", "part")),
+    "IRT1": ("inv", "part"),
+    "MEGRE": ("echo", "part"),
+    "MESE": ("echo", "part"),
+    "MP2RAGE": ("echo", "flip", "inv", "part"),
+    "MPM": ("echo", "flip", "mt", "part"),
+    "MTR": ("mt", "part"),
+    "MTS": ("echo", "flip", "mt", "part"),
+    "VFA": ("echo", "flip", "part"),
+}
+SUFFIXES = {name: name for name in MORE} | {"T1": "T1w", "T2": "T2w", "PD": "PDw", "MRA": "angio"}  # and IXI's
 # BIDS has no suffix for an MR image of unknown contrast. Of those that it has, this one claims no weighting: the
 # amplitude of the observed signal.
 UNKNOWN_CONTRAST = "S0map"
@@ -33,16 +45,40 @@ def bids_name(path: Path, number: int) -> str:
     """Where the image of a scan lies in the dataset.
 
     Subject, session and the like come from a BIDS or IXI name; any other scan is the subject ``number``, as its
-    own name may say who it is.
+    own name may say who it is. An entity that BIDS does not allow with the image's suffix becomes a part of ``acq``,
+    so that names that differ in it stay apart.
     """
     known = known_name(path)
     subject = _label(known["subject"]) if known else f"{number:03d}"
     pairs = dict(re.findall(r"_([a-z]+)-([^_.]+)", stem(path))) if known else {}
-    kept = {key: _label(pairs[key]) for key in ENTITIES if _label(pairs.get(key, ""))}
-    suffix = SUFFIXES.get((known or {}).get("contrast", ""), UNKNOWN_CONTRAST)
-    name = "_".join([f"sub-{subject}", *(f"{key}-{value}" for key, value in kept.items()), "desc-recon", suffix])
+    kept = {key: _label(pairs[key]) for key in ORDER if _label(pairs.get(key, ""))}
+    return _bids_path(subject, kept, SUFFIXES.get((known or {}).get("contrast", ""), UNKNOWN_CONTRAST))
+
+
+def _bids_path(subject: str, entities: dict[str, str], suffix: str) -> str:
+    allowed = (*ENTITIES, *MORE.get(suffix, ()))
+    others = "".join(key + value for key, value in entities.items() if key not in allowed)
+    kept = {key: entities[key] for key in ORDER if key in entities and key in allowed}
+    if others:
+        kept["acq"] = kept.get("acq", "") + others
+    pairs = [f"{key}-{kept[key]}" for key in ORDER if key in kept]
     session = f"ses-{kept['ses']}/" if "ses" in kept else ""
-    return f"sub-{subject}/{session}anat/{name}.nii.gz"
+    return f"sub-{subject}/{session}anat/{'_'.join([f'sub-{subject}', *pairs, 'desc-recon', suffix])}.nii.gz"
+
+
+def series_target(target: Path, labels: dict[str, int]) -> Path:
+    """Where one series of a scan lies: a repetition is a ``run``, a contrast an ``echo``, phases and sets ``rec``."""
+    pairs = dict(re.findall(r"(?:^|_)([a-z]+)-([A-Za-z0-9]+)", target.name))
+    subject, suffix = pairs.pop("sub"), stem(target).rsplit("_", 1)[1]
+    pairs.pop("desc", None)
+    for name, number in labels.items():
+        entity = {"repetition": "run", "contrast": "echo"}.get(name, "rec")
+        if entity == "rec" or entity in pairs:
+            pairs["rec"] = pairs.get("rec", "") + f"{name}{number}"
+        else:
+            pairs[entity] = str(number)
+    ordered = {key: pairs[key] for key in ORDER if key in pairs}
+    return target.with_name(Path(_bids_path(subject, ordered, suffix)).name)
 
 
 def _describe_dataset(root: Path) -> None:
@@ -111,4 +147,6 @@ def write_bids(scan: Scan, images: np.ndarray, target: Path) -> None:
         text.write_text(json.dumps(sidecar, indent=2) + "\n", encoding="utf-8")
 
 
-FORMAT = Format(name="BIDS derivative", option="bids", write_images=write_bids, image_name=bids_name)
+FORMAT = Format(
+    name="BIDS derivative", option="bids", write_images=write_bids, image_name=bids_name, series_name=series_target
+)

@@ -10,9 +10,10 @@ from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
 from switchrecon.physics.coils import root_sum_of_squares
 from switchrecon.physics.fourier import inverse_fourier
-from switchrecon.scans.files import find_files, read_scan
+from switchrecon.scans.files import check_absent, find_files, read_scan, targets_of, tell_series
 from switchrecon.scans.formats import Format, formats
 from switchrecon.scans.scan import Scan, without_padding
+from switchrecon.scans.series import one_series
 
 
 def zero_filled_images(scan: Scan, numbers: Sequence[int]) -> np.ndarray:
@@ -72,13 +73,26 @@ def convert_file(
         if place.exists() and not overwrite:
             raise DataError(f"{place}: exists already; add --overwrite or choose another name")
     scan = read_scan(source, options)
+    targets = [target]
     if written.write_kspace is not None:
         if scan.image:
             raise DataError(f"{source}: holds images; k-space made of them would pass for measured; expected k-space")
-        kspace = scan.kspace
-        written.write_kspace(scan, kspace.astype(np.complex64, copy=False), target)
+        kspace = scan.kspace.astype(np.complex64, copy=False)
+        places = targets_of(written, scan, target)
+        targets = [place for _, place in places]
+        check_absent(targets, overwrite)
+        for series, place in places:
+            written.write_kspace(*one_series(scan, kspace, series), place)
     else:
         assert written.write_images is not None
-        images = zero_filled_images(scan, range(len(scan.kspace)))
-        written.write_images(*without_padding(scan, images), target)
-    return scan, target
+        plain, images = without_padding(scan, zero_filled_images(scan, range(len(scan.kspace))))
+        if written.all_series:
+            written.write_images(plain, images, target)
+        else:
+            places = targets_of(written, plain, target)
+            targets = [place for _, place in places]
+            check_absent(targets, overwrite)
+            for series, place in places:
+                written.write_images(*one_series(plain, images, series), place)
+    tell_series(scan, targets)
+    return scan, targets[0]

@@ -338,5 +338,6 @@ FORMAT = Format(
     write_images=_write,
     image_name=_folder,
     folder=True,
+    all_series=True,
     endings=(".dcm", ".ima"),
 )

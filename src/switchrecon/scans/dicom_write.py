@@ -12,7 +12,9 @@ from switchrecon.errors import DataError
 from switchrecon.scans.dicom import CLASSIC, LPS, pydicom_module
 from switchrecon.scans.dicom_tags import CODES, NUMBERS
 from switchrecon.scans.scan import Scan, what_was_measured
+from switchrecon.scans.series import one_series, series_of
 
+LONGEST = 64  # characters of a series' description
 FIRST_NUMBER = 900  # added to the source's series number
 LARGEST = 65535  # the stored value of the brightest pixel
 EMPTY = (  # type 2: there, without a value
@@ -50,8 +52,11 @@ def _plane(scan: Scan) -> tuple[np.ndarray, list[float], list[float], float]:
     return affine, cosines, spacing, float(abs(step @ np.cross(cosines[:3], cosines[3:])))
 
 
-def _common(scan: Scan, values: np.ndarray, slope: float) -> Any:
-    """What all slices share."""
+def _common(scan: Scan, values: np.ndarray, slope: float, labels: dict[str, int], order: int, whole: str) -> Any:
+    """What all slices of a series share.
+
+    It is number ``order`` of those that are written together, whose digest is ``whole``; empty for a single one.
+    """
     source = scan.geometry.get("dicom", {})
     affine, cosines, spacing, distance = _plane(scan)
     content = hashlib.sha256(values.tobytes() + affine.tobytes() + repr((values.shape, slope)).encode()).hexdigest()
@@ -63,23 +68,28 @@ def _common(scan: Scan, values: np.ndarray, slope: float) -> Any:
         if name in source:
             setattr(common, name, _element(name, source[name]))
     common.SOPClassUID = CLASSIC
-    common.StudyInstanceUID = _uid(source.get("StudyInstanceUID", f"study {content}"))
-    common.SeriesInstanceUID = _uid(f"series {content}")
-    common.FrameOfReferenceUID = _uid(source.get("FrameOfReferenceUID", f"frame {content}"))
-    common.SeriesNumber = int(source.get("SeriesNumber", 0)) + FIRST_NUMBER
+    common.StudyInstanceUID = _uid(source.get("StudyInstanceUID", f"study {whole or content}"))
+    common.SeriesInstanceUID = _uid(f"series {content}" + "".join(f" {name} {n}" for name, n in labels.items()))
+    common.FrameOfReferenceUID = _uid(source.get("FrameOfReferenceUID", f"frame {whole or content}"))
+    common.SeriesNumber = int(source.get("SeriesNumber", 0)) + FIRST_NUMBER + order
     common.PatientName, common.PatientID = "ANONYMOUS^", "ANONYMOUS"
     common.PatientIdentityRemoved, common.DeidentificationMethod = "YES", "switchrecon: technical attributes alone kept"
     common.Modality, common.Manufacturer = "MR", "switchrecon"
     common.ManufacturerModelName = "research software"
     common.SoftwareVersions = version("switchrecon")
     common.ImageType = ["DERIVED", "PRIMARY", "OTHER", "AI_RECON"]
-    common.SeriesDescription = NOTE
-    common.DerivationDescription = (
+    said = ", ".join(f"{name} {n}" for name, n in labels.items())
+    common.SeriesDescription = f"{NOTE}, {said}" if said and len(NOTE) + len(said) + 2 <= LONGEST else NOTE
+    if "contrast" in labels:
+        common.EchoNumbers = labels["contrast"]
+    derived = (
         f"Reconstructed by switchrecon {version('switchrecon')} from {what_was_measured(scan)}. "
         "A network can invent or remove structure."
     )
-    unknown = " Position, orientation and spacing are unknown." if scan.affine is None else ""
-    common.ImageComments = f"Research use only, not for diagnosis.{unknown} {common.DerivationDescription}"
+    common.DerivationDescription = derived
+    unknown = "Position, orientation and spacing are unknown." if scan.affine is None else ""
+    comments = ("Research use only, not for diagnosis.", unknown, f"{said}." if said else "", derived)
+    common.ImageComments = " ".join(filter(None, comments))
     common.BurnedInAnnotation, common.LossyImageCompression = "NO", "00"
     common.PixelSpacing = [_decimal(value) for value in spacing]
     common.ImageOrientationPatient = [_decimal(value) for value in cosines]
@@ -96,6 +106,9 @@ def _common(scan: Scan, values: np.ndarray, slope: float) -> Any:
 
 def write_dicom(scan: Scan, images: np.ndarray, target: Path) -> None:
     """Write magnitudes as MR Image Storage, one file a slice, in a new folder.
+
+    Repetitions, contrasts, phases and sets are a series each, in a folder each, with their temporal position or echo
+    number.
 
     Value = RescaleSlope · stored value, the brightest pixel of the volume stored as 65535. Geometry is the scan's
     affine (identity where unknown, and ImageComments says so). Of a DICOM source, the attributes of
@@ -117,22 +130,37 @@ def write_dicom(scan: Scan, images: np.ndarray, target: Path) -> None:
     DataError
         For slices whose rows and columns are not perpendicular, or a side above 65535.
     """
-    pydicom = pydicom_module()
     magnitudes = np.abs(images).astype(np.float64)
     if max(magnitudes.shape[1:]) > LARGEST:
         raise DataError(f"{scan.path}: slices of {magnitudes.shape[1:]} pixels; DICOM holds at most {LARGEST} a side")
-    slope = float(str(_decimal(magnitudes.max() / LARGEST))) or 1.0  # as it will be read
-    values = np.rint(magnitudes / slope).clip(0, LARGEST).astype("<u2")
-    common = _common(scan, values, slope)
-    affine = _plane(scan)[0]
+    found = series_of(scan)
+    times = [name for name in ("repetition", "phase") if name in found[0].labels]
+    whole = hashlib.sha256(magnitudes.tobytes()).hexdigest() if len(found) > 1 else ""
     with atomic_folder(target, ".dcm") as folder:
-        for index, pixels in enumerate(values):
-            common.InstanceNumber = index + 1
-            common.ImagePositionPatient = [_decimal(value) for value in affine[:3, 3] + index * affine[:3, 2]]
-            common.SOPInstanceUID = _uid(f"{common.SeriesInstanceUID} {index}")
-            common.PixelData = pixels.tobytes()
-            common.file_meta = pydicom.dataset.FileMetaDataset()
-            common.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
-            common.file_meta.MediaStorageSOPClassUID = CLASSIC
-            common.file_meta.MediaStorageSOPInstanceUID = common.SOPInstanceUID
-            pydicom.dcmwrite(folder / f"{index + 1:04d}.dcm", common, enforce_file_format=True)
+        for order, series in enumerate(found):
+            place = folder
+            if len(found) > 1:
+                place = folder / "_".join(f"{name}-{n}" for name, n in series.labels.items())
+                place.mkdir()
+            part, own = one_series(scan, magnitudes, series)
+            slope = float(str(_decimal(own.max() / LARGEST))) or 1.0  # as it will be read
+            values = np.rint(own / slope).clip(0, LARGEST).astype("<u2")
+            common = _common(part, values, slope, series.labels, order, whole)
+            if times:
+                common.TemporalPositionIdentifier = series.labels[times[0]]
+                common.NumberOfTemporalPositions = max(other.labels[times[0]] for other in found)
+            _write_slices(part, values, common, place)
+
+
+def _write_slices(scan: Scan, values: np.ndarray, common: Any, folder: Path) -> None:
+    pydicom, affine = pydicom_module(), _plane(scan)[0]
+    for index, pixels in enumerate(values):
+        common.InstanceNumber = index + 1
+        common.ImagePositionPatient = [_decimal(value) for value in affine[:3, 3] + index * affine[:3, 2]]
+        common.SOPInstanceUID = _uid(f"{common.SeriesInstanceUID} {index}")
+        common.PixelData = pixels.tobytes()
+        common.file_meta = pydicom.dataset.FileMetaDataset()
+        common.file_meta.TransferSyntaxUID = pydicom.uid.ExplicitVRLittleEndian
+        common.file_meta.MediaStorageSOPClassUID = CLASSIC
+        common.file_meta.MediaStorageSOPInstanceUID = common.SOPInstanceUID
+        pydicom.dcmwrite(folder / f"{index + 1:04d}.dcm", common, enforce_file_format=True)

@@ -9,12 +9,13 @@ import numpy as np
 from switchrecon.core.files import NOTE, atomic_file
 from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
-from switchrecon.scans.arrays import ROW_ORDER, arranged, choose_variable, with_parts
+from switchrecon.scans.arrays import ROW_ORDER, Arranged, arranged, choose_variable, with_parts
 from switchrecon.scans.formats import Format
 from switchrecon.scans.hdf5 import is_hdf5, open_hdf5, read_dataset, read_text
 from switchrecon.scans.header import Encoding, crop_field, nearest_samples, parse_header
 from switchrecon.scans.names import identity
 from switchrecon.scans.scan import Scan, check_finite, check_not_empty, fitted_mask, inferred_masks
+from switchrecon.scans.series import geometry_of_frames
 
 
 def _text(value: Any) -> str:
@@ -79,7 +80,7 @@ def _chosen(path: Path, file: h5py.File, wanted: str | None) -> str:
     return choose_variable(path, wanted, candidates, [name for name in sorted(file) if name not in candidates])
 
 
-def _arranged(path: Path, name: str, kspace: np.ndarray, layout: str | None) -> np.ndarray:
+def _arranged(path: Path, name: str, kspace: np.ndarray, layout: str | None) -> Arranged:
     """Complex (slices, coils, H, W)."""
     parts = not np.iscomplexobj(kspace) and kspace.ndim > 3 and kspace.shape[-1] == 2
     if layout is None and not np.iscomplexobj(kspace) and not parts:
@@ -89,7 +90,7 @@ def _arranged(path: Path, name: str, kspace: np.ndarray, layout: str | None) -> 
     if not kspace.size:
         check_not_empty(path, kspace)
     found = arranged(path, name, kspace, layout, ROW_ORDER)
-    if not np.iscomplexobj(found):
+    if not np.iscomplexobj(found.array):
         raise DataError(f"{path}: {name} has type {kspace.dtype}, expected complex numbers")
     return found
 
@@ -112,7 +113,8 @@ def read_fastmri(path: Path, options: ReadOptions) -> Scan:
         assert kspace is not None
         encoding = _encoding(path, read_text(path, file, "ismrmrd_header"))
         subject = _subject(path, file)
-    kspace = _arranged(path, f"dataset '{name}'", with_parts(kspace), options.layout).astype(np.complex64)
+    found = _arranged(path, f"dataset '{name}'", with_parts(kspace), options.layout)
+    kspace = found.array.astype(np.complex64)
     check_finite(path, f"dataset '{name}'", kspace)
     check_not_empty(path, kspace)
     if kspace.shape[1] == 1:
@@ -129,10 +131,10 @@ def read_fastmri(path: Path, options: ReadOptions) -> Scan:
         mask = None if full[..., ~padding].all() else full & ~padding
         if mask is not None:
             kspace = np.where(mask if kspace.ndim == 3 else mask[:, None], kspace, np.complex64(0))
-    geometry: dict[str, Any] = {}
+    geometry: dict[str, Any] = geometry_of_frames(found.frames, found.slices)
     if encoding is not None:
         kspace, mask = _without_oversampling(kspace, mask, encoding)
-        geometry = {
+        geometry |= {
             "oversampling": height / kspace.shape[-2],
             "field_of_view": (encoding.encoded_field[0] * kspace.shape[-2] / height, encoding.encoded_field[1]),
             "slice_spacing": encoding.recon_field[2],

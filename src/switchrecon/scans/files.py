@@ -17,6 +17,7 @@ from switchrecon.scans.bart import bart_pair, is_bart
 from switchrecon.scans.formats import Format, formats, reason_of, suffixes
 from switchrecon.scans.names import named, stem
 from switchrecon.scans.scan import Scan, without_padding
+from switchrecon.scans.series import Series, labelled, one_series, series_of
 
 logger = logging.getLogger(__name__)
 
@@ -221,8 +222,37 @@ def image_target(written: Format, path: Path, out: Path, number: int = 1) -> Pat
     return out / (stem(path) if written.folder else named(path, *written.written))
 
 
-def write_images(scan: Scan, images: np.ndarray, out: Path, option: str = OWN, number: int = 1) -> Path:
+def targets_of(written: Format, scan: Scan, target: Path) -> list[tuple[Series, Path]]:
+    """The series of a scan and where each is written, in a format that takes one at a time."""
+    found = series_of(scan)
+    if len(found) == 1:
+        return [(found[0], target)]
+    if written.series_name is not None:
+        return [(series, written.series_name(target, series.labels)) for series in found]
+    ending = "" if written.folder else target.name.removeprefix(stem(target))
+    return [(series, labelled(target, series.labels, ending)) for series in found]
+
+
+def check_absent(targets: Sequence[Path], overwrite: bool) -> None:
+    """Refuse targets that exist, unless they may be replaced.
+
+    Raises
+    ------
+    DataError
+        Naming the first of them.
+    """
+    for target in targets:
+        if target.exists() and not overwrite:
+            raise DataError(f"{target}: exists already; add --overwrite or choose another name")
+
+
+def write_images(
+    scan: Scan, images: np.ndarray, out: Path, option: str = OWN, number: int = 1, overwrite: bool = True
+) -> Path:
     """Write images (slices, H, W) at the scan's matrix, without its padding.
+
+    Repetitions, contrasts, phases and sets go into one file where the format can tell them from slices, else into a
+    file each.
 
     Parameters
     ----------
@@ -234,15 +264,36 @@ def write_images(scan: Scan, images: np.ndarray, out: Path, option: str = OWN, n
         The format; see :func:`image_format`.
     number
         See :func:`image_target`.
+    overwrite
+        Replace files of series that exist.
 
     Returns
     -------
     Path
-        The file or folder that was written.
+        The file or folder that was written, the first of several.
+
+    Raises
+    ------
+    DataError
+        Where a file of a series exists and may not be replaced.
     """
     source = recognise(scan.path) if option == OWN and scan.format is None else scan.format
     written = image_format(option, source)
     target = image_target(written, scan.path, out, number)
     assert written.write_images is not None
-    written.write_images(*without_padding(scan, images), target)
-    return target
+    plain, images = without_padding(scan, images)
+    if written.all_series:
+        written.write_images(plain, images, target)
+        return target
+    places = targets_of(written, plain, target)
+    check_absent([place for _, place in places if len(places) > 1], overwrite)
+    for series, place in places:
+        written.write_images(*one_series(plain, images, series), place)
+    tell_series(scan, [place for _, place in places])
+    return places[0][1]
+
+
+def tell_series(scan: Scan, written: Sequence[Path]) -> None:
+    """Say where the series of a scan are, if there are several."""
+    if len(written) > 1:
+        logger.info("%s: %d series, written to %s", scan.path, len(written), ", ".join(path.name for path in written))

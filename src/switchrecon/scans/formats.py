@@ -69,6 +69,11 @@ class Format:
         None: the scan's name with the first of ``endings``.
     folder
         Whether images are written as a folder, one file a slice.
+    all_series
+        Whether ``write_images`` takes all series of a scan (repetitions, contrasts, ...) at once; else it is called for
+        each of them.
+    series_name
+        The target of one series, from the scan's target and the series' labels. None: labels at the end of the name.
     write_kspace
         Write k-space, complex64 (slices, coils, H, W), to a path. None where it writes none.
     endings
@@ -87,6 +92,8 @@ class Format:
     write_images: "Callable[[Scan, np.ndarray, Path], None] | None" = None
     image_name: Callable[[Path, int], str] | None = None
     folder: bool = False
+    all_series: bool = False
+    series_name: "Callable[[Path, dict[str, int]], Path] | None" = None
     write_kspace: "Callable[[Scan, np.ndarray, Path], None] | None" = None
     endings: tuple[str, ...] | None = None
     images_as: str = "hdf5"

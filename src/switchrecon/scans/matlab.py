@@ -13,6 +13,7 @@ from switchrecon.scans.formats import Format, first_bytes
 from switchrecon.scans.hdf5 import is_hdf5, open_hdf5, read_dataset
 from switchrecon.scans.mat5 import is_mat5, read_mat5, with_real_and_imag
 from switchrecon.scans.scan import Scan, fitted_mask, kspace_scan
+from switchrecon.scans.series import geometry_of_frames
 
 HDF5_TEXT = b"MATLAB 7.3 MAT-file"
 
@@ -85,12 +86,15 @@ def read_matlab(path: Path, options: ReadOptions) -> Scan:
             array = array[..., 0]
     elif options.layout != CALGARY:
         array = array.reshape(array.shape + (1,) * (len(options.layout) - array.ndim))
-    kspace = arranged(path, f"'{name}'", array, options.layout, COLUMN_ORDER)
+    found = arranged(path, f"'{name}'", array, options.layout, COLUMN_ORDER)
+    kspace = found.array
     if not np.iscomplexobj(kspace):
         raise DataError(f"{path}: '{name}' holds real numbers; expected complex k-space")
     mask = numeric.get("mask")
     shape = (kspace.shape[0], kspace.shape[2], kspace.shape[3])
-    return kspace_scan(path, path.stem, kspace, None if mask is None else _mask(path, mask, shape), f"'{name}'")
+    measured = None if mask is None else _mask(path, mask, shape)
+    geometry = geometry_of_frames(found.frames, found.slices)
+    return kspace_scan(path, path.stem, kspace, measured, f"'{name}'", geometry=geometry)
 
 
 FORMAT = Format(name="MATLAB", suffixes=(".mat",), sniff=is_matlab, read=read_matlab)

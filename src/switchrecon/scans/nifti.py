@@ -1,5 +1,6 @@
 """NIfTI volumes: magnitude images with geometry."""
 
+import contextlib
 import logging
 import struct
 from pathlib import Path
@@ -15,6 +16,7 @@ from switchrecon.errors import DataError, SwitchreconError
 from switchrecon.scans.formats import Format, first_bytes
 from switchrecon.scans.names import describe_name, stem
 from switchrecon.scans.scan import Scan, image_scan
+from switchrecon.scans.series import stacked
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +24,7 @@ MOST_HEADER = 1 << 24  # bytes before the data, extensions included
 MOST_ASPECT = 100  # of voxels
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # in RAS+ orientation
 MILLIMETRES = {1: 1e3, 3: 1e-3}  # of the header's code of a unit, where it is not the millimetre
+INTENT, DESCRIPTION = 15, 80  # characters of the header's texts
 SCANNER = 1  # code of the scanner's coordinates
 UNKNOWN = NOTE + "; geometry unknown"
 
@@ -79,13 +82,13 @@ def _with_sound_affine(path: Path, source: nibabel.Nifti1Image) -> nibabel.Nifti
     """
     if _sound(source.affine):
         return source
-    form, code = source.get_qform(coded=True)
-    if not code or not _sound(form):
+    forms = _forms(source)
+    if "qform" not in forms:
         raise DataError(f"{path}: the sform is singular and there is no qform to use; expected one that has an inverse")
     logger.warning("%s: the sform is singular; the qform is used", path)
     header = source.header.copy()
     header.set_sform(None, 0)
-    return type(source)(source.dataobj, form, header)
+    return type(source)(source.dataobj, forms["qform"][0], header)
 
 
 def read_nifti(path: Path, options: ReadOptions) -> Scan:
@@ -148,8 +151,13 @@ def read_nifti(path: Path, options: ReadOptions) -> Scan:
 
 def _forms(source: nibabel.Nifti1Image) -> dict[str, tuple[np.ndarray, int]]:
     """The affines that a header gives, with the code of the space that they lead to (1 scanner, 4 MNI152, ...)."""
-    found = {"sform": source.get_sform(coded=True), "qform": source.get_qform(coded=True)}
-    return {name: (form, int(code)) for name, (form, code) in found.items() if code}
+    found = {}
+    for name, read in (("sform", source.get_sform), ("qform", source.get_qform)):
+        with contextlib.suppress(ValueError, nibabel.spatialimages.HeaderDataError):  # a damaged one is left out
+            form, code = read(coded=True)
+            if code and _sound(form):
+                found[name] = (form, int(code))
+    return found
 
 
 def nifti_image(scan: Scan, images: np.ndarray) -> nibabel.Nifti1Image:
@@ -165,10 +173,11 @@ def nifti_image(scan: Scan, images: np.ndarray) -> nibabel.Nifti1Image:
     images
         (slices, H, W), real or complex.
     """
-    volume = np.moveaxis(np.abs(images).astype(np.float32), 0, 2)
+    stack, series = stacked(scan, np.abs(images).astype(np.float32))
+    volume = stack[0].transpose(1, 2, 0) if len(series) == 1 else stack.transpose(2, 3, 1, 0)
     known = scan.affine if scan.affine is not None else np.eye(4)
     orientation = scan.geometry.get("orientation", io_orientation(known))
-    affine = scan.geometry.get("source_affine", known @ inv_ornt_aff(orientation, volume.shape))
+    affine = scan.geometry.get("source_affine", known @ inv_ornt_aff(orientation, volume.shape[:3]))
     result = nibabel.Nifti1Image(np.ascontiguousarray(apply_orientation(volume, orientation)), affine)
     forms = scan.geometry.get("source_forms")
     if forms is None and scan.affine is not None:  # of the scanner's coordinates
@@ -179,7 +188,12 @@ def nifti_image(scan: Scan, images: np.ndarray) -> nibabel.Nifti1Image:
     if "source_zooms" in scan.geometry:
         result.header.set_zooms(scan.geometry["source_zooms"])
     result.header.set_xyzt_units("mm")
-    result.header["descrip"] = (UNKNOWN if scan.affine is None else NOTE).encode()
+    text = UNKNOWN if scan.affine is None else NOTE
+    if len(series) > 1:
+        names = ",".join(series[0].labels)
+        result.header["intent_name"] = names[:INTENT].encode()
+        text = f"{text}; axis 4: {names}" if len(text) + len(names) + 10 < DESCRIPTION else text
+    result.header["descrip"] = text.encode()
     return result
 
 
@@ -204,5 +218,6 @@ FORMAT = Format(
     read=read_nifti,
     subject=lambda path: describe_name(path)["subject"],
     option="nifti",
+    all_series=True,
     write_images=write_nifti,
 )

@@ -22,6 +22,7 @@ from switchrecon.scans.scan import (
     synthetic_kspace,
     warn_negative,
 )
+from switchrecon.scans.series import geometry_of_frames
 
 MOST_HEADER = 1 << 16  # bytes
 IMAGE_ORDER = {2: "hw", 3: "shw"}
@@ -100,7 +101,8 @@ def read_numpy(path: Path, options: ReadOptions) -> Scan:
     check_not_empty(path, array)
     single = array.ndim == 2 and options.layout in (None, "hw", "wh")
     expected = ROW_ORDER if np.iscomplexobj(array) or array.shape[-1] == 2 else IMAGE_ORDER
-    array = arranged(path, "the array", array, options.layout, expected)
+    found = arranged(path, "the array", array, options.layout, expected)
+    array, geometry = found.array, {"single": single, **geometry_of_frames(found.frames, found.slices)}
     if not np.iscomplexobj(array):
         with np.errstate(over="ignore", invalid="ignore"):  # too large becomes infinite, and is refused
             images = array[:, 0].astype(np.float32)
@@ -108,11 +110,11 @@ def read_numpy(path: Path, options: ReadOptions) -> Scan:
         check_not_empty(path, images)
         warn_negative(path, images)
         kspace = synthetic_kspace(images, options.phase, path.name)
-        return Scan(path, path.stem, kspace, synthetic=True, image=True, geometry={"single": single})
+        return Scan(path, path.stem, kspace, synthetic=True, image=True, geometry=geometry)
     mask = None
     if stored is not None:
         mask = fitted_mask(path, "'mask'", stored, (len(array), *array.shape[-2:]))
-    return kspace_scan(path, path.stem, array, mask, "the array", geometry={"single": single})
+    return kspace_scan(path, path.stem, array, mask, "the array", geometry=geometry)
 
 
 def write_numpy(scan: Scan, images: np.ndarray, target: Path) -> None:

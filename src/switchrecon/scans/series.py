@@ -1,0 +1,92 @@
+"""Repetitions, contrasts, phases and sets: slices of one place, which are no places in space."""
+
+import logging
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from switchrecon.errors import DataError
+from switchrecon.scans.scan import Scan
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Series:
+    """Slices of a scan that were measured as one stack.
+
+    Attributes
+    ----------
+    labels
+        Which contrast, repetition, phase or set, counted from 1; only of what there are several of.
+    numbers
+        The numbers of its slices in the scan, in order.
+    """
+
+    labels: dict[str, int]
+    numbers: np.ndarray
+
+
+def series_of(scan: Scan) -> list[Series]:
+    """The series of a scan, in order; one without labels where there is only one."""
+    every = np.arange(len(scan.kspace))
+    if "indices" not in scan.geometry:
+        return [Series({}, every)]
+    names, indices = scan.geometry["order"][:-1], np.asarray(scan.geometry["indices"])[:, :-1]
+    ranks = [np.unique(column, return_inverse=True)[1].reshape(-1) + 1 for column in indices.T]
+    several = [(name, rank) for name, rank in zip(names, ranks, strict=True) if rank.max() > 1]
+    if not several:
+        return [Series({}, every)]
+    keys = np.stack([rank for _, rank in several], axis=1)
+    found = np.unique(keys, axis=0)
+    return [
+        Series({name: int(n) for (name, _), n in zip(several, key, strict=True)}, np.flatnonzero((keys == key).all(1)))
+        for key in found
+    ]
+
+
+def one_series(scan: Scan, images: np.ndarray, series: Series) -> tuple[Scan, np.ndarray]:
+    """A series as a scan of its own, and its part of (slices, ..., H, W)."""
+    geometry = {key: value for key, value in scan.geometry.items() if key not in ("order", "indices")}
+    part = replace(
+        scan,
+        kspace=scan.kspace[series.numbers],
+        mask=None if scan.mask is None else scan.mask[series.numbers],
+        calibration=None,
+        maps=None,
+        geometry={**geometry, "series": series.labels},
+    )
+    return part, images[series.numbers]
+
+
+def stacked(scan: Scan, images: np.ndarray) -> tuple[np.ndarray, list[Series]]:
+    """Images (slices, H, W) as (series, slices, H, W).
+
+    Raises
+    ------
+    DataError
+        For series of different numbers of slices.
+    """
+    found = series_of(scan)
+    counts = sorted({len(series.numbers) for series in found})
+    if len(counts) > 1:
+        raise DataError(
+            f"{scan.path}: its series have {counts[0]} and {counts[-1]} slices, which do not make one volume; "
+            "choose a format with a file for each series, such as hdf5 or dicom"
+        )
+    return np.stack([images[series.numbers] for series in found]), found
+
+
+def labelled(target: Path, labels: dict[str, int], ending: str) -> Path:
+    """The target with its series in the name: ``a_repetition-2.h5``."""
+    stem = target.name[: len(target.name) - len(ending)]
+    return target.with_name("_".join([stem, *(f"{name}-{n}" for name, n in labels.items())]) + ending)
+
+
+def geometry_of_frames(frames: int, slices: int) -> dict[str, object]:
+    """What a scan of several frames says of its slices, frame by frame; nothing for one frame."""
+    if frames == 1:
+        return {}
+    counters = np.stack(np.meshgrid(np.arange(frames), np.arange(slices), indexing="ij"), -1).reshape(-1, 2)
+    return {"order": ("repetition", "slice"), "indices": counters}
