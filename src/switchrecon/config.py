@@ -78,6 +78,9 @@ class DataSettings(Settings):
         "What the axes of that array are, a letter each (s slices, c coils, h readout, w phase encode, r real and "
         "imaginary part, t time), or calgary-campinas. null: as its format says.",
     )
+    subjects: str | None = setting(
+        None, "A CSV table with the columns file and subject, for files that do not say who was scanned."
+    )
     empty_below: float = setting(
         0.05, "Drop slices whose mean magnitude is under this part of their volume's brightest slice.", ge=0, lt=1
     )
@@ -258,7 +261,13 @@ class Config(ResultSettings, TrainingSettings, ObjectiveSettings, NetworkSetting
     @property
     def reading(self) -> ReadOptions:
         """What readers of scans need to know."""
-        return ReadOptions(slice_axis=self.slice_axis, phase=self.phase, variable=self.variable, layout=self.layout)
+        return ReadOptions(
+            slice_axis=self.slice_axis,
+            phase=self.phase,
+            variable=self.variable,
+            layout=self.layout,
+            subjects=None if self.subjects is None else Path(self.subjects),
+        )
 
     @property
     def channels(self) -> int:

@@ -212,7 +212,8 @@ def test_coils_last_are_refused_with_the_way_out(tmp_path: Path, run_cli: RunCli
 def test_series_come_before_slices() -> None:
     array = random_kspace(16, 12, 4, 3, 2)  # MATLAB's H, W, coils, slices, time
     found = arranged(Path("a"), "x", array, None, {5: "hwcst"})
-    np.testing.assert_array_equal(found[4], array[..., 1, 1].transpose(2, 0, 1))
+    assert (found.frames, found.slices) == (2, 3)
+    np.testing.assert_array_equal(found.array[4], array[..., 1, 1].transpose(2, 0, 1))
 
 
 @pytest.mark.parametrize("sides", [(16, 12), (15, 13)])

@@ -1,5 +1,6 @@
 """The command line. Each command imports what it needs when it runs, so that ``--help`` is quick."""
 
+import io
 import logging
 import sys
 from typing import Annotated
@@ -78,6 +79,8 @@ def main() -> None:
     flags = [word for word in given[:end] if word in ANYWHERE]
     arguments = [*flags, *(word for word in given[:end] if word not in ANYWHERE), *given[end:]]
     level = logging.WARNING if "--quiet" in flags else logging.DEBUG if "--verbose" in flags else logging.INFO
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
     with messages_to(_say, level):
         _run(arguments, "--debug" in flags)
 

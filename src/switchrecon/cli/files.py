@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from switchrecon.cli.options import RecursiveOption
+
 VariableOption = Annotated[
     str | None,
     typer.Option("--variable", metavar="NAME", help="Array to read of files that hold several (MATLAB, .npz, HDF5)."),
@@ -31,6 +33,7 @@ def inspect(
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list instead of sentences.")] = False,
     variable: VariableOption = None,
     layout: LayoutOption = None,
+    recursive: RecursiveOption = False,
 ) -> None:
     """Say what files hold: sizes, coils, sampling, noise scan, geometry, and what of it is read or skipped.
 
@@ -43,14 +46,16 @@ def inspect(
     from switchrecon.scans.files import find_files
     from switchrecon.scans.inspection import describe, inspect_file
 
-    paths, known, failed = find_files(files), [], 0
+    paths, known, failed = find_files(files, recursive), [], 0
     if picture is not None and len(paths) > 1:
         raise ConfigError(f"--picture {picture}: found {len(paths)} scans; expected one")
     for path in paths:
         try:
             known.append(inspect_file(path, picture, ReadOptions(variable=variable, layout=layout)))
-        except SwitchreconError as error:
-            typer.echo(f"failed: {error}", err=True)
+        except Exception as error:  # of one file; the others are read all the same
+            named = isinstance(error, SwitchreconError)
+            reason = str(error) if named else f"{path}: unexpected {type(error).__name__}: {error}"
+            typer.echo(f"failed: {reason}", err=True)
             failed += 1
             continue
         if not as_json:

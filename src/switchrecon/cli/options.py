@@ -34,6 +34,13 @@ def refuse_spilled(context: typer.Context) -> None:
         )
 
 
+def expanded(paths: list[str], recursive: bool) -> list[str]:
+    """The paths, with every scan of a folder and its subfolders in the place of the folder where that is asked for."""
+    from switchrecon.scans.files import find_files
+
+    return [str(path) for path in find_files(paths, recursive=True)] if recursive and paths else paths
+
+
 def _checked(name: str | None) -> str | None:
     return None if name is None else check_name(name)
 
@@ -87,6 +94,17 @@ CacheOption = Annotated[
         metavar="DIR",
         envvar="SWITCHRECON_CACHE",
         help="Keep prepared slices there, so that memory does not grow with the scans and other trainings find them.",
+    ),
+]
+RecursiveOption = Annotated[
+    bool, typer.Option("--recursive", help="Read the scans in all subfolders of a folder, too.")
+]
+SubjectsOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--subjects",
+        metavar="FILE",
+        help="CSV table with the columns file and subject: who was scanned, where the files do not say it.",
     ),
 ]
 DryRunOption = Annotated[

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from switchrecon.cli.options import DeviceOption, OutOption
+from switchrecon.cli.options import DeviceOption, OutOption, RecursiveOption, expanded
 
 
 def reconstruct(
@@ -52,6 +52,7 @@ def reconstruct(
         ),
     ] = None,
     device: DeviceOption = None,
+    recursive: RecursiveOption = False,
 ) -> None:
     """Reconstruct scans into their own format, or another, with their matrix, units and geometry.
 
@@ -71,7 +72,9 @@ def reconstruct(
                 typer.echo(f"  {outcome.adaptation}")
 
     loaded = Reconstructor.load(run, estimate, data_consistency, resize, device, precision)
-    outcomes = reconstruct_files(loaded, scans, out, undersample, overwrite, report, image_format, adapt)
+    outcomes = reconstruct_files(
+        loaded, expanded(scans, recursive), out, undersample, overwrite, report, image_format, adapt
+    )
     failed = [o for o in outcomes if o.error is not None]
     if failed:
         typer.echo(f"{len(outcomes) - len(failed)} of {len(outcomes)} scans reconstructed", err=True)

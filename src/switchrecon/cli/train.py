@@ -13,8 +13,11 @@ from switchrecon.cli.options import (
     FullOption,
     LpipsOption,
     OutOption,
+    RecursiveOption,
     SetOption,
+    SubjectsOption,
     SubOption,
+    expanded,
     progress_console,
     refuse_spilled,
 )
@@ -63,6 +66,8 @@ def train(
     ] = None,
     device: DeviceOption = None,
     dry_run: DryRunOption = False,
+    recursive: RecursiveOption = False,
+    subjects: SubjectsOption = None,
 ) -> None:
     """Train a reconstructor from fully sampled and undersampled scans that do not match.
 
@@ -77,7 +82,9 @@ def train(
     from switchrecon.training.dry_run import plan_training
     from switchrecon.training.train import train as run_training
 
-    chosen = load_config(config, settings, **({} if method is None else {"method": method}))
+    given = {"method": method, "subjects": None if subjects is None else str(subjects)}
+    chosen = load_config(config, settings, **{name: value for name, value in given.items() if value is not None})
+    full, sub = expanded(full, recursive), expanded(sub, recursive)
     if dry_run:
         plan = plan_training(chosen, full, sub, out, resume, device)
         typer.echo("\n".join([plan.config.to_yaml(), *plan.lines(), "nothing was written"]))

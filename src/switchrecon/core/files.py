@@ -1,5 +1,6 @@
 """Atomic output: a file is complete or absent."""
 
+import errno
 import os
 import shutil
 import tempfile
@@ -9,7 +10,20 @@ from pathlib import Path
 
 from switchrecon.errors import DataError
 
+FULL = 1 << 20  # bytes: a disk with less is full, after a failure
 NOTE = "switchrecon: research use only, not for diagnosis"  # in every image that is written
+
+
+def named_error(error: OSError, target: Path) -> OSError:
+    """An error of writing that names the target and says what is wrong.
+
+    Some writers raise only "16384 requested and 0 written", or no name, where the disk is full.
+    """
+    number = error.errno
+    if number is None:
+        full = shutil.disk_usage(target.parent).free < FULL
+        number = errno.ENOSPC if full else errno.EIO
+    return OSError(number, os.strerror(number), str(target))
 
 
 @contextmanager
@@ -39,8 +53,7 @@ def atomic_file(target: Path, suffix: str = ".partial") -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(target)
     except OSError as error:
-        error.filename = error.filename or str(target)  # a full disk says no name
-        raise
+        raise named_error(error, target) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -82,9 +95,11 @@ def atomic_folder(target: Path, suffix: str) -> Iterator[Path]:
         if exists:
             target.replace(replaced)
         fresh.replace(target)
-    except BaseException:
+    except BaseException as error:
         if replaced.exists():
             replaced.replace(target)
+        if isinstance(error, OSError):
+            raise named_error(error, target) from error
         raise
     finally:
         shutil.rmtree(temporary)
@@ -107,6 +122,6 @@ def _umask() -> int:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write UTF-8 text atomically."""
+    """Write UTF-8 text atomically; bytes of file names that are no UTF-8 are written as ``\\udcfc``."""
     with atomic_file(target) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+        temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

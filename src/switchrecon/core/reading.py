@@ -1,6 +1,7 @@
 """How scans are read, where their files leave a choice."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 Phase = Literal["none", "smooth"]
@@ -23,9 +24,12 @@ class ReadOptions:
     layout
         What the axes of that array are, a letter each: ``s`` slices, ``c`` coils, ``h`` readout, ``w`` phase encode,
         ``r`` real and imaginary part, ``t`` time or another series; or ``calgary-campinas``. None: as the format says.
+    subjects
+        A table that says who was scanned; see :mod:`switchrecon.scans.subjects`.
     """
 
     slice_axis: SliceAxis = "axial"
     phase: Phase = "none"
     variable: str | None = None
     layout: str | None = None
+    subjects: Path | None = None

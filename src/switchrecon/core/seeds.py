@@ -29,7 +29,7 @@ def seed_for(*purpose: str | int | float) -> int:
         A number in [0, 2⁶³).
     """
     text = "\x1f".join(f"{type(part).__name__}:{part}" for part in purpose)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogateescape")).digest()[:8], "big") >> 1
 
 
 class _Ones(ISeedSequence):

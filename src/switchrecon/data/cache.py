@@ -139,8 +139,8 @@ def through_cache(
     facts = _facts(entry)
     if facts is None:
         facts = _keep(entry, prepare(path, own, undersample, paired, format), own.mask.center_fraction)
-    subject, file = subject_of(path, format), _data(entry, facts)
-    name = draw_name(path, subject)
+    subject, file = subject_of(path, format, config.reading), _data(entry, facts)
+    name = draw_name(path, subject_of(path, format))
     matrix, fraction = (facts["matrix"][0], facts["matrix"][1]), own.mask.center_fraction
     places = [
         Stored(file, number, name, subject, matrix, fraction, *known) for number, known in enumerate(facts["slices"])

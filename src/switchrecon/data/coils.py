@@ -47,10 +47,13 @@ def with_maps(scan: Scan, config: Config) -> Scan:
         return scan
     kspace = torch.from_numpy(scan.kspace)
     if scan.noise is not None:
-        covariance = noise_covariance(torch.from_numpy(scan.noise), scan.geometry.get("noise_scale", 1.0))
-        # Whitened k-space counts in standard deviations of the noise; one factor brings the file's units back.
-        unit = covariance.diagonal().real.mean().sqrt().item()
-        kspace = whiten(kspace, covariance) * unit
+        try:
+            covariance = noise_covariance(torch.from_numpy(scan.noise), scan.geometry.get("noise_scale", 1.0))
+            # Whitened k-space counts in standard deviations of the noise; one factor brings the file's units back.
+            unit = covariance.diagonal().real.mean().sqrt().item()
+            kspace = whiten(kspace, covariance) * unit
+        except DataError as error:
+            raise DataError(f"{scan.path}: not whitened: {error}") from error
     masks = [own_mask(scan, index, config).numpy() for index in range(len(kspace))]
     calibration, region = kspace, maps_region(masks)
     if scan.calibration is not None:

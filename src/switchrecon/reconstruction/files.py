@@ -1,5 +1,6 @@
 """Reconstruct files: scans in, images in each scan's own format, matrix, units and geometry out."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,6 +19,8 @@ from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.scans.files import OWN, find_files, image_format, image_target, read_scan, recognise, write_images
 from switchrecon.scans.formats import Format
 from switchrecon.scans.scan import Scan, own_mask
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -162,6 +165,13 @@ def reconstruct_files(
             outcome = _one(reconstructor, path, known.get(path), undersampling, adapt_steps, target)
         except SwitchreconError as error:
             outcome = Outcome(path, error=error)
+        except OSError as error:  # such as a full disk
+            outcome = Outcome(path, error=DataError(f"{error.filename or path}: {error.strerror or error}"))
+        except Exception as error:
+            if logger.isEnabledFor(logging.DEBUG):
+                logger.debug("%s", path, exc_info=error)
+            reason = " ".join(str(error).split())
+            outcome = Outcome(path, error=DataError(f"{path}: unexpected {type(error).__name__}: {reason}"))
         outcomes.append(outcome)
         report(outcome)
     return outcomes
@@ -175,7 +185,8 @@ def _one(
     adapt_steps: int,
     target: tuple[Path, str, int, bool],
 ) -> Outcome:
-    scan = read_scan(path, reconstructor.config.reading, known)
+    options = replace(reconstructor.config.reading, subjects=None)  # whoever it is, the image is the same
+    scan = read_scan(path, options, known)
     measured = undersampled(reconstructor, scan, undersampling)
     assert measured.mask is not None
     adaptation, ready = None, measured

@@ -261,4 +261,4 @@ def identity(config: Config, data: TrainingData) -> Identity:
 
 def subject_hash(salt: str, subject: str) -> str:
     """Salted SHA-256 of a subject's name, 16 hexadecimal digits."""
-    return hashlib.sha256(f"{salt}:{subject}".encode()).hexdigest()[:16]
+    return hashlib.sha256(f"{salt}:{subject}".encode("utf-8", "surrogateescape")).hexdigest()[:16]

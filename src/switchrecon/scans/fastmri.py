@@ -6,12 +6,12 @@ from typing import Any
 import h5py
 import numpy as np
 
-from switchrecon.core.files import NOTE, atomic_file
+from switchrecon.core.files import NOTE
 from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
 from switchrecon.scans.arrays import ROW_ORDER, Arranged, arranged, choose_variable, with_parts
 from switchrecon.scans.formats import Format
-from switchrecon.scans.hdf5 import is_hdf5, open_hdf5, read_dataset, read_text
+from switchrecon.scans.hdf5 import is_hdf5, open_hdf5, read_dataset, read_text, write_hdf5
 from switchrecon.scans.header import Encoding, crop_field, nearest_samples, parse_header
 from switchrecon.scans.names import identity
 from switchrecon.scans.scan import Scan, check_finite, check_not_empty, fitted_mask, inferred_masks
@@ -144,7 +144,7 @@ def read_fastmri(path: Path, options: ReadOptions) -> Scan:
 
 def write_fastmri(scan: Scan, images: np.ndarray, target: Path) -> None:
     """Write magnitudes as dataset ``reconstruction``, float32 (slices, H, W), in the scan's units."""
-    with atomic_file(target) as temporary, h5py.File(temporary, "w") as file:
+    with write_hdf5(target) as file:
         file.create_dataset(
             "reconstruction",
             data=np.abs(images).astype(np.float32),
@@ -180,7 +180,7 @@ def write_fastmri_kspace(scan: Scan, kspace: np.ndarray, target: Path) -> None:
     geometry = scan.geometry
     field, thickness = geometry.get("field_of_view", (0, 0)), geometry.get("slice_spacing", 0)
     space = SPACE.format(height=height, width=width, field=field, thickness=thickness)
-    with atomic_file(target) as temporary, h5py.File(temporary, "w") as file:
+    with write_hdf5(target) as file:
         file.create_dataset("kspace", data=kspace, chunks=(1, *kspace.shape[1:]), fletcher32=True)
         file["ismrmrd_header"] = HEADER.format(space=space, last=width - 1, centre=width // 2).encode()
         if scan.mask is not None:

@@ -18,6 +18,7 @@ from switchrecon.scans.formats import Format, formats, reason_of, suffixes
 from switchrecon.scans.names import named, stem
 from switchrecon.scans.scan import Scan, without_padding
 from switchrecon.scans.series import Series, labelled, one_series, series_of
+from switchrecon.scans.subjects import subject_in
 
 logger = logging.getLogger(__name__)
 
@@ -66,10 +67,31 @@ def _looks_like_scan(path: Path) -> bool:
 
 
 def _scans_in(folder: Path) -> list[Path]:
-    files = [path for path in folder.iterdir() if _looks_like_scan(path)]
+    files = [path for path in _inside(folder) if _looks_like_scan(path)]
     if _is_scan(folder):
         files.append(folder if folder.name.strip(".") else folder.resolve())  # a scan has a name
     return files
+
+
+def _inside(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError as error:
+        logger.warning("%s: left out, as the folder cannot be read (%s)", folder, error.strerror)
+        return []
+
+
+def _tell_skipped(folder: Path, recursive: bool) -> None:
+    """Say what a folder holds besides the scans that are read from it, and why it is left out."""
+    inside = [path for path in _inside(folder) if not path.name.startswith(".")]
+    broken = [path for path in inside if path.is_symlink() and not path.exists()]
+    if broken:
+        logger.warning("%s: %d links lead nowhere and are left out, such as %s", folder, len(broken), broken[0].name)
+    below = [path for path in inside if path.is_dir()]
+    if below and not recursive:
+        count = len([scan for path in (*below, *_folders_in(folder)) for scan in _scans_in(path)])
+        if count:
+            logger.warning("%s: scans in its folders, such as %s, are left out; add --recursive", folder, below[0].name)
 
 
 def _is_scan(folder: Path) -> bool:
@@ -83,11 +105,19 @@ def _folders_in(folder: Path) -> list[Path]:
     return [path for path in folders if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
-def find_files(paths: Sequence[str | Path]) -> list[Path]:
+def find_files(paths: Sequence[str | Path], recursive: bool = False) -> list[Path]:
     """Expand files, folders and glob patterns into a sorted list of scans without repeats.
 
     A folder gives the files in it whose names end as scans' names do, and itself where it holds DICOM files; where it
-    has none of both, those of its subfolders. A pattern gives the files and DICOM folders that it matches.
+    has none of both, those of its subfolders. A pattern gives the files and DICOM folders that it matches. What is
+    left out of a folder, broken links and folders with scans beside others, is said.
+
+    Parameters
+    ----------
+    paths
+        Files, folders or patterns.
+    recursive
+        Read the scans of all subfolders, too.
 
     Raises
     ------
@@ -103,7 +133,10 @@ def find_files(paths: Sequence[str | Path]) -> list[Path]:
             raise DataError(f"{text!r}: no file has such a name")
         if path.is_dir():
             inside = _scans_in(path)
-            inside = inside or [scan for folder in _folders_in(path) for scan in _scans_in(folder)]
+            below = recursive or not inside
+            if below:
+                inside += [scan for folder in _folders_in(path) for scan in _scans_in(folder)]
+            _tell_skipped(path, below)
             if not inside:
                 kinds = ", ".join(suffixes())
                 raise DataError(f"{path}: the folder holds no scan; expected DICOM files, or files ending in {kinds}")
@@ -158,6 +191,9 @@ def read_scan(path: Path, options: ReadOptions | None = None, format: Format | N
     except Exception as error:
         raise DataError(f"{path}: not readable as {format.name} ({reason_of(error)})") from error
     scan.format = format
+    given = subject_in(options.subjects if options else None, path)
+    if given is not None:
+        scan.subject, scan.drawn_by = given, scan.subject
     return scan
 
 
@@ -198,9 +234,10 @@ def file_digest(path: Path, format: Format | None = None) -> str:
     return digest.hexdigest()
 
 
-def subject_of(path: Path, format: Format | None = None) -> str:
-    """The subject that a scan is of, without reading its data."""
-    return (format or recognise(path)).subject(path)
+def subject_of(path: Path, format: Format | None = None, options: ReadOptions | None = None) -> str:
+    """The subject that a scan is of, without reading its data: as the options' table says, or the file itself."""
+    given = subject_in(options.subjects if options else None, path)
+    return (format or recognise(path)).subject(path) if given is None else given
 
 
 def image_target(written: Format, path: Path, out: Path, number: int = 1) -> Path:

@@ -9,6 +9,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from switchrecon.core.files import atomic_file
 from switchrecon.core.limits import check_size
 from switchrecon.errors import DataError, SwitchreconError
 
@@ -40,6 +41,20 @@ def is_hdf5(path: Path) -> bool:
     except (OSError, ValueError):
         pass
     return False
+
+
+@contextmanager
+def write_hdf5(target: Path) -> Iterator[h5py.File]:
+    """Give an HDF5 file in memory; write it to the target when the block ends well.
+
+    HDF5 itself cannot be trusted with a disk that fills up: it fails again when the file is closed, and may crash.
+    """
+    with h5py.File(target.name, "w", driver="core", backing_store=False) as file:
+        yield file
+        file.flush()
+        content = file.id.get_file_image()
+    with atomic_file(target) as temporary:
+        temporary.write_bytes(content)
 
 
 @contextmanager

@@ -79,6 +79,8 @@ def read_matlab(path: Path, options: ReadOptions) -> Scan:
     ready = [name for name, array in numeric.items() if np.iscomplexobj(array) and array.ndim >= 2]
     if options.variable is not None or options.layout is not None:  # may hold real and imaginary parts along an axis
         ready += [name for name, array in numeric.items() if not np.iscomplexobj(array) and array.ndim > 2]
+    if not numeric:
+        raise DataError(f"{path}: a MATLAB file without any numeric array; expected complex k-space")
     name = choose_variable(path, options.variable, ready, [other for other in arrays if other not in ready])
     array = numeric[name]
     if options.layout is None:  # MATLAB keeps no axes of 1 at the end

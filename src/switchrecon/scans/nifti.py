@@ -84,7 +84,8 @@ def _with_sound_affine(path: Path, source: nibabel.Nifti1Image) -> nibabel.Nifti
         return source
     forms = _forms(source)
     if "qform" not in forms:
-        raise DataError(f"{path}: the sform is singular and there is no qform to use; expected one that has an inverse")
+        zooms = [float(zoom) for zoom in source.header.get_zooms()[:3]]
+        raise DataError(f"{path}: its affine is singular (voxel sizes {zooms}) and there is no qform to use instead")
     logger.warning("%s: the sform is singular; the qform is used", path)
     header = source.header.copy()
     header.set_sform(None, 0)

@@ -52,6 +52,8 @@ class Scan:
         What the writer of the file's own format needs besides, and what ``inspect`` says besides.
     format
         The format that the file was read as; None for a scan that was made otherwise.
+    drawn_by
+        The subject that the file itself names, where a table gave another.
     """
 
     path: Path
@@ -66,6 +68,7 @@ class Scan:
     affine: np.ndarray | None = None
     geometry: dict[str, Any] = field(default_factory=dict)
     format: Format | None = None
+    drawn_by: str = ""
 
     def __post_init__(self) -> None:
         if self.kspace.ndim == 3:
@@ -74,7 +77,7 @@ class Scan:
     @property
     def name(self) -> str:
         """What its masks, phase and noise are drawn by; see :func:`draw_name`."""
-        return draw_name(self.path, self.subject)
+        return draw_name(self.path, self.drawn_by or self.subject)
 
     @property
     def coils(self) -> int:
