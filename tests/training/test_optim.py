@@ -137,6 +137,8 @@ def test_the_cosine_rises_and_falls() -> None:
     assert learning_rate(config, 25, 101) == pytest.approx(1e-2 * (1 + math.sqrt(0.5)) / 2)
     assert learning_rate(config, 50, 101) == pytest.approx(1e-2 / 2)
     assert learning_rate(config, 100, 101) == pytest.approx(0)
+    short = load_config(None, ["schedule=cosine", "learning_rate=1e-2", "final_learning_rate=1e-3"])
+    assert [learning_rate(short, step, 3) for step in range(3)] == pytest.approx([1e-2, 5.5e-3, 1e-3])  # no rise
 
 
 def test_adamw_decays_weights_and_radam_does_not() -> None:
