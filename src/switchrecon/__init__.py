@@ -1,18 +1,51 @@
-"""Learn to reconstruct accelerated MRI from a few dozen scans that do not match."""
+"""Learn to reconstruct accelerated MRI from a few dozen scans that do not match.
 
-from typing import TYPE_CHECKING, Any
+Use it as ``import switchrecon as sr``; docs/how-to/python.md shows each name. What is not listed here is not public.
+"""
 
-__version__ = "0.1.0"
-__all__ = ["Reconstructor", "__version__"]
+from typing import TYPE_CHECKING
+
+from switchrecon.core.lazy import lazy_names
 
 if TYPE_CHECKING:
+    from switchrecon import methods, metrics, physics
+    from switchrecon.config import Config
+    from switchrecon.public.evaluation import evaluate
+    from switchrecon.public.scans import inspect, mask, phantom, read, undersample
+    from switchrecon.public.training import train
     from switchrecon.reconstruction.reconstructor import Reconstructor
 
+__version__ = "0.1.0"
+__all__ = [
+    "Config",
+    "Reconstructor",
+    "__version__",
+    "evaluate",
+    "inspect",
+    "mask",
+    "methods",
+    "metrics",
+    "phantom",
+    "physics",
+    "read",
+    "train",
+    "undersample",
+]
 
-def __getattr__(name: str) -> Any:
-    """Import :class:`Reconstructor` on first use, so that ``switchrecon --help`` does not load torch."""
-    if name == "Reconstructor":
-        from switchrecon.reconstruction.reconstructor import Reconstructor
-
-        return Reconstructor
-    raise AttributeError(f"module 'switchrecon' has no attribute {name!r}")
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "Config": "switchrecon.config",
+        "Reconstructor": "switchrecon.reconstruction.reconstructor",
+        "evaluate": "switchrecon.public.evaluation",
+        "inspect": "switchrecon.public.scans",
+        "mask": "switchrecon.public.scans",
+        "methods": "",
+        "metrics": "",
+        "phantom": "switchrecon.public.scans",
+        "physics": "",
+        "read": "switchrecon.public.scans",
+        "train": "switchrecon.public.training",
+        "undersample": "switchrecon.public.scans",
+    },
+)

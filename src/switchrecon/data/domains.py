@@ -23,7 +23,7 @@ from switchrecon.errors import DataError
 from switchrecon.physics.fourier import inverse_fourier
 from switchrecon.physics.masks import centre_slice, full_centre_fraction, line_direction, measured_acceleration
 from switchrecon.physics.noise import noise_level
-from switchrecon.scans.files import find_files, read_scan
+from switchrecon.scans.files import ScanInput, find_scans, read_scan
 from switchrecon.scans.scan import Scan, check_fully_sampled, own_mask
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
@@ -99,7 +99,9 @@ def slice_features(kspace: np.ndarray, mask: np.ndarray, fraction: float) -> tup
     return numbers, magnitude
 
 
-def common_centre(full: Sequence[Path], sub: Sequence[Path], config: Config) -> tuple[tuple[int, int] | None, float]:
+def common_centre(
+    full: Sequence[Path | Scan], sub: Sequence[Path | Scan], config: Config
+) -> tuple[tuple[int, int] | None, float]:
     """The matrix that scans are compared at, and the centre of k-space that all of X has measured.
 
     The matrix is None where all have one, else the smallest of both sides: a centre of as many samples then shows as
@@ -135,7 +137,11 @@ def common_centre(full: Sequence[Path], sub: Sequence[Path], config: Config) -> 
 
 
 def read_domain(
-    files: Sequence[Path], config: Config, matrix: tuple[int, int] | None, fraction: float, measured: bool = False
+    files: Sequence[Path | Scan],
+    config: Config,
+    matrix: tuple[int, int] | None,
+    fraction: float,
+    measured: bool = False,
 ) -> Domain:
     """Numbers of every usable slice of a pile.
 
@@ -228,8 +234,8 @@ def auc_interval(scores: Sequence[np.ndarray], subjects: Sequence[Sequence[str]]
 
 
 def compare_domains(
-    full: Sequence[str | Path],
-    sub: Sequence[str | Path],
+    full: Sequence[ScanInput],
+    sub: Sequence[ScanInput],
     config: Config,
     show: Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], None] = lambda full, sub: None,
 ) -> dict[str, Any]:
@@ -256,7 +262,7 @@ def compare_domains(
         For files that cannot be used, undersampled Y, a subject in both piles, fewer than four slices in one, or a
         centre of k-space that is not fully measured.
     """
-    y_files, x_files = find_files(full), find_files(sub)
+    y_files, x_files = find_scans(full), find_scans(sub)
     matrix, fraction = common_centre(y_files, x_files, config)
     x = read_domain(x_files, config, matrix, fraction, measured=True)
     y = read_domain(y_files, config, matrix, fraction)

@@ -18,7 +18,7 @@ from switchrecon.data.corruption import corrupted
 from switchrecon.data.slices import Prepared, Slice, Slices, Source, evenly
 from switchrecon.errors import DataError
 from switchrecon.physics.fourier import inverse_fourier, slice_by_slice
-from switchrecon.scans.files import file_digest, find_files, read_scan
+from switchrecon.scans.files import ScanInput, file_digest, find_scans, read_scan
 from switchrecon.scans.formats import Format
 from switchrecon.scans.scan import Scan, check_fully_sampled, own_mask
 
@@ -121,7 +121,9 @@ def slices_of(
     return slices
 
 
-def prepare(path: Path, config: Config, undersample: bool, paired: bool, format: Format | None = None) -> Prepared:
+def prepare(
+    path: Path | Scan, config: Config, undersample: bool, paired: bool, format: Format | None = None
+) -> Prepared:
     """Read a scan, whose format may be known, and make its usable slices; see :func:`read_pile`."""
     scan = with_maps(read_scan(path, config.reading, format).resized(config.matrix), config)
     if not undersample:
@@ -164,7 +166,7 @@ class MatrixCheck:
 
 
 def read_pile(
-    files: Iterable[Path],
+    files: Iterable[Path | Scan],
     config: Config,
     check: MatrixCheck,
     *,
@@ -196,9 +198,10 @@ def read_pile(
         For a file that cannot be used, mixed matrix sizes, or no usable slice at all.
     """
     pile, names, sources, several = Pile(), [], list[Source](), set[bool]()
-    for path in files:
-        if cache is None:
-            scan = prepare(path, config, undersample, paired)
+    for source in files:
+        path = source.path if isinstance(source, Scan) else source
+        if cache is None or isinstance(source, Scan):
+            scan = prepare(source, config, undersample, paired)
         else:
             scan = through_cache(cache, path, config, prepare, undersample, paired)
         check(path, scan.matrix)
@@ -297,8 +300,8 @@ class TrainingData:
 
 
 def read_training_data(
-    full: Sequence[str | Path],
-    sub: Sequence[str | Path],
+    full: Sequence[ScanInput],
+    sub: Sequence[ScanInput],
     config: Config,
     pairing: Pairing,
     cache: Path | None = None,
@@ -308,7 +311,7 @@ def read_training_data(
     Parameters
     ----------
     full, sub
-        Paths of fully sampled and of undersampled scans: files, folders or patterns.
+        Fully sampled and undersampled scans: files, folders, patterns, or scans in memory.
     config
         The run's settings.
     pairing
@@ -326,9 +329,9 @@ def read_training_data(
     """
     check, count = MatrixCheck(), config.pile_slices
 
-    def read(paths: Sequence[str | Path], parts: int = 1, **how: bool) -> tuple[Pile, dict[str, Path]]:
+    def read(paths: Sequence[ScanInput], parts: int = 1, **how: bool) -> tuple[Pile, dict[str, Path]]:
         """A pile with as many slices as are asked for, and all its subjects; the other slices are let go."""
-        pile = read_pile(find_files(paths), config, check, cache=cache, **how)
+        pile = read_pile(find_scans(paths), config, check, cache=cache, **how)
         return pile.thinned(count and count * parts), pile.subjects
 
     if pairing == "undersampled":

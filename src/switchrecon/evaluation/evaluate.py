@@ -35,7 +35,7 @@ from switchrecon.physics.masks import measured_acceleration
 from switchrecon.physics.noise import relative_noise
 from switchrecon.reconstruction.reconstructor import ESTIMATES, Reconstructor
 from switchrecon.runs.environment import machine, versions
-from switchrecon.scans.files import find_files, read_scan
+from switchrecon.scans.files import ScanInput, find_scans, read_scan
 from switchrecon.scans.scan import Scan, own_mask
 
 EXAMPLES = 3
@@ -96,7 +96,7 @@ def evaluate_scan(
 
 def evaluate(
     folders: Sequence[Path],
-    references: Sequence[str | Path],
+    references: Sequence[ScanInput],
     out: Path,
     conventions: Sequence[str] = (),
     lpips_weights: Path | None = None,
@@ -164,10 +164,10 @@ def evaluate(
     volumes: list[Volume] = []
     subjects: dict[str, str] = {}
     data = []
-    for number, path in enumerate(find_files(references), 1):
+    for number, path in enumerate(find_scans(references), 1):
         scan = read_scan(path, config.reading).resized(first.card.matrix)
         if scan.mask is not None:
-            raise DataError(f"{path}: undersampled k-space; a reference must be fully sampled")
+            raise DataError(f"{scan.path}: undersampled k-space; a reference must be fully sampled")
         scan = with_maps(scan, config)
         check_unseen(scan, runs)
         name = f"scan-{number:03d}"

@@ -1,5 +1,27 @@
-"""Metrics: a table of them, and what a metric of a user's file is made of."""
+"""Metrics of magnitude images: functions, the table of them, and what a metric of a user's file is made of."""
 
-from switchrecon.metrics.table import METRICS, Column, Metric
+from typing import TYPE_CHECKING
 
-__all__ = ["METRICS", "Column", "Metric"]
+from switchrecon.core.lazy import lazy_names
+
+if TYPE_CHECKING:
+    from switchrecon.metrics.lpips import Lpips, load_weights
+    from switchrecon.metrics.metrics import nmse, psnr, ssim, ssim_map
+    from switchrecon.metrics.table import METRICS, Column, Metric
+
+__all__ = ["METRICS", "Column", "Lpips", "Metric", "load_weights", "nmse", "psnr", "ssim", "ssim_map"]
+
+__getattr__, __dir__ = lazy_names(
+    __name__,
+    {
+        "METRICS": "switchrecon.metrics.table",
+        "Column": "switchrecon.metrics.table",
+        "Lpips": "switchrecon.metrics.lpips",
+        "Metric": "switchrecon.metrics.table",
+        "load_weights": "switchrecon.metrics.lpips",
+        "nmse": "switchrecon.metrics.metrics",
+        "psnr": "switchrecon.metrics.metrics",
+        "ssim": "switchrecon.metrics.metrics",
+        "ssim_map": "switchrecon.metrics.metrics",
+    },
+)

@@ -25,14 +25,18 @@ def write_heads(folder: Path, subjects: Iterable[int], slices: int, matrix: int,
         files.append(folder / f"phantom-{subject:04d}.npy")
         if files[-1].exists():
             continue
-        head = draw_head(subject, slices=slices, matrix=matrix, noise=HEAD_NOISE if coils == 1 else 0, phase=False)
-        image = head.image
-        if coils > 1:
-            image = image[:, None] * simulate_maps(coils, (matrix, matrix))
-            parts = numpy_random("coil noise", subject).normal(scale=HEAD_NOISE, size=(2, *image.shape))
-            image = (image + parts[0] + 1j * parts[1]).astype(np.complex64)
-        write_kspace(files[-1], image)
+        write_kspace(files[-1], head_images(subject, slices, matrix, coils))
     return files
+
+
+def head_images(subject: int, slices: int, matrix: int, coils: int = 1) -> np.ndarray:
+    """Draw complex64 images (slices, H, W) of a T2w head without phase; (slices, coils, H, W) with several coils."""
+    head = draw_head(subject, slices=slices, matrix=matrix, noise=HEAD_NOISE if coils == 1 else 0, phase=False)
+    if coils == 1:
+        return head.image
+    image = head.image[:, None] * simulate_maps(coils, (matrix, matrix))
+    parts = numpy_random("coil noise", subject).normal(scale=HEAD_NOISE, size=(2, *image.shape))
+    return (image + parts[0] + 1j * parts[1]).astype(np.complex64)
 
 
 def write_kspace(target: Path, image: np.ndarray) -> None:

@@ -8,6 +8,7 @@ import os
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
 
@@ -21,6 +22,9 @@ from switchrecon.scans.series import Series, labelled, one_series, series_of
 from switchrecon.scans.subjects import subject_in
 
 logger = logging.getLogger(__name__)
+
+ScanInput: TypeAlias = str | Path | Scan
+"""A path (a file, a folder or a pattern), or a scan in memory."""
 
 OWN = "own"  # the format of the scan itself
 
@@ -164,13 +168,20 @@ def _each_once(paths: list[Path]) -> list[Path]:
     return list(places.values())
 
 
-def read_scan(path: Path, options: ReadOptions | None = None, format: Format | None = None) -> Scan:
+def find_scans(sources: Sequence[ScanInput]) -> list[Path | Scan]:
+    """Expand paths as :func:`find_files` does, behind the scans that are in memory."""
+    paths = [source for source in sources if not isinstance(source, Scan)]
+    scans: list[Path | Scan] = [source for source in sources if isinstance(source, Scan)]
+    return scans + (find_files(paths) if paths or not scans else [])
+
+
+def read_scan(path: Path | Scan, options: ReadOptions | None = None, format: Format | None = None) -> Scan:
     """Read one file, whatever its format, at its matrix.
 
     Parameters
     ----------
     path
-        The scan.
+        The scan; one that is in memory is returned as it is.
     options
         How it is read; None: the defaults.
     format
@@ -181,6 +192,8 @@ def read_scan(path: Path, options: ReadOptions | None = None, format: Format | N
     DataError
         For a file of no known format, or one that cannot be used.
     """
+    if isinstance(path, Scan):
+        return path
     format = format or recognise(path)
     assert format.read is not None
     logger.debug("reading %s: %s", path, format.name)
@@ -225,9 +238,13 @@ def image_format(option: str, source: Format | None = None) -> Format:
     return known[option]
 
 
-def file_digest(path: Path, format: Format | None = None) -> str:
-    """SHA-256 of what a scan was read from: all files of its format's ``parts``, in their order."""
+def file_digest(path: Path | Scan, format: Format | None = None) -> str:
+    """SHA-256 of what a scan was read from, all files of its format's ``parts`` in their order, or of its arrays."""
     digest = hashlib.sha256()
+    if isinstance(path, Scan):
+        for array in (path.kspace, path.mask, path.calibration, path.noise, path.maps):
+            digest.update(b"none" if array is None else repr(array.shape).encode() + array.tobytes())
+        return digest.hexdigest()
     for part in (format or recognise(path)).parts(path):
         with part.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())

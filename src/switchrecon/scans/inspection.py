@@ -71,7 +71,7 @@ def facts_of(path: Path, scan: Scan) -> dict[str, Any]:
         facts["series"] = {name: count for name, count in counts.items() if count > 1}
     if scan.mask is not None:
         values = [measured_acceleration(own) for own in scan.mask if own.any()]
-        facts["acceleration"] = [min(values), max(values)]
+        facts["acceleration"] = [float(min(values)), float(max(values))]
         facts["centre_lines"] = _centre_lines(scan.mask[middle])
         facts["centre_fraction"] = full_centre_fraction(scan.mask[middle], 1.0)
     return facts

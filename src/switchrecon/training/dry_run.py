@@ -11,6 +11,7 @@ from switchrecon.config import Config
 from switchrecon.core.device import describe
 from switchrecon.core.durations import duration
 from switchrecon.data.piles import TrainingData
+from switchrecon.scans.files import ScanInput
 from switchrecon.training.budget import step_seconds
 from switchrecon.training.ready import begin, make_ready
 
@@ -86,8 +87,8 @@ class TrainingPlan:
 
 def plan_training(
     config: Config,
-    full: Sequence[str | Path],
-    sub: Sequence[str | Path],
+    full: Sequence[ScanInput],
+    sub: Sequence[ScanInput],
     folder: Path | None = None,
     resume: bool = False,
     device: str | None = None,

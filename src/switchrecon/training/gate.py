@@ -2,19 +2,19 @@
 
 import logging
 from collections.abc import Sequence
-from pathlib import Path
 
 from switchrecon.config import Config
 from switchrecon.data.domains import compare_domains
 from switchrecon.errors import DataError
 from switchrecon.methods.methods import Method
 from switchrecon.runs.card import Gate
+from switchrecon.scans.files import ScanInput
 
 logger = logging.getLogger(__name__)
 
 
 def through_gate(
-    method: Method, config: Config, full: Sequence[str | Path], sub: Sequence[str | Path]
+    method: Method, config: Config, full: Sequence[ScanInput], sub: Sequence[ScanInput]
 ) -> tuple[Method, Gate]:
     """Return the method as it is if the two piles are alike, and else without what would match them.
 

@@ -15,6 +15,7 @@ from switchrecon.nets.builder import find_network
 from switchrecon.nets.discriminator import check_side
 from switchrecon.runs.card import Gate
 from switchrecon.runs.folder import check_folder
+from switchrecon.scans.files import ScanInput
 from switchrecon.training.batches import Batches
 from switchrecon.training.checks import check_goes_together, describe_data, idle_settings
 from switchrecon.training.gate import through_gate
@@ -51,8 +52,8 @@ class Ready:
 
 def make_ready(
     config: Config,
-    full: Sequence[str | Path],
-    sub: Sequence[str | Path],
+    full: Sequence[ScanInput],
+    sub: Sequence[ScanInput],
     folder: Path | None,
     resume: bool = False,
     cache: Path | None = None,

@@ -20,6 +20,7 @@ from switchrecon.physics.intensity import from_network
 from switchrecon.runs.card import Card, Trial, make_card
 from switchrecon.runs.folder import is_finished, open_folder
 from switchrecon.runs.log import RunLog, TrainingProgress, read_log
+from switchrecon.scans.files import ScanInput
 from switchrecon.training.batches import Batches
 from switchrecon.training.budget import within, without_length
 from switchrecon.training.guard import (
@@ -161,8 +162,8 @@ def write_pictures(log: RunLog, state: State, batch: Batch, config: Config) -> N
 
 def train(
     config: Config,
-    full: Sequence[str | Path],
-    sub: Sequence[str | Path],
+    full: Sequence[ScanInput],
+    sub: Sequence[ScanInput],
     folder: Path,
     resume: bool = False,
     cache: Path | None = None,
@@ -177,7 +178,7 @@ def train(
     config
         All settings.
     full, sub
-        Paths of the two piles; see :func:`switchrecon.data.piles.read_training_data`.
+        The two piles: paths, or scans in memory; see :func:`switchrecon.data.piles.read_training_data`.
     folder
         Gets ``model.safetensors``, ``config.yaml``, ``log.jsonl`` and ``checkpoints/``.
     resume

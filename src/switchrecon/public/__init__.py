@@ -1,0 +1,1 @@
+"""What ``import switchrecon`` gives, for programs and notebooks."""

@@ -1,0 +1,88 @@
+"""Training from Python, on files or on arrays in memory."""
+
+import tempfile
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from switchrecon.config import Config, parse_config
+from switchrecon.public.scans import Scans, as_scans
+from switchrecon.reconstruction.reconstructor import Reconstructor
+from switchrecon.runs.card import Card
+from switchrecon.runs.checkpoint import load_model
+from switchrecon.runs.log import read_log
+from switchrecon.training.train import train as run_training
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished training: its folder, and what is in it."""
+
+    folder: Path
+
+    def reconstructor(self, **options: Any) -> Reconstructor:
+        """Load it; the options are those of :meth:`Reconstructor.load`, such as ``data_consistency="hard"``."""
+        return Reconstructor.load(self.folder, **options)
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """The log, an entry a step: ``step``, ``epoch``, ``learning_rate``, ``seconds`` and ``losses`` by name."""
+        return read_log(self.folder)
+
+    @cached_property
+    def card(self) -> Card:
+        """What is known of the model: settings, sizes, data, versions; nothing of it names a subject."""
+        return load_model(self.folder / "model.safetensors")[1]
+
+
+def train(
+    config: Config | None = None,
+    *,
+    full: Scans = (),
+    sub: Scans = (),
+    out: str | Path | None = None,
+    resume: bool = False,
+    cache: str | Path | None = None,
+    device: str | None = None,
+    progress: bool = True,
+    **settings: Any,
+) -> Run:
+    """Train a method.
+
+    Parameters
+    ----------
+    config
+        Settings; None: the defaults.
+    full, sub
+        Fully sampled scans, and undersampled scans of other subjects: paths, scans of :func:`switchrecon.read`, arrays
+        of k-space, or pairs of k-space and mask; one or several. Each array counts as a subject of its own; fully
+        sampled ones in ``sub`` are undersampled by the settings.
+    out
+        The run folder; None: a new folder for temporary files.
+    resume
+        Continue the run in ``out``.
+    cache
+        Folder for prepared slices of files; see ``switchrecon train --help``.
+    device
+        ``cpu``, ``cuda``, ``cuda:N`` or ``auto``. None: the environment variable ``SWITCHRECON_DEVICE``, else auto.
+    progress
+        Show a bar in a notebook or on a terminal.
+    **settings
+        Settings that win over ``config``, such as ``method="joint"``, ``steps=50``, ``mask={"acceleration": 6}``.
+
+    Raises
+    ------
+    SwitchreconError
+        For settings or scans that cannot be used, before anything is written.
+    """
+    given = config.model_dump(exclude_unset=True) if config is not None else {}
+    if {"steps", "epochs"} & settings.keys():  # one length takes the place of the other
+        given = {name: value for name, value in given.items() if name not in ("steps", "epochs")}
+    chosen = parse_config({**given, **settings})
+    folder = Path(tempfile.mkdtemp(prefix="switchrecon-")) if out is None else Path(out)
+    console = Console(stderr=True) if progress else None
+    piles = as_scans(full, "full"), as_scans(sub, "sub")
+    return Run(run_training(chosen, *piles, folder, resume, Path(cache) if cache else None, device, console))
