@@ -32,20 +32,21 @@ __all__ = [
     "undersample",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "Config": "switchrecon.config",
-        "Reconstructor": "switchrecon.reconstruction.reconstructor",
-        "evaluate": "switchrecon.public.evaluation",
-        "inspect": "switchrecon.public.scans",
-        "mask": "switchrecon.public.scans",
-        "methods": "",
-        "metrics": "",
-        "phantom": "switchrecon.public.scans",
-        "physics": "",
-        "read": "switchrecon.public.scans",
-        "train": "switchrecon.public.training",
-        "undersample": "switchrecon.public.scans",
-    },
-)
+if not TYPE_CHECKING:  # or type checkers would take any name for one of the package
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "Config": "switchrecon.config",
+            "Reconstructor": "switchrecon.reconstruction.reconstructor",
+            "evaluate": "switchrecon.public.evaluation",
+            "inspect": "switchrecon.public.scans",
+            "mask": "switchrecon.public.scans",
+            "methods": "",
+            "metrics": "",
+            "phantom": "switchrecon.public.scans",
+            "physics": "",
+            "read": "switchrecon.public.scans",
+            "train": "switchrecon.public.training",
+            "undersample": "switchrecon.public.scans",
+        },
+    )

@@ -12,6 +12,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
+from rich.console import Console
 
 import switchrecon as sr
 from switchrecon.data.piles import read_training_data
@@ -162,3 +163,29 @@ def test_keywords_win_over_a_config(tmp_path: Path) -> None:
     assert (run.folder, len(run.log)) == (tmp_path / "run", 2)
     assert run.reconstructor(data_consistency="hard").config.data_consistency == "hard"
     assert (run.card.config.method, run.card.steps) == ("simulated", 2)
+
+
+def test_a_run_reconstructs_files_records_and_arrays_of_several_coils(tmp_path: Path) -> None:
+    few = {"kind": "random-1d", "acceleration": 3, "center_fraction": 0.25}
+    heads = [sr.phantom(subject, slices=1, coils=3) for subject in range(2)]
+    run = sr.train(full=heads[0], out=tmp_path / "run", method="sense", steps=1, iterations=3, mask=few)
+    scan = sr.undersample(heads[1], **few)
+    image = run.reconstruct(scan)
+    assert image.shape == (1, 64, 64)
+    assert np.array_equal(run.reconstruct((scan.kspace, scan.mask)), image)
+    np.save(tmp_path / "scan.npy", scan.kspace)
+    assert np.array_equal(run.reconstruct(tmp_path / "scan.npy"), image)
+    with pytest.raises(DataError, match="is fully sampled; undersample it first"):
+        run.reconstruct(heads[1])
+
+
+def test_a_bar_is_shown_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    from switchrecon.public import training
+
+    monkeypatch.setattr(training, "Console", lambda stderr: Console(force_jupyter=True))
+    monkeypatch.setattr(training, "find_spec", lambda name: None)
+    assert training._console() is None
+    monkeypatch.setattr(training, "find_spec", lambda name: name)
+    shown = training._console()
+    assert shown is not None
+    assert shown.is_jupyter

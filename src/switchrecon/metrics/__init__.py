@@ -11,17 +11,18 @@ if TYPE_CHECKING:
 
 __all__ = ["METRICS", "Column", "Lpips", "Metric", "load_weights", "nmse", "psnr", "ssim", "ssim_map"]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "METRICS": "switchrecon.metrics.table",
-        "Column": "switchrecon.metrics.table",
-        "Lpips": "switchrecon.metrics.lpips",
-        "Metric": "switchrecon.metrics.table",
-        "load_weights": "switchrecon.metrics.lpips",
-        "nmse": "switchrecon.metrics.metrics",
-        "psnr": "switchrecon.metrics.metrics",
-        "ssim": "switchrecon.metrics.metrics",
-        "ssim_map": "switchrecon.metrics.metrics",
-    },
-)
+if not TYPE_CHECKING:  # or type checkers would take any name for one of the package
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "METRICS": "switchrecon.metrics.table",
+            "Column": "switchrecon.metrics.table",
+            "Lpips": "switchrecon.metrics.lpips",
+            "Metric": "switchrecon.metrics.table",
+            "load_weights": "switchrecon.metrics.lpips",
+            "nmse": "switchrecon.metrics.metrics",
+            "psnr": "switchrecon.metrics.metrics",
+            "ssim": "switchrecon.metrics.metrics",
+            "ssim_map": "switchrecon.metrics.metrics",
+        },
+    )

@@ -33,26 +33,27 @@ __all__ = [
     "whiten",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "Encoding": "switchrecon.physics.operators",
-        "Fourier": "switchrecon.physics.operators",
-        "Sampling": "switchrecon.physics.operators",
-        "Sensitivity": "switchrecon.physics.operators",
-        "compress_coils": "switchrecon.physics.coils",
-        "conjugate_gradient": "switchrecon.physics.solvers",
-        "data_consistency": "switchrecon.physics.operators",
-        "draw_mask": "switchrecon.physics.masks",
-        "espirit": "switchrecon.physics.coil_maps",
-        "infer_mask": "switchrecon.physics.masks",
-        "inverse_fourier": "switchrecon.physics.fourier",
-        "measured_acceleration": "switchrecon.physics.masks",
-        "resize_kspace": "switchrecon.physics.fourier",
-        "root_sum_of_squares": "switchrecon.physics.coils",
-        "sense": "switchrecon.physics.solvers",
-        "total_variation": "switchrecon.physics.solvers",
-        "walsh": "switchrecon.physics.coil_maps",
-        "whiten": "switchrecon.physics.coils",
-    },
-)
+if not TYPE_CHECKING:  # or type checkers would take any name for one of the package
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "Encoding": "switchrecon.physics.operators",
+            "Fourier": "switchrecon.physics.operators",
+            "Sampling": "switchrecon.physics.operators",
+            "Sensitivity": "switchrecon.physics.operators",
+            "compress_coils": "switchrecon.physics.coils",
+            "conjugate_gradient": "switchrecon.physics.solvers",
+            "data_consistency": "switchrecon.physics.operators",
+            "draw_mask": "switchrecon.physics.masks",
+            "espirit": "switchrecon.physics.coil_maps",
+            "infer_mask": "switchrecon.physics.masks",
+            "inverse_fourier": "switchrecon.physics.fourier",
+            "measured_acceleration": "switchrecon.physics.masks",
+            "resize_kspace": "switchrecon.physics.fourier",
+            "root_sum_of_squares": "switchrecon.physics.coils",
+            "sense": "switchrecon.physics.solvers",
+            "total_variation": "switchrecon.physics.solvers",
+            "walsh": "switchrecon.physics.coil_maps",
+            "whiten": "switchrecon.physics.coils",
+        },
+    )

@@ -18,9 +18,9 @@ from switchrecon.scans.files import find_files, read_scan
 from switchrecon.scans.inspection import facts_of, inspect_file
 from switchrecon.scans.scan import Scan, check_fully_sampled, fitted_mask, kspace_scan
 
-Arrays: TypeAlias = "np.ndarray | tuple[np.ndarray, np.ndarray | None]"
+Arrays: TypeAlias = np.ndarray | tuple[np.ndarray, np.ndarray | None]
 """K-space, or k-space and its mask; see :func:`from_arrays`."""
-Scans: TypeAlias = "str | Path | Scan | Arrays | Sequence[str | Path | Scan | Arrays]"
+Scans: TypeAlias = str | Path | Scan | Arrays | Sequence[str | Path | Scan | Arrays]
 """One scan or several: paths, folders, quoted patterns, scans, or arrays."""
 
 

@@ -3,17 +3,23 @@
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 
 from switchrecon.config import Config, parse_config
-from switchrecon.public.scans import Scans, as_scans
+from switchrecon.errors import DataError
+from switchrecon.public.scans import Arrays, Scans, as_scans
+from switchrecon.reconstruction.files import reconstruct_scan
 from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.runs.card import Card
 from switchrecon.runs.checkpoint import load_model
 from switchrecon.runs.log import read_log
+from switchrecon.scans.files import find_scans, read_scan
+from switchrecon.scans.scan import Scan
 from switchrecon.training.train import train as run_training
 
 
@@ -26,6 +32,33 @@ class Run:
     def reconstructor(self, **options: Any) -> Reconstructor:
         """Load it; the options are those of :meth:`Reconstructor.load`, such as ``data_consistency="hard"``."""
         return Reconstructor.load(self.folder, **options)
+
+    def reconstruct(self, scan: str | Path | Scan | Arrays, **options: Any) -> np.ndarray:
+        """Reconstruct an undersampled scan; sensitivity maps of several coils are estimated as in training.
+
+        Parameters
+        ----------
+        scan
+            A path, a record, or arrays.
+        **options
+            As of :meth:`reconstructor`.
+
+        Returns
+        -------
+        numpy.ndarray
+            Images (slices, H, W), complex64, or float32 where the run has magnitudes.
+
+        Raises
+        ------
+        DataError
+            For a fully sampled scan, or one of another matrix than the run's without ``resize=True``.
+        """
+        loaded = self.reconstructor(**options)
+        [found] = find_scans(as_scans(scan, "scan"))
+        ready = read_scan(found, loaded.config.reading)
+        if ready.mask is None:
+            raise DataError(f"{ready.path}: is fully sampled; undersample it first: switchrecon.undersample(scan)")
+        return reconstruct_scan(loaded, ready)
 
     @property
     def log(self) -> list[dict[str, Any]]:
@@ -69,7 +102,7 @@ def train(
     device
         ``cpu``, ``cuda``, ``cuda:N`` or ``auto``. None: the environment variable ``SWITCHRECON_DEVICE``, else auto.
     progress
-        Show a bar in a notebook or on a terminal.
+        Show a bar on a terminal, or in a notebook where ``ipywidgets`` is installed.
     **settings
         Settings that win over ``config``, such as ``method="joint"``, ``steps=50``, ``mask={"acceleration": 6}``.
 
@@ -83,6 +116,12 @@ def train(
         given = {name: value for name, value in given.items() if name not in ("steps", "epochs")}
     chosen = parse_config({**given, **settings})
     folder = Path(tempfile.mkdtemp(prefix="switchrecon-")) if out is None else Path(out)
-    console = Console(stderr=True) if progress else None
+    console = _console() if progress else None
     piles = as_scans(full, "full"), as_scans(sub, "sub")
     return Run(run_training(chosen, *piles, folder, resume, Path(cache) if cache else None, device, console))
+
+
+def _console() -> Console | None:
+    """Where a bar can be shown; None in a notebook without the package that rich draws with there."""
+    console = Console(stderr=True)
+    return None if console.is_jupyter and find_spec("ipywidgets") is None else console
