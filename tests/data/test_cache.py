@@ -214,7 +214,7 @@ def test_every_setting_that_a_slice_may_depend_on_is_in_the_key() -> None:
         extractor_depth code_size adversarial sampling_consistency_mask gate code_noise calibrate kept_part
         code_renewed warm_up epochs steps batch_size learning_rate final_learning_rate average_from
         lookahead_steps lookahead_rate seed checkpoint_every picture_every estimate data_consistency convention
-        precision pairs subjects"""
+        precision pairs subjects schedule optimizer gradient_clip average"""
     assert {*SETTINGS, *others.split()} == set(Config.model_fields)
     assert not set(SETTINGS) & set(others.split())
 
