@@ -80,6 +80,7 @@ def train(
     resume: bool = False,
     cache: str | Path | None = None,
     device: str | None = None,
+    budget: float | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> Run:
@@ -101,6 +102,8 @@ def train(
         Folder for prepared slices of files; see ``switchrecon train --help``.
     device
         ``cpu``, ``cuda``, ``cuda:N`` or ``auto``. None: the environment variable ``SWITCHRECON_DEVICE``, else auto.
+    budget
+        Seconds for all of it, instead of ``steps`` and ``epochs``.
     progress
         Show a bar on a terminal, or in a notebook where ``ipywidgets`` is installed.
     **settings
@@ -118,7 +121,7 @@ def train(
     folder = Path(tempfile.mkdtemp(prefix="switchrecon-")) if out is None else Path(out)
     console = _console() if progress else None
     piles = as_scans(full, "full"), as_scans(sub, "sub")
-    return Run(run_training(chosen, *piles, folder, resume, Path(cache) if cache else None, device, console))
+    return Run(run_training(chosen, *piles, folder, resume, Path(cache) if cache else None, device, console, budget))
 
 
 def _console() -> Console | None:
