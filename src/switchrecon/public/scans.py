@@ -39,7 +39,7 @@ def read(
     Returns
     -------
     Scan
-        ``kspace`` complex64 (slices, H, W) or (slices, coils, H, W), centred; ``mask`` boolean (slices, H, W) or None
+        ``kspace`` complex64 (slices, coils, H, W), centred; ``mask`` boolean (slices, H, W) or None
         for a fully sampled scan; ``affine`` and ``geometry``; ``subject``.
 
     Raises
@@ -114,7 +114,7 @@ def undersample(scan: Scan, mask: np.ndarray | None = None, **settings: Any) -> 
         masks = np.stack(drawn)
     else:
         masks = fitted_mask(scan.path, "mask", mask, shape)
-    measured = np.where(masks if scan.kspace.ndim == 3 else masks[:, None], scan.kspace, np.complex64(0))
+    measured = np.where(masks[:, None], scan.kspace, np.complex64(0))
     return replace(scan, kspace=measured, mask=masks.copy(), maps=None)
 
 
