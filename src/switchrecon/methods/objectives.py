@@ -57,8 +57,7 @@ def l1(difference: Tensor) -> Tensor:
 
 def over_coils(difference: Tensor, encoding: Encoding) -> Tensor:
     """Σ_c (|re| + |im|) / √C of k-space (B, C, H, W), as an image error spread over C coils gives; (B, H, W)."""
-    error = difference.real.abs() + difference.imag.abs()
-    return error.sum(1) / encoding.coils.in_use().sqrt()[..., None, None]
+    return encoding.coils.spread(difference.real.abs() + difference.imag.abs())
 
 
 def sampling_consistency(step: Step) -> Tensor:

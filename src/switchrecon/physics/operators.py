@@ -198,6 +198,10 @@ class Coils(Operator):
         """How many coils are not zero everywhere, as those that fill up a batch are; at least 1, float32 (...)."""
         raise NotImplementedError
 
+    def spread(self, error: Tensor) -> Tensor:
+        """Σ_c e_c / √C of (..., n_coils, H, W) with C coils in use, as large as the error of their image."""
+        raise NotImplementedError
+
     def changed(self, change: Callable[[Tensor], Tensor]) -> "Coils":
         """Coils with ``change(maps)`` for their maps: moved, sent to a device, or some of a batch."""
         raise NotImplementedError
@@ -226,6 +230,10 @@ class Sensitivity(Coils):
     def in_use(self) -> Tensor:
         """See :class:`Coils`."""
         return self.maps.flatten(-2).any(-1).sum(-1).clamp_min(1).float()
+
+    def spread(self, error: Tensor) -> Tensor:
+        """See :class:`Coils`."""
+        return error.sum(-3) / self.in_use().sqrt()[..., None, None]
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> "Sensitivity":
         """See :class:`Coils`."""
@@ -261,6 +269,10 @@ class OneCoil(Coils):
     def in_use(self) -> Tensor:
         """See :class:`Coils`."""
         return torch.ones(())
+
+    def spread(self, error: Tensor) -> Tensor:
+        """See :class:`Coils`."""
+        return error.squeeze(-3)
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> "OneCoil":
         """Itself: there are no maps."""
