@@ -51,7 +51,7 @@ def test_the_page(
     assert mask[30:35, 30:35].all()
     tiny = [f"--set={own}" for own in ("steps=2", "unet_width=2", "cascades=1")]
     status, out, err = run_cli(*training, *tiny)
-    assert status == 0, err
+    assert status in (0, 3), err  # 3: two steps may end worse than zero filling, which the command says
     assert "mask.kind" not in out + err  # the warning that scans have other masks than the settings
     status, out, err = run_cli("reconstruct", "run", make_scan("test", 3), "--out", "images", "--undersample", "run")
     assert status == 0, err
