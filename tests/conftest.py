@@ -38,6 +38,12 @@ def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SWITCHRECON_DEVICE", "cpu")
 
 
+@pytest.fixture(autouse=True)
+def _state_folder(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What training notes of a user's code is not written into the home folder."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.getbasetemp() / "state"))
+
+
 def shared_file(name: str) -> Path:
     """A file of the shared real data; the test is skipped where it is absent."""
     path = SHARED / name

@@ -113,7 +113,7 @@ def test_the_command(tmp_path: Path, trained: Trained, run_cli: RunCli) -> None:
 
 def test_a_run_without_a_network_is_refused(tmp_path: Path, make_scan: MakeScan) -> None:
     run = train(tiny_config("method=total-variation", "iterations=2"), [make_scan("full", 1)], [], tmp_path / "run")
-    with pytest.raises(ConfigError, match="network 'total-variation' is an iteration, not a neural network"):
+    with pytest.raises(ConfigError, match="network 'total-variation' computes with k-space itself"):
         export_run(run, tmp_path / "run.onnx")
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from switchrecon.cli.options import LPIPS_VARIABLE, DeviceOption, LpipsOption, MetricOption, OutOption
+from switchrecon.cli.options import LPIPS_VARIABLE, DeviceOption, LpipsOption, MetricOption, OutOption, TrustOption
 from switchrecon.errors import SwitchreconError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def evaluate(
     ] = [],  # noqa: B006
     lpips_weights: LpipsOption = None,
     metrics: MetricOption = [],  # noqa: B006
+    trust_code: TrustOption = False,
     device: DeviceOption = None,
 ) -> None:
     """Undersample references with the run's masks, reconstruct them, and measure against the truth.
@@ -47,7 +48,15 @@ def evaluate(
                 f"{run}: is a file, expected a run folder; if you gave --reference a pattern, quote it"
             )
     measured = run_evaluation(
-        runs, reference, out, convention, lpips_weights, consistencies=data_consistency, device=device, metrics=metrics
+        runs,
+        reference,
+        out,
+        convention,
+        lpips_weights,
+        consistencies=data_consistency,
+        device=device,
+        metrics=metrics,
+        trust_code=trust_code,
     )
     for name in convention or [measured.convention]:
         _print_table(measured, name)

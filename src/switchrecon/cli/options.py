@@ -107,6 +107,14 @@ SubjectsOption = Annotated[
         help="CSV table with the columns file and subject: who was scanned, where the files do not say it.",
     ),
 ]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-code",
+        help="Where a run's network or mask is FILE.py:NAME: run the copy in the run folder, or the file. "
+        "Only for runs from somebody you trust.",
+    ),
+]
 DryRunOption = Annotated[
     bool,
     typer.Option(

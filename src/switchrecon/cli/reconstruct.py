@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from switchrecon.cli.options import DeviceOption, OutOption, RecursiveOption, expanded
+from switchrecon.cli.options import DeviceOption, OutOption, RecursiveOption, TrustOption, expanded
 
 
 def reconstruct(
@@ -51,6 +51,7 @@ def reconstruct(
             "float32."
         ),
     ] = None,
+    trust_code: TrustOption = False,
     device: DeviceOption = None,
     recursive: RecursiveOption = False,
 ) -> None:
@@ -71,7 +72,7 @@ def reconstruct(
             if outcome.adaptation is not None:
                 typer.echo(f"  {outcome.adaptation}")
 
-    loaded = Reconstructor.load(run, estimate, data_consistency, resize, device, precision)
+    loaded = Reconstructor.load(run, estimate, data_consistency, resize, device, precision, trust_code)
     outcomes = reconstruct_files(
         loaded, expanded(scans, recursive), out, undersample, overwrite, report, image_format, adapt
     )
@@ -89,6 +90,7 @@ def export(
             "--out", metavar="FILE.onnx", help="Where to. Cascades with networks of their own become FILE-1.onnx, …"
         ),
     ],
+    trust_code: TrustOption = False,
 ) -> None:
     """Write a run's generator network as ONNX, for programs without torch.
 
@@ -98,5 +100,5 @@ def export(
     """
     from switchrecon.reconstruction.onnx import export_run
 
-    for file in export_run(run, out):
+    for file in export_run(run, out, trust_code):
         typer.echo(f"written: {file}")

@@ -1,10 +1,100 @@
-"""Objects from a user's Python file, named ``FILE.py:NAME``."""
+"""Python code of the user's, named as ``FILE.py:NAME``. Only this module runs code that stands in a file.
+
+Nothing here decides whether code may run. Who runs it must know that the user asked for it: the file is named in a
+command, settings or a recipe; or the code is :func:`known`; or the user said ``--trust-code``.
+"""
 
 import hashlib
-import runpy
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
-from switchrecon.errors import ConfigError, nearest
+from switchrecon.core.files import write_text
+from switchrecon.errors import ConfigError, SwitchreconError, nearest
+
+MOST_BYTES = 1 << 20  # of a file of code
+
+_run_here: set[str] = set()  # what this process was given to run, for machines where no home folder can be written
+
+
+@dataclass(frozen=True)
+class UserCode:
+    """A name in a file of code, and the file's content as it was read, so that what is hashed is what runs.
+
+    Attributes
+    ----------
+    what
+        For messages: ``method``, ``network`` or ``mask``.
+    reference
+        ``FILE.py:NAME``, as the user wrote it.
+    file
+        Where the content was read from.
+    source
+        The content.
+    """
+
+    what: str
+    reference: str
+    file: Path
+    source: bytes
+
+    @property
+    def name(self) -> str:
+        """NAME."""
+        return self.reference.rpartition(":")[2]
+
+    @property
+    def sha256(self) -> str:
+        """Hexadecimal SHA-256 of the content."""
+        return hashlib.sha256(self.source).hexdigest()
+
+    def load(
+        self, kind: str = "", is_kind: Callable[[Any], bool] = lambda value: True, defined_here: bool = False
+    ) -> Any:
+        """Run the file as a module and return the object called NAME.
+
+        Parameters
+        ----------
+        kind
+            What it must be, in words.
+        is_kind
+            Whether an object is that.
+        defined_here
+            Leave out what the file imports from elsewhere.
+
+        Raises
+        ------
+        ConfigError
+            If the file raises an error, or has no such object; the message names the nearest one.
+        """
+        module = ModuleType(f"switchrecon_user_code_{self.sha256[:16]}")
+        module.__file__ = str(self.file)
+        sys.modules[module.__name__] = module  # dataclasses and pickle look there
+        try:
+            exec(compile(self.source, str(self.file), "exec"), vars(module))
+        except SwitchreconError as error:
+            raise self.error(str(error)) from error
+        except Exception as error:
+            raise self.error(f"{self.file} raised {type(error).__name__}: {error}") from error
+        found = {
+            name: value
+            for name, value in vars(module).items()
+            if not name.startswith("__")
+            and is_kind(value)
+            and not (defined_here and value.__module__ != module.__name__)
+        }
+        if self.name not in found:
+            hint = nearest(self.name, found) if found else "it has none"
+            raise self.error(f"{self.file} defines no {kind}{' named ' if kind else ''}'{self.name}'; {hint}")
+        return found[self.name]
+
+    def error(self, sentence: str) -> ConfigError:
+        """An error that says which code it is about."""
+        return ConfigError(f"{self.what} '{self.reference}': {sentence}")
 
 
 def is_user_code(name: str) -> bool:
@@ -33,9 +123,28 @@ def user_file(name: str, what: str) -> Path:
     return path
 
 
+def read_code(name: str, what: str, copy: Path | None = None) -> UserCode:
+    """Read the file that ``FILE.py:NAME`` names, or a copy of it, without running it; arguments as :func:`user_file`.
+
+    Raises
+    ------
+    ConfigError
+        If there is no such file, or it cannot be code.
+    """
+    attribute = name.rpartition(":")[2]
+    if not attribute.isidentifier():
+        raise ConfigError(f"{what} '{name}': '{attribute}' cannot be a name in a Python file; expected FILE.py:NAME")
+    path = user_file(name, what) if copy is None else copy
+    if not path.is_file():
+        raise ConfigError(f"{what} '{name}': no such file {path}")
+    if path.stat().st_size > MOST_BYTES:
+        raise ConfigError(f"{what} '{name}': {path} has more than {MOST_BYTES} bytes; expected a file of code")
+    return UserCode(what, name, path, path.read_bytes())
+
+
 def digest(name: str, what: str) -> str:
-    """SHA-256 of that file, so that a change is noticed; arguments and errors as :func:`user_file`."""
-    return hashlib.sha256(user_file(name, what).read_bytes()).hexdigest()
+    """SHA-256 of that file, so that a change is noticed; arguments and errors as :func:`read_code`."""
+    return read_code(name, what).sha256
 
 
 def load(name: str, what: str) -> object:
@@ -46,12 +155,31 @@ def load(name: str, what: str) -> object:
     ConfigError
         If there is no such file, it raises an error, or it does not define NAME.
     """
-    path, attribute = user_file(name, what), name.rpartition(":")[2]
+    found: object = read_code(name, what).load()
+    return found
+
+
+def remember(code: UserCode) -> None:
+    """Note that this user has named this code to be run, so that it may run again where a run folder refers to it."""
+    _run_here.add(_key(code.sha256, code.name))
     try:
-        names = runpy.run_path(str(path))
-    except Exception as error:
-        raise ConfigError(f"{what} '{name}': {path} raised {type(error).__name__}: {error}") from error
-    if attribute not in names:
-        public = [key for key in names if not key.startswith("_")]
-        raise ConfigError(f"{what} '{name}': {path} defines no '{attribute}'; {nearest(attribute, public)}")
-    return names[attribute]
+        _records().mkdir(parents=True, exist_ok=True, mode=0o700)
+        write_text(_records() / _key(code.sha256, code.name), f"{code.reference}\n")
+    except OSError:
+        pass  # then it is known to this process alone
+
+
+def known(sha256: str, name: str) -> bool:
+    """Whether this user has named code with this content and NAME to be run, here, before."""
+    if len(sha256) != 64 or not sha256.isalnum() or not name.isidentifier():
+        return False
+    return _key(sha256, name) in _run_here or (_records() / _key(sha256, name)).is_file()
+
+
+def _key(sha256: str, name: str) -> str:
+    return f"{sha256}-{name}"
+
+
+def _records() -> Path:
+    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+    return state / "switchrecon" / "code"

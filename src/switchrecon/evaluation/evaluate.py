@@ -108,6 +108,7 @@ def evaluate(
     consistencies: Sequence[str] = (),
     device: str | None = None,
     metrics: Sequence[str | Metric] = (),
+    trust_code: bool = False,
 ) -> Evaluation:
     """Evaluate runs on fully sampled references, undersampled with the runs' mask settings.
 
@@ -135,6 +136,8 @@ def evaluate(
         Where to reconstruct; see :func:`switchrecon.core.device.find_device`.
     metrics
         Besides those of the package's table; see :func:`switchrecon.metrics.table.find_metrics`.
+    trust_code
+        See :meth:`~switchrecon.reconstruction.reconstructor.Reconstructor.load`.
 
     Returns
     -------
@@ -151,7 +154,7 @@ def evaluate(
             raise ConfigError(f"unknown convention '{name}'; {nearest(name, CONVENTIONS)}")
     if (out / "model.safetensors").exists() or out.is_file():
         raise RunError(f"{out}: is a run or a file; choose another --out for the evaluation")
-    runs = load_runs(folders, device)
+    runs = load_runs(folders, device, trust_code)
     loaded = [run.reconstructor for run in runs.values()]
     if "soft" in consistencies and all(ends_consistent(each.generator, each.card.coils) for each in loaded):
         loaded[0].using(loaded[0].config.estimate, "soft")  # which says what to do instead

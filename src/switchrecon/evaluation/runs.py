@@ -28,7 +28,7 @@ class Run:
         return self.reconstructor.card
 
 
-def load_runs(folders: Sequence[Path], device: str | None = None) -> dict[str, Run]:
+def load_runs(folders: Sequence[Path], device: str | None = None, trust_code: bool = False) -> dict[str, Run]:
     """Name each run: by its method, or by its folder where two runs share a method.
 
     Raises
@@ -36,7 +36,7 @@ def load_runs(folders: Sequence[Path], device: str | None = None) -> dict[str, R
     RunError
         If a run is missing, or the runs differ in matrix, masks or phase.
     """
-    runs = [Run(Path(folder), Reconstructor.load(folder, device=device)) for folder in folders]
+    runs = [Run(Path(folder), Reconstructor.load(folder, device=device, trust_code=trust_code)) for folder in folders]
     methods = [run.card.config.method for run in runs]
     first = runs[0]
     names: dict[str, Run] = {}

@@ -7,7 +7,7 @@ A cell's folder holds ``cell.json`` (what it is, with a hash of its settings and
 import json
 import logging
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +28,16 @@ from switchrecon.evaluation.evaluate import evaluate
 from switchrecon.metrics.lpips import find_weights
 from switchrecon.metrics.table import METRICS, fingerprint
 from switchrecon.runs.checkpoint import sha256
-from switchrecon.runs.sources import method_source
+from switchrecon.runs.sources import method_source, network_source
 from switchrecon.training.train import train
 
 logger = logging.getLogger(__name__)
 
-HASHED = {"scans": "other scans", "method_sha256": "another version of a mask's or the method's file"}
+HASHED = {
+    "scans": "other scans",
+    "method_sha256": "another version of a mask's or the method's file",
+    "network_sha256": "another version of the network's file",
+}
 
 
 @dataclass(frozen=True)
@@ -65,11 +69,12 @@ class Options:
 
 
 class Identity(Settings):
-    """What a cell's result depends on: settings, name and size of every scan, and the method's file (hashes)."""
+    """What a cell's result depends on: settings, name and size of every scan, and the user's files (hashes)."""
 
     config: Config
     scans: str | None = None
     method_sha256: str | None = None
+    network_sha256: str | None = None
     test_slices_per_scan: int | None = None
     threads: int | None = None
 
@@ -144,16 +149,17 @@ class Cell(Place):
         return Identity(
             config=self.config,
             scans=names_and_sizes({"full": self.full, "sub": self.sub, "test": self.test}),
-            method_sha256=_method_source(self.config),
+            method_sha256=_hash_of(method_source, self.config),
+            network_sha256=_hash_of(network_source, self.config) or None,
             test_slices_per_scan=self.test_slices_per_scan,
             threads=self.threads,
         )
 
 
-def _method_source(config: Config) -> str | None:
-    """See :func:`~switchrecon.runs.sources.method_source`; None without such a file here, which training refuses."""
+def _hash_of(source: Callable[[Config], str], config: Config) -> str | None:
+    """The hash of a user's file; None without such a file here, which training refuses."""
     try:
-        return method_source(config)
+        return source(config)
     except (OSError, ConfigError):
         return None
 

@@ -87,7 +87,7 @@ def _model(facts: Facts) -> str:
         sizes = ", ".join(f"{group} {count:,}" for group, count in card.parameters.items())
         return f"{config.channels}-channel images; {find_network(config).architecture(config)}; parameters: {sizes}"
 
-    return _grouped(facts, describe) + ". All layers are in the source of switchrecon."
+    return _grouped(facts, describe) + ". All layers of the package are in the source of switchrecon."
 
 
 def _software(facts: Facts) -> str:

@@ -13,6 +13,7 @@ from switchrecon.core.settings import check_settings
 from switchrecon.core.yaml_text import load_yaml
 from switchrecon.errors import ConfigError, nearest
 from switchrecon.methods.methods import METHODS
+from switchrecon.nets.builder import find_network
 
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=60)]
 RECIPES = files("switchrecon") / "recipes"
@@ -97,7 +98,9 @@ class Recipe(Settings):
             if {"steps", "epochs"} & part.keys():  # one length takes the place of the other
                 values = {key: value for key, value in values.items() if key not in ("steps", "epochs")}
             _merge(values, part)
-        return parse_config({**values, "seed": seed}, f"recipe, setting {setting}, method {row}")
+        config = parse_config({**values, "seed": seed}, f"recipe, setting {setting}, method {row}")
+        find_network(config)
+        return config
 
 
 def _own_settings(name: str) -> Mapping[str, Any]:

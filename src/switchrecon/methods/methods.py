@@ -13,14 +13,13 @@
 and runs with ``switchrecon train --method mine.py:MINE``.
 """
 
-import runpy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
 from switchrecon.config import Config, Pairing, parse_config
+from switchrecon.core.user_code import is_user_code, read_code
 from switchrecon.errors import ConfigError, nearest
 from switchrecon.methods.objectives import (
     Objective,
@@ -251,20 +250,7 @@ HINGE: Mapping[Objective, Objective] = {
 
 
 def _from_file(name: str) -> Method:
-    file, _, attribute = name.rpartition(":")
-    path = Path(file)
-    if not path.is_file():
-        raise ConfigError(f"method '{name}': no such file {path}; expected FILE.py:NAME")
-    try:
-        names = runpy.run_path(str(path))
-    except ConfigError as error:
-        raise ConfigError(f"method '{name}': {error}") from error
-    except Exception as error:
-        raise ConfigError(f"method '{name}': {path} raised {type(error).__name__}: {error}") from error
-    found = names.get(attribute)
-    if not isinstance(found, Method):
-        own = [key for key, value in names.items() if isinstance(value, Method)]
-        raise ConfigError(f"method '{name}': {path} has no Method named '{attribute}'; {nearest(attribute, own)}")
+    found: Method = read_code(name, "method").load("Method", lambda value: isinstance(value, Method))
     return found
 
 
@@ -284,7 +270,7 @@ def find_method(config: Config) -> Method:
     ConfigError
         If there is no such method; the message names the nearest one.
     """
-    if ":" in config.method:
+    if is_user_code(config.method):
         method = _from_file(config.method)
     elif config.method in METHODS:
         method = METHODS[config.method]

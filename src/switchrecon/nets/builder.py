@@ -2,17 +2,20 @@
 
 A network maps an image (B, channels, H, W) to an image of that shape. One that knows the physics has the attribute
 ``takes_encoding = True`` and is called as ``network(image, encoding)``; any other as ``network(image)``. A new network
-is one entry of :data:`NETWORKS`.
+of the package is one entry of :data:`NETWORKS`; one of the user's is ``FILE.py:NAME``, see docs/how-to/network.md.
 """
 
+import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
+from types import FunctionType, MappingProxyType
+from typing import Any
 
 from torch import Tensor, nn
 
 from switchrecon.config import Config
-from switchrecon.errors import ConfigError, nearest
+from switchrecon.core.user_code import UserCode, is_user_code, read_code
+from switchrecon.errors import ConfigError, SwitchreconError, nearest
 from switchrecon.nets.classical import START, Regularised, Sense, TotalVariation, Wavelet
 from switchrecon.nets.generator import Generator
 from switchrecon.nets.unrolled import UNet, Unrolled
@@ -118,20 +121,88 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
 )
 
 
-def find_network(config: Config) -> Network:
-    """Return the entry of the network that the settings name.
+def find_network(config: Config, code: UserCode | None = None) -> Network:
+    """Return the entry of the network that the settings name; code of the user's is not run before it is built.
+
+    Parameters
+    ----------
+    config
+        Its ``network``: a name of :data:`NETWORKS`, or ``FILE.py:NAME``.
+    code
+        What to run for ``FILE.py:NAME``; None: that file.
 
     Raises
     ------
     ConfigError
         If there is no such network; the message names the nearest one.
     """
+    if is_user_code(config.network):
+        return Network(
+            "A network of the user's.",
+            lambda settings, _: _from_code(code or read_code(settings.network, "network"), settings),
+            lambda settings: f"the authors' network {settings.network.rpartition(':')[2]}, in network.py of the run",
+            lambda _: "as that network's code draws them",
+        )
     if config.network not in NETWORKS:
         raise ConfigError(f"unknown network '{config.network}'; {nearest(config.network, NETWORKS)}")
     return NETWORKS[config.network]
 
 
-def build_generator(config: Config, adaptive: bool) -> nn.Module:
+def check_network(config: Config) -> None:
+    """Refuse a network that does not exist, or a file of the user's that does not run, before longer work begins.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`find_network`, or if the file cannot be run or has no such name.
+    """
+    find_network(config)
+    if is_user_code(config.network):
+        _load(read_code(config.network, "network"))
+
+
+def _from_code(code: UserCode, config: Config) -> nn.Module:
+    """``NAME(config)``, checked.
+
+    Raises
+    ------
+    ConfigError
+        If it is no network that learns, or cannot be called with what it says it takes.
+    """
+    make = _load(code)
+    try:
+        network = make(config)
+    except SwitchreconError:
+        raise
+    except Exception as error:
+        raise code.error(f"{code.name}(config) raised {type(error).__name__}: {error}") from error
+    if not isinstance(network, nn.Module):
+        raise code.error(f"{code.name}(config) gave {type(network).__name__}; expected a torch.nn.Module")
+    if not any(True for _ in network.parameters()):
+        raise code.error("has no parameters; expected a network that learns")
+    expected = ("image", "encoding") if takes_encoding(network) else ("image",)
+    try:
+        inspect.signature(network.forward).bind(*expected)
+    except TypeError as error:
+        raise code.error(
+            f"its forward cannot be called with ({', '.join(expected)}): {error}; it gets the encoding where the "
+            "network has the attribute takes_encoding = True"
+        ) from error
+    return network
+
+
+def _load(code: UserCode) -> Callable[[Config], object]:
+    made: Callable[[Config], object] = code.load(
+        "class or function that makes a network", _makes_networks, defined_here=True
+    )
+    return made
+
+
+def _makes_networks(value: Any) -> bool:
+    return isinstance(value, FunctionType) or (isinstance(value, type) and issubclass(value, nn.Module))
+
+
+def build_generator(config: Config, adaptive: bool, code: UserCode | None = None) -> nn.Module:
     """Build the network that maps X to Y, with weights drawn from torch's global generator.
 
     Parameters
@@ -140,13 +211,15 @@ def build_generator(config: Config, adaptive: bool) -> nn.Module:
         Its ``network`` and the sizes.
     adaptive
         Whether the method needs AdaIN sites.
+    code
+        See :func:`find_network`.
 
     Raises
     ------
     ConfigError
         If the network does not go with the other settings.
     """
-    entry = find_network(config)
+    entry = find_network(config, code)
     if adaptive and not entry.adaptive:
         able = ", ".join(name for name, other in NETWORKS.items() if other.adaptive)
         raise ConfigError(
@@ -167,8 +240,19 @@ def takes_encoding(network: nn.Module) -> bool:
 
 
 def run(network: nn.Module, image: Tensor, encoding: Encoding) -> Tensor:
-    """Reconstruct an image (B, channels, H, W) that was measured with this encoding; the result has its shape."""
+    """Reconstruct an image (B, channels, H, W) that was measured with this encoding.
+
+    Raises
+    ------
+    ConfigError
+        If the result has another shape.
+    """
     found: Tensor = network(image, encoding) if takes_encoding(network) else network(image)
+    if found.shape != image.shape:
+        raise ConfigError(
+            f"network {type(network).__name__} made {tuple(found.shape)} of an image {tuple(image.shape)}; expected "
+            "the same shape"
+        )
     return found
 
 

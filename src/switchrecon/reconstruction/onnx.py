@@ -36,7 +36,7 @@ CASCADES = (
 )
 
 
-def export_run(run: str | Path, out: Path) -> list[Path]:
+def export_run(run: str | Path, out: Path, trust_code: bool = False) -> list[Path]:
     """Write a run's generator network, or the network of each cascade, as ONNX.
 
     The input ``image`` and the output ``reconstruction`` are float32 (batch, channels, H, W), with any batch and the
@@ -48,6 +48,8 @@ def export_run(run: str | Path, out: Path) -> list[Path]:
         A run folder.
     out
         ``FILE.onnx``; several networks become ``FILE-1.onnx``, ``FILE-2.onnx`` and so on.
+    trust_code
+        See :meth:`~switchrecon.reconstruction.reconstructor.Reconstructor.load`.
 
     Returns
     -------
@@ -64,10 +66,13 @@ def export_run(run: str | Path, out: Path) -> list[Path]:
     if out.suffix != ".onnx":
         raise ConfigError(f"--out {out}: expected a name that ends in .onnx")
     _check_installed()
-    loaded = Reconstructor.load(run, data_consistency="none", device="cpu")
+    loaded = Reconstructor.load(run, data_consistency="none", device="cpu", trust_code=trust_code)
     networks = image_parts(loaded.generator)
     if not networks:
-        raise ConfigError(f"{run}: network '{loaded.config.network}' is an iteration, not a neural network: no ONNX")
+        raise ConfigError(
+            f"{run}: network '{loaded.config.network}' computes with k-space itself, and ONNX has no complex numbers; "
+            "only networks from image to image, and the refiners of cascades, can be exported"
+        )
     facts = _facts(loaded)
     written = []
     for number, part in enumerate(networks, start=1):

@@ -21,6 +21,7 @@ from switchrecon.physics.operators import Coils, Encoding, Sampling, coils_of, d
 from switchrecon.physics.solvers import conjugate_gradient
 from switchrecon.runs.card import Card
 from switchrecon.runs.checkpoint import load_model
+from switchrecon.runs.user_code import check_masks, network_code
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ class Reconstructor:
         resize: bool = False,
         device: str | None = None,
         precision: str | None = None,
+        trust_code: bool = False,
     ) -> "Reconstructor":
         """Load a run folder.
 
@@ -106,11 +108,14 @@ class Reconstructor:
             Where to compute; see :func:`switchrecon.core.device.find_device`.
         precision
             Of the convolutions: ``float32``, ``bfloat16``, or a GPU's ``tf32``. None: the run's on a GPU, else float32.
+        trust_code
+            Run the copy of the network's code in the run folder, where the network is ``FILE.py:NAME``, and the file of
+            a mask. For runs from somebody you trust; see :mod:`switchrecon.runs.user_code`.
 
         Raises
         ------
         RunError
-            If the folder holds no sound model.
+            If the folder holds no sound model, or code that may not be run.
         ConfigError
             For an unknown estimate, data consistency, device or precision, or one that this method cannot give.
         """
@@ -135,7 +140,8 @@ class Reconstructor:
                 ) from error
             return module
 
-        generator = build_generator(config, card.adaptive)
+        check_masks(folder, card, trust_code)
+        generator = build_generator(config, card.adaptive, network_code(folder, card, trust_code))
         extractor = Extractor(config.channels, config.width, config.extractor_depth) if card.extractor else None
         return cls(
             part(generator, "generator."),

@@ -15,7 +15,7 @@ from switchrecon.errors import RunError
 from switchrecon.methods.methods import Method
 from switchrecon.methods.players import Players
 from switchrecon.runs.environment import machine, versions
-from switchrecon.runs.sources import method_source, source_sha256
+from switchrecon.runs.sources import method_source, network_source
 
 PRIVATE = {"salt", "subjects"}  # what an evaluation does not repeat
 
@@ -200,7 +200,10 @@ def read_card(values: Mapping[str, Any], source: str) -> Card:
         If its settings are not valid.
     """
     try:
-        return Card.model_validate({**values, "config": parse_config(values["config"], source)})
+        settings = values["config"]
+        if not isinstance(settings, dict):
+            raise TypeError("its config is no mapping of settings")
+        return Card.model_validate({**values, "config": parse_config(settings, source)})
     except ValidationError as error:
         raise RunError(f"{source}: not a card of a run ({first_problem(error)})") from error
     except (LookupError, TypeError) as error:
@@ -255,7 +258,7 @@ def identity(config: Config, data: TrainingData) -> Identity:
     return Identity(
         fingerprint=data.fingerprint(),
         method_sha256=method_source(config),
-        network_sha256=source_sha256(config.network, "network"),
+        network_sha256=network_source(config),
     )
 
 

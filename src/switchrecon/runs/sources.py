@@ -17,3 +17,8 @@ def method_source(config: Config) -> str:
     hashes = [source_sha256(config.method, "method"), *(source_sha256(kind, "mask") for kind in masks)]
     known = [text for text in hashes if text]
     return hashlib.sha256("".join(known).encode()).hexdigest() if len(known) > 1 else "".join(known)
+
+
+def network_source(config: Config) -> str:
+    """SHA-256 of the user's file that the network comes from; empty where it is the package's."""
+    return source_sha256(config.network, "network")

@@ -11,7 +11,7 @@ from switchrecon.config import Config
 from switchrecon.core.device import find_device, set_up
 from switchrecon.data.piles import TrainingData, read_training_data
 from switchrecon.methods.methods import Method, find_method, with_method_settings
-from switchrecon.nets.builder import find_network
+from switchrecon.nets.builder import check_network
 from switchrecon.nets.discriminator import check_side
 from switchrecon.runs.card import Gate
 from switchrecon.runs.folder import check_folder
@@ -63,7 +63,7 @@ def make_ready(
     chosen = find_device(device)
     method = find_method(config)
     config = with_method_settings(config, method)
-    find_network(config)
+    check_network(config)
     if folder is not None:
         check_folder(folder, config, resume)
     gate, asked = None, method

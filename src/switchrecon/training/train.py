@@ -20,6 +20,7 @@ from switchrecon.physics.intensity import from_network
 from switchrecon.runs.card import Card, Trial, make_card
 from switchrecon.runs.folder import is_finished, open_folder
 from switchrecon.runs.log import RunLog, TrainingProgress, read_log
+from switchrecon.runs.user_code import keep_source
 from switchrecon.scans.files import ScanInput
 from switchrecon.training.batches import Batches
 from switchrecon.training.budget import within, without_length
@@ -216,6 +217,7 @@ def train(
     with open_folder(folder, config, resume):
         card = make_card(config, method, state.players, batches.steps, data, gate)
         card = restore_state(folder, state, card)
+        keep_source(folder, config)
         log = RunLog(folder, state.step)
         try:
             run_steps(state, method, config, batches, log, folder, card, console)
