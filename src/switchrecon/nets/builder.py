@@ -258,9 +258,14 @@ def run(network: nn.Module, image: Tensor, encoding: Encoding) -> Tensor:
 
 def image_parts(network: nn.Module) -> list[nn.Module]:
     """The networks inside that map an image alone to an image: itself, the refiners of its cascades, or none."""
-    if isinstance(network, Unrolled):
-        return list(network.refiners)
-    return [] if takes_encoding(network) else [network]
+    parts: list[nn.Module] = getattr(network, "image_parts", [] if takes_encoding(network) else [network])
+    return parts
+
+
+def step_sizes(network: nn.Module) -> list[float]:
+    """w of each cascade of a network that repeats its parts with data consistency between; empty for others."""
+    sizes: list[float] = getattr(network, "step_sizes", [])
+    return sizes
 
 
 def ends_consistent(network: nn.Module, coils: int) -> bool:

@@ -91,6 +91,11 @@ class Unrolled(nn.Module):
         return self.weights is None
 
     @property
+    def image_parts(self) -> list[nn.Module]:
+        """The networks inside that map an image alone to an image."""
+        return list(self.refiners)
+
+    @property
     def step_sizes(self) -> list[float]:
         """w of each cascade, as it is now."""
         return [1.0] * self.cascades if self.weights is None else self.weights.sigmoid().tolist()

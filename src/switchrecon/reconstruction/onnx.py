@@ -17,8 +17,7 @@ from torch import nn
 
 from switchrecon.core.files import NOTE, atomic_file
 from switchrecon.errors import ConfigError
-from switchrecon.nets.builder import image_parts
-from switchrecon.nets.unrolled import Unrolled
+from switchrecon.nets.builder import image_parts, step_sizes
 from switchrecon.reconstruction.reconstructor import Reconstructor
 
 OPSET = 18
@@ -92,7 +91,7 @@ def _check_installed() -> None:
 
 def _facts(loaded: Reconstructor) -> dict[str, Any]:
     """What someone else needs to know to use the networks; nothing of any subject."""
-    card, config, network = loaded.card, loaded.config, loaded.generator
+    card, config = loaded.card, loaded.config
     facts: dict[str, Any] = {
         "note": NOTE,
         "method": config.method.rpartition(":")[2],
@@ -103,8 +102,8 @@ def _facts(loaded: Reconstructor) -> dict[str, Any]:
         "scaling": SCALING,
         "input": INPUT[config.representation],
     }
-    if isinstance(network, Unrolled):
-        facts |= {"cascades": CASCADES, "weights": network.step_sizes}
+    if weights := step_sizes(loaded.generator):
+        facts |= {"cascades": CASCADES, "weights": weights}
     return facts
 
 
