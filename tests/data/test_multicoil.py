@@ -16,10 +16,11 @@ from switchrecon.methods.step import Step
 from switchrecon.nets.unrolled import Unrolled
 from switchrecon.phantoms.coils import simulate_maps
 from switchrecon.phantoms.scans import write_heads
+from switchrecon.physics.consistency import consistent, trust
 from switchrecon.physics.fourier import fourier
 from switchrecon.physics.intensity import channels_to_complex, complex_to_channels
 from switchrecon.physics.operators import Encoding, Sensitivity
-from switchrecon.reconstruction.reconstructor import Reconstructor, consistent, trust
+from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.scans.files import read_scan
 from switchrecon.scans.scan import Scan
 from switchrecon.training.batches import Batches

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from switchrecon.errors import DataError
+from switchrecon.physics.consistency import data_consistency
 from switchrecon.physics.operators import (
     ONE_COIL,
     Encoding,
@@ -12,7 +13,6 @@ from switchrecon.physics.operators import (
     Sampling,
     Sensitivity,
     coils_of,
-    data_consistency,
 )
 
 MASK = torch.rand(6, 8, generator=torch.Generator().manual_seed(0)) < 0.4

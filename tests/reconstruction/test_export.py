@@ -12,6 +12,7 @@ import torch
 
 from switchrecon import Reconstructor
 from switchrecon.errors import ConfigError
+from switchrecon.physics.consistency import consistent
 from switchrecon.physics.fourier import fourier
 from switchrecon.physics.intensity import (
     channels_to_complex,
@@ -23,7 +24,6 @@ from switchrecon.physics.intensity import (
 from switchrecon.physics.masks import draw_mask
 from switchrecon.physics.operators import Encoding
 from switchrecon.reconstruction.onnx import export_run
-from switchrecon.reconstruction.reconstructor import consistent
 from switchrecon.training.train import train
 from tests.conftest import blob_images, tiny_config
 

@@ -355,29 +355,3 @@ def with_as_many_coils(arrays: Sequence[Tensor]) -> list[Tensor]:
     """Arrays (..., n_coils, H, W), with coils of zeros added to all but those with most."""
     most = max(own.shape[-3] for own in arrays)
     return [F.pad(own, (0, 0, 0, 0, 0, most - own.shape[-3])) if own.shape[-3] < most else own for own in arrays]
-
-
-def data_consistency(operator: Operator, image: Tensor, measured: Tensor, weight: float | Tensor = 1.0) -> Tensor:
-    """Move an image towards what was measured: ``u' = u + w Aᴴ(k − Au)``.
-
-    With one coil A Aᴴ is the projection on the measured samples, so that w = 1 replaces them exactly (hard data
-    consistency, A u' = k) and w < 1 takes a part of each (soft). With several it is a step of steepest descent on
-    ½‖Au − k‖², which never increases it.
-
-    Parameters
-    ----------
-    operator
-        A with ‖A‖ ≤ 1, such as an :class:`Encoding`.
-    image
-        u, complex, shape (..., H, W).
-    measured
-        k, in the range of A: zero where nothing was measured.
-    weight
-        w in [0, 1].
-
-    Returns
-    -------
-    Tensor
-        Complex, of the image's shape.
-    """
-    return image + weight * operator.H(measured - operator(image))

@@ -14,11 +14,10 @@ from switchrecon.errors import ConfigError, DataError, RunError, nearest
 from switchrecon.nets.builder import build_generator, check_consistency, run
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.layers import with_precision
+from switchrecon.physics.consistency import consistent, trust
 from switchrecon.physics.fourier import resize_image, resize_kspace
 from switchrecon.physics.intensity import from_network, intensity_scale, low_resolution, to_network
-from switchrecon.physics.noise import noise_level
-from switchrecon.physics.operators import Coils, Encoding, Sampling, coils_of, data_consistency
-from switchrecon.physics.solvers import conjugate_gradient
+from switchrecon.physics.operators import Coils, Encoding, Sampling, coils_of
 from switchrecon.runs.card import Card
 from switchrecon.runs.checkpoint import load_model
 from switchrecon.runs.user_code import check_masks, network_code
@@ -29,7 +28,6 @@ ESTIMATES: tuple[str, ...] = get_args(Estimate)
 DATA_CONSISTENCIES: tuple[str, ...] = get_args(DataConsistency)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
 TOGETHER = 32  # slices on a GPU; fewer where its memory does not suffice
-CONSISTENCY_ITERATIONS = 15
 
 
 def _chosen(config: Config, estimate: str | None, data_consistency: str | None, precision: str | None = None) -> Config:
@@ -153,7 +151,7 @@ class Reconstructor:
         )
 
     def using(self, estimate: str | None = None, data_consistency: str | None = None) -> "Reconstructor":
-        """The same networks with another estimate or data consistency; None keeps the own one.
+        """Return a reconstructor of the same networks with another estimate or data consistency; None keeps this one's.
 
         Raises
         ------
@@ -296,52 +294,3 @@ def _tensor(array: Any) -> Tensor:
         kind = np.complex64 if np.iscomplexobj(array) else bool if array.dtype == bool else np.float32
         return torch.from_numpy(np.ascontiguousarray(array.astype(kind)))
     return torch.as_tensor(array)
-
-
-def consistent(encoding: Encoding, image: Tensor, kspace: Tensor, weight: float | Tensor) -> Tensor:
-    """The image moved to where ``w ‖Au − k‖² + (1 − w) ‖u − û‖²`` is smallest, û the image that is given.
-
-    With one coil this is :func:`switchrecon.physics.operators.data_consistency`. With several it is found by conjugate
-    gradients that start from û, so that w = 1 leaves what no coil has measured.
-
-    Parameters
-    ----------
-    encoding
-        A, for images (N, H, W).
-    image
-        û, complex (N, H, W).
-    kspace
-        k, complex (N, n_coils, H, W).
-    weight
-        w in [0, 1]; a number or (N, 1, 1).
-    """
-    if encoding.projects:
-        return data_consistency(encoding, image, kspace, weight)
-
-    def normal(u: Tensor) -> Tensor:
-        return weight * encoding.N(u) + (1 - weight) * u
-
-    right = weight * encoding.H(kspace) + (1 - weight) * image
-    return conjugate_gradient(normal, right, image, iterations=CONSISTENCY_ITERATIONS)
-
-
-def trust(image: Tensor, kspace: Tensor, encoding: Encoding) -> Tensor:
-    """How far measured samples are to be trusted beside an image's own, by least squares: w = e² / (e² + 2σ²).
-
-    σ² is the noise's variance in each of real and imaginary part. The mean of |k − A u|² over measured samples is
-    2σ² + e² / C with C coils, because Σ_c |s_c|² = 1, and gives the variance e² of the image's error.
-
-    Returns
-    -------
-    Tensor
-        Shape (N, 1, 1), in [0, 1]; 1 where the noise cannot be estimated.
-    """
-    weights = []
-    for number, (u, k) in enumerate(zip(image, kspace, strict=True)):
-        own = encoding[number]
-        variance = 2 * noise_level(k.cpu().numpy(), own.mask.cpu().numpy()) ** 2
-        coils = own.coils.in_use()
-        difference = (k - own(u)).abs().square().sum() / (own.mask.sum() * coils)
-        error = coils * (difference - variance).clamp_min(0)
-        weights.append(error / (error + variance) if variance > 0 else torch.ones((), device=k.device))
-    return torch.stack(weights).clamp(0, 1)[:, None, None]
