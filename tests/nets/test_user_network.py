@@ -74,7 +74,7 @@ def test_the_whole_way_of_the_page(tmp_path: Path, make_scan: MakeScan, run_cli:
         ["report", "results", "--claim"],
     ):
         code, _, errors = run_cli(*command)
-        assert code == 0, errors
+        assert code in ((0, 3) if command[0] == "train" else (0,)), errors  # 3: two steps may not beat zero filling
     loaded = Reconstructor.load("run")
     assert type(loaded.generator).__name__ == "Residual"
     np.testing.assert_array_equal(np.load("images/fast.npy"), loaded(kspace, mask))
@@ -88,7 +88,7 @@ def test_the_whole_way_of_the_page(tmp_path: Path, make_scan: MakeScan, run_cli:
     assert card.parameters["generator"] == sum(p.numel() for p in loaded.generator.parameters())
 
 
-def test_in_a_cross_validation_it_is_a_row(run_cli: RunCli) -> None:
+def test_in_a_cross_validation_it_is_a_row(tmp_path: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch) -> None:
     recipe = {
         "title": "Mine",
         "data": {"heads": 3, "head_slices": 1},
@@ -105,6 +105,10 @@ def test_in_a_cross_validation_it_is_a_row(run_cli: RunCli) -> None:
     assert (cell.folder / "DONE").is_file()
     identity = json.loads((cell.folder / "cell.json").read_text())["identity"]
     assert identity["network_sha256"] == sha256(page_code().encode())
+    new_user(monkeypatch, tmp_path / "other")  # who goes on with a recipe has named its code
+    (cell.folder / "DONE").unlink()
+    code, _, errors = run_cli("crossval", "--out", "grid", "--cell", cell.key)
+    assert code == 0, errors
     recipe["methods"] = {"mine": {"method": "simulated", "network": "papre"}}
     Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
     with pytest.raises(ConfigError, match="unknown network 'papre'; did you mean 'paper'"):

@@ -7,9 +7,10 @@ from switchrecon.core.lazy import lazy_names
 if TYPE_CHECKING:
     from switchrecon.physics.coil_maps import espirit, walsh
     from switchrecon.physics.coils import compress_coils, root_sum_of_squares, whiten
+    from switchrecon.physics.consistency import data_consistency
     from switchrecon.physics.fourier import inverse_fourier, resize_kspace
     from switchrecon.physics.masks import draw_mask, infer_mask, measured_acceleration
-    from switchrecon.physics.operators import Encoding, Fourier, Sampling, Sensitivity, data_consistency
+    from switchrecon.physics.operators import Encoding, Fourier, Sampling, Sensitivity
     from switchrecon.physics.solvers import conjugate_gradient, sense, total_variation
 
 __all__ = [
@@ -43,7 +44,7 @@ if not TYPE_CHECKING:  # or type checkers would take any name for one of the pac
             "Sensitivity": "switchrecon.physics.operators",
             "compress_coils": "switchrecon.physics.coils",
             "conjugate_gradient": "switchrecon.physics.solvers",
-            "data_consistency": "switchrecon.physics.operators",
+            "data_consistency": "switchrecon.physics.consistency",
             "draw_mask": "switchrecon.physics.masks",
             "espirit": "switchrecon.physics.coil_maps",
             "infer_mask": "switchrecon.physics.masks",

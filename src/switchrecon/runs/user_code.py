@@ -21,8 +21,8 @@ def _masks(config: Config) -> list[str]:
     return [kind for kind in kinds if is_user_code(kind)]
 
 
-def keep_source(folder: Path, config: Config) -> None:
-    """Note that the user trains with this code, and copy a network's file of the user's into the run folder.
+def remember_code(config: Config) -> None:
+    """Note that the user has asked to train with the code of these settings, so that runs made with it open here.
 
     Raises
     ------
@@ -32,10 +32,14 @@ def keep_source(folder: Path, config: Config) -> None:
     for kind in _masks(config):
         remember(read_code(kind, "mask"))
     if is_user_code(config.network):
-        code = read_code(config.network, "network")
+        remember(read_code(config.network, "network"))
+
+
+def keep_source(folder: Path, config: Config) -> None:
+    """Copy a network's file of the user's into the run folder; errors as :func:`remember_code`."""
+    if is_user_code(config.network):
         with atomic_file(folder / COPY) as temporary:
-            temporary.write_bytes(code.source)
-        remember(code)
+            temporary.write_bytes(read_code(config.network, "network").source)
 
 
 def network_code(folder: Path, card: Card, trust_code: bool = False) -> UserCode | None:

@@ -20,7 +20,7 @@ from switchrecon.physics.intensity import from_network
 from switchrecon.runs.card import Card, Trial, make_card
 from switchrecon.runs.folder import is_finished, open_folder
 from switchrecon.runs.log import RunLog, TrainingProgress, read_log
-from switchrecon.runs.user_code import keep_source
+from switchrecon.runs.user_code import keep_source, remember_code
 from switchrecon.scans.files import ScanInput
 from switchrecon.training.batches import Batches
 from switchrecon.training.budget import within, without_length
@@ -210,6 +210,7 @@ def train(
     if budget is not None and ready.config.steps is None:
         ready = within(ready, budget, time.perf_counter() - started)
     method, config, data, chosen, gate = ready.method, ready.config, ready.data, ready.device, ready.gate
+    remember_code(config)
     if resume and is_finished(folder, config, data):
         logger.info("%s: the run is finished", folder)
         return folder
