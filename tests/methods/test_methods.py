@@ -187,6 +187,13 @@ def test_a_method_has_settings_of_its_own_where_the_user_has_none() -> None:
     assert with_method_settings(tiny_config("method=joint", "network=paper"), joint).network == "paper"
     assert with_method_settings(tiny_config("method=iscl"), ISCL) == tiny_config("method=iscl")
     once = with_method_settings(tiny_config("method=joint"), joint)
+    assert (once.learning_rate, once.schedule, once.average) == (3e-3, "cosine", "ema")  # recommended for its network
+    assert with_method_settings(tiny_config("method=joint", "learning_rate=1e-3"), joint).learning_rate == 1e-3
+    assert with_method_settings(tiny_config("method=joint", "network=paper"), joint).learning_rate == 1e-4
+    unrolled = with_method_settings(tiny_config("method=supervised", "network=unrolled"), SUPERVISED)
+    assert unrolled.learning_rate == 3e-3
+    adversarial = with_method_settings(tiny_config("method=joint-adversarial"), METHODS["joint-adversarial"])
+    assert (adversarial.learning_rate, adversarial.schedule) == (1e-3, "linear")  # its discriminator has the same rate
     assert with_method_settings(once, joint) == once
     with pytest.raises(ConfigError, match="method 'joint': unknown setting 'netwrok'"):
         with_method_settings(tiny_config("method=joint"), dataclasses.replace(joint, settings={"netwrok": "unrolled"}))

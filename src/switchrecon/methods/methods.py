@@ -58,6 +58,7 @@ from switchrecon.methods.players import (
     SwitchableDiscriminator,
     SwitchableGenerator,
 )
+from switchrecon.nets.builder import NETWORKS
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,10 @@ class Method:
         ``simulated``: x is made from y with a mask redrawn in every step, and only Y is used;
         ``undersampled``: only X is used.
     settings
-        Values of settings that the user has not set.
+        Values of settings that belong to the method, where the user has set none. A recipe's common ones do not change
+        them.
+    recommended
+        Values that measurements recommend, where neither the user nor a recipe has set any.
     warm_up
         The phases of the first ``warm_up`` steps instead.
     gated
@@ -104,6 +108,7 @@ class Method:
     phases: tuple[Phase, ...]
     pairing: Pairing = "unpaired"
     settings: Mapping[str, Any] = field(default_factory=dict)
+    recommended: Mapping[str, Any] = field(default_factory=dict)
     warm_up: tuple[Phase, ...] = ()
     gated: frozenset[Objective] = frozenset()
 
@@ -217,6 +222,7 @@ JOINT_ADVERSARIAL = Method(
         Phase(GENERATOR, {**JOINT.phases[0].objectives, lsgan_full_generator: 0.01}),
     ),
     settings=UNROLLED,
+    recommended=MappingProxyType({"learning_rate": 1e-3}),
     gated=frozenset({lsgan_full_discriminator, lsgan_full_generator}),
 )
 
@@ -255,9 +261,14 @@ def _from_file(name: str) -> Method:
 
 
 def with_method_settings(config: Config, method: Method) -> Config:
-    """The settings with the method's own values where the user has set none."""
-    own = {name: value for name, value in method.settings.items() if name not in config.model_fields_set}
-    return parse_config({**config.model_dump(), **own}, f"method '{config.method}'")
+    """Return the settings with the method's values, and those recommended for its network, where the user set none."""
+    asked = config.network if "network" in config.model_fields_set else method.settings.get("network", config.network)
+    network = NETWORKS.get(asked)
+    judged = method.cast.discriminator is not None
+    recommended = network.recommended if network is not None and not judged else {}
+    values = {**recommended, **method.recommended, **method.settings}
+    more = {name: value for name, value in values.items() if name not in config.model_fields_set}
+    return parse_config({**config.model_dump(), **more}, f"method '{config.method}'")
 
 
 def find_method(config: Config) -> Method:

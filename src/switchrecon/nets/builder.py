@@ -7,7 +7,7 @@ of the package is one entry of :data:`NETWORKS`; one of the user's is ``FILE.py:
 
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FunctionType, MappingProxyType
 from typing import Any
 
@@ -20,6 +20,9 @@ from switchrecon.nets.classical import START, Regularised, Sense, TotalVariation
 from switchrecon.nets.generator import Generator
 from switchrecon.nets.unrolled import UNet, Unrolled
 from switchrecon.physics.operators import Encoding
+
+RECOMMENDED = MappingProxyType({"learning_rate": 3e-3, "schedule": "cosine", "average": "ema", "gradient_clip": 1.0})
+"""For the unrolled network; docs/results.md has the comparison behind it."""
 
 Text = Callable[[Config], str]
 
@@ -38,6 +41,8 @@ class Network:
         What a publication says of it.
     adaptive
         Whether it can have AdaIN sites, which methods with a switchable generator need.
+    recommended
+        Settings that measurements recommend for it where no discriminator judges; a user's settings stand over them.
     """
 
     about: str
@@ -45,6 +50,7 @@ class Network:
     architecture: Text
     initial_weights: Text
     adaptive: bool = False
+    recommended: Mapping[str, Any] = field(default_factory=dict)
 
 
 def plain_generator(config: Config, adaptive: bool) -> Generator:
@@ -113,6 +119,7 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
             _unrolled_architecture,
             _unrolled_weights,
             adaptive=True,
+            recommended=RECOMMENDED,
         ),
         "total-variation": _classical("Compressed sensing with total variation; one learned weight.", TotalVariation),
         "wavelet": _classical("Compressed sensing with Haar wavelets; one learned weight.", Wavelet),
