@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from switchrecon.cli.options import CacheOption, DeviceOption, DryRunOption, LpipsOption, OutOption, progress_console
+from switchrecon.cli.options import (
+    CacheOption,
+    DeviceOption,
+    DryRunOption,
+    LpipsOption,
+    OutOption,
+    TrustOption,
+    progress_console,
+)
 
 
 def crossval(
@@ -42,6 +50,7 @@ def crossval(
     lpips_weights: LpipsOption = None,
     cache: CacheOption = None,
     device: DeviceOption = None,
+    trust_code: TrustOption = False,
     dry_run: DryRunOption = False,
 ) -> None:
     """Train and evaluate a grid: methods, settings, folds of subjects and seeds, with tables and figures.
@@ -62,7 +71,7 @@ def crossval(
 
     if lpips_weights is not None:
         load_weights(lpips_weights)
-    options = Options(device, cache, lpips_weights)
+    options = Options(device, cache, lpips_weights, trust_code)
 
     recipe = load_recipe(config) if config is not None else None
     only = Only(methods, folds, parts, seeds)

@@ -111,8 +111,8 @@ TrustOption = Annotated[
     bool,
     typer.Option(
         "--trust-code",
-        help="Where a run's network or mask is FILE.py:NAME: run the copy in the run folder, or the file. "
-        "Only for runs from somebody you trust.",
+        help="Where a folder names code, FILE.py:NAME, that you have not run here before: run it. Only for folders "
+        "from somebody you trust.",
     ),
 ]
 DryRunOption = Annotated[

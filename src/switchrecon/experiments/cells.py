@@ -52,20 +52,28 @@ class Options:
         Folder for prepared slices; see :mod:`switchrecon.data.cache`.
     lpips_weights
         See :func:`switchrecon.metrics.lpips.find_weights`.
+    trust_code
+        Run the code that the recipe in a folder names, though nobody has named it on this machine.
     """
 
     device: str | None = None
     cache: Path | None = None
     lpips_weights: Path | None = None
+    trust_code: bool = False
 
     def on(self, device: str | None) -> "Options":
-        """Return the same with another device, and with absolute paths, for another process."""
-        return Options(device, self.cache and self.cache.resolve(), self.lpips_weights and self.lpips_weights.resolve())
+        """Return the same with another device, and with absolute paths, for another process.
+
+        That process need not ask again whether the recipe's code may run: this one has.
+        """
+        cache, weights = self.cache and self.cache.resolve(), self.lpips_weights and self.lpips_weights.resolve()
+        return Options(device, cache, weights, trust_code=True)
 
     def arguments(self) -> list[str]:
         """Return them as arguments of ``switchrecon crossval``."""
         given = {"--device": self.device, "--cache": self.cache, "--lpips-weights": self.lpips_weights}
-        return [word for name, value in given.items() if value is not None for word in (name, str(value))]
+        words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
+        return [*words, *(["--trust-code"] if self.trust_code else [])]
 
 
 class Identity(Settings):

@@ -2,7 +2,7 @@
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ import yaml
 from switchrecon.core.files import write_text
 from switchrecon.core.sentences import first_problem
 from switchrecon.core.settings import Settings
+from switchrecon.core.user_code import is_user_code, known, read_code, remember
 from switchrecon.core.yaml_text import load_yaml
 from switchrecon.errors import ConfigError, DataError, RunError, nearest
 from switchrecon.experiments.cells import Cell, Options, Place, names_and_sizes
@@ -94,15 +95,48 @@ def places_of(recipe: Recipe) -> list[Place]:
 def write_plan(grid: Grid) -> None:
     """Store what the cells are made from, so that any process can work on one by its key."""
     recipe = json.loads(grid.recipe.model_dump_json())
+    for what, name in code_of(recipe):  # the user has named it
+        remember(read_code(name, what))
     plan = Plan(recipe=recipe, data=grid.data.resolve(), subjects=grid.subjects, scans=grid.scans)
     text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     write_text(grid.out / PLAN, text)
 
 
-def _read_plan(out: Path) -> Plan:
+def code_of(recipe: Any, key: str = "") -> Iterator[tuple[str, str]]:
+    """What a recipe, as plain data, names of users' files: (method, network, mask or metric; ``FILE.py:NAME``)."""
+    kinds = {"method": "method", "network": "network", "kind": "mask", "metrics": "metric"}
+    if isinstance(recipe, dict):
+        for name, value in recipe.items():
+            yield from code_of(value, str(name).rpartition(".")[2])
+    elif isinstance(recipe, list | tuple):
+        for value in recipe:
+            yield from code_of(value, key)
+    elif isinstance(recipe, str) and key in kinds and is_user_code(recipe):
+        yield kinds[key], recipe
+
+
+def _check_code(plan: Plan, out: Path, trust: bool) -> None:
+    """Refuse to run code because a folder says so: the folder may come from anybody."""
+    for what, name in code_of(plan.recipe):
+        try:
+            code = read_code(name, what)
+        except ConfigError:  # nothing is there to be run; who needs it says so
+            continue
+        if trust:
+            remember(code)
+        elif not known(code.sha256, code.name):
+            raise RunError(
+                f"{out}: its recipe runs code, the {what} '{name}', that you have not asked for on this machine; give "
+                "crossval the recipe with --config or, if you trust who made the folder, --trust-code"
+            )
+
+
+def _read_plan(out: Path, trust_code: bool) -> Plan:
     file = out / PLAN
     try:
-        return Plan.model_validate(load_yaml(file.read_text(encoding="utf-8")))
+        plan = Plan.model_validate(load_yaml(file.read_text(encoding="utf-8")))
+        _check_code(plan, out, trust_code)
+        return plan
     except FileNotFoundError:
         raise RunError(f"{out}: holds no cross-validation; start one with --config RECIPE") from None
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -117,7 +151,7 @@ def read_plan(out: Path, options: Options = Options(), heads: Path | None = None
     RunError
         If the folder holds no cross-validation, or its scans have changed, so that subjects would change folds.
     """
-    plan = _read_plan(out)
+    plan = _read_plan(out, options.trust_code)
     recipe = parse_recipe(plan.recipe, str(out / PLAN))
     grid = make_grid(recipe, plan.data, out, options, heads)
     _check_scans(out, plan, grid.subjects, grid.scans)
@@ -134,7 +168,7 @@ def read_cell(out: Path, key: str, options: Options = Options()) -> Cell:
     RunError
         As for :func:`read_plan`.
     """
-    plan = _read_plan(out)
+    plan = _read_plan(out, options.trust_code)
     recipe = parse_recipe_alone(plan.recipe, str(out / PLAN))
     found = {place.key: place for place in places_of(recipe)}
     if key not in found:
