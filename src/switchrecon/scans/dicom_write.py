@@ -11,7 +11,7 @@ from switchrecon.core.files import NOTE, atomic_folder
 from switchrecon.errors import DataError
 from switchrecon.scans.dicom import CLASSIC, LPS, pydicom_module
 from switchrecon.scans.dicom_tags import CODES, NUMBERS
-from switchrecon.scans.scan import Scan, what_was_measured
+from switchrecon.scans.scan import Scan, warn_sides, what_was_measured
 from switchrecon.scans.series import one_series, series_of
 
 LONGEST = 64  # characters of a series' description
@@ -133,6 +133,7 @@ def write_dicom(scan: Scan, images: np.ndarray, target: Path) -> None:
     magnitudes = np.abs(images).astype(np.float64)
     if max(magnitudes.shape[1:]) > LARGEST:
         raise DataError(f"{scan.path}: slices of {magnitudes.shape[1:]} pixels; DICOM holds at most {LARGEST} a side")
+    warn_sides(scan)
     found = series_of(scan)
     times = [name for name in ("repetition", "phase") if name in found[0].labels]
     whole = hashlib.sha256(magnitudes.tobytes()).hexdigest() if len(found) > 1 else ""

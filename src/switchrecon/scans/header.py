@@ -133,11 +133,14 @@ class Header:
         The receiver's noise bandwidth over that of the imaging readouts' sampling; 1 where not given.
     identifier
         The patient's identifier, or name; empty where neither names anyone. Never written to any output.
+    vendor
+        Of the scanner, in lower case; empty where not given.
     """
 
     encodings: list[Encoding]
     noise_bandwidth: float
     identifier: str
+    vendor: str = ""
 
 
 def _decoded(header: str | bytes) -> str:
@@ -184,6 +187,7 @@ def parse_header(path: Path, header: str | bytes) -> Header:
         [_encoding(path, place) for place in root.findall(NAMESPACE + "encoding")],
         _number(path, system, NAMESPACE + "relativeReceiverNoiseBandwidth", 1.0) or 1.0,
         identity(*known),
+        "" if system is None else (system.findtext(NAMESPACE + "systemVendor") or "").strip().casefold(),
     )
 
 

@@ -59,6 +59,7 @@ def facts_of(path: Path, scan: Scan) -> dict[str, Any]:
         if voxel is None
         else [size * n for size, n in zip(voxel[:2], scan.matrix, strict=True)],
         "orientation_known": scan.affine is not None,
+        "sides_known": scan.affine is not None and bool(scan.geometry.get("sides_known", True)),
         "oversampling_removed": scan.geometry.get("oversampling", 1.0),
         "readouts": scan.geometry.get("readouts", {}),
         "measurements": scan.geometry.get("measurements", 1),
@@ -141,7 +142,8 @@ def describe(facts: dict[str, Any]) -> list[str]:
     else:
         field = " x ".join(f"{length:.4g}" for length in facts["field_of_view_mm"])
         voxel = " x ".join(f"{length:.4g}" if length else "unknown" for length in facts["voxel_mm"])
-        known = "" if facts["orientation_known"] else ", orientation unknown"
+        known = "" if facts["sides_known"] else ", orientation known but for mirrored sides"
+        known = known if facts["orientation_known"] else ", orientation unknown"
         lines.append(f"field of view {field} mm, voxel {voxel} mm{known}")
     return [lines[0], *(f"  {line}" for line in [*lines[1:], *_readouts(facts)])]
 

@@ -18,7 +18,7 @@ from switchrecon.physics.fourier import crop_or_pad
 from switchrecon.scans.formats import Format
 from switchrecon.scans.hdf5 import check_lengths, find_dataset, is_hdf5, open_hdf5, read_text
 from switchrecon.scans.header import Encoding, Header, parse_header
-from switchrecon.scans.orientation import affine_of, slice_order
+from switchrecon.scans.orientation import affine_of, is_forward, slice_order
 from switchrecon.scans.readouts import (
     HEAD,
     ORDER,
@@ -238,7 +238,8 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[
 
     Its ``geometry`` says: ``readouts`` (their number by kind), ``order`` and ``indices`` (those numbers of each slice),
     ``partitions``, ``field_of_view`` (mm along H and W, 0 where unknown), ``slice_spacing`` (mm), ``oversampling``
-    (removed along the readout), ``noise_scale`` (k-space has this many times the noise scan's covariance
+    (removed along the readout), ``sides_known`` (whether the axes' directions are, and not only the axes),
+    ``noise_scale`` (k-space has this many times the noise scan's covariance
     ``N Nᴴ / (samples − 1)``).
 
     Raises
@@ -261,7 +262,8 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[
     check_not_empty(path, kspace)
     calibration = _calibration(path, readouts, kinds, header.encodings, space, found)
     noise = _noise(path, readouts, noise_rows, kspace.shape[1])
-    affine = affine_of(heads, found)
+    forward = is_forward(header.vendor)
+    affine = affine_of(heads, found, forward)
     names, counts = np.unique(kinds.astype(str), return_counts=True)
     geometry = {
         **more,
@@ -272,6 +274,7 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[
         "field_of_view": found.field[:2],
         "slice_spacing": found.field[2] if affine is None else float(np.linalg.norm(affine[:3, 2])),
         "oversampling": encoding.encoded[0] / encoding.without_oversampling(0),
+        "sides_known": affine is not None and forward is not None,
     }
     if noise is not None:
         scale = _noise_scale(head, noise_rows, imaging, header.noise_bandwidth)

@@ -15,7 +15,7 @@ from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError, SwitchreconError
 from switchrecon.scans.formats import Format, first_bytes
 from switchrecon.scans.names import describe_name, stem
-from switchrecon.scans.scan import Scan, image_scan
+from switchrecon.scans.scan import Scan, image_scan, warn_sides
 from switchrecon.scans.series import stacked
 
 logger = logging.getLogger(__name__)
@@ -174,6 +174,7 @@ def nifti_image(scan: Scan, images: np.ndarray) -> nibabel.Nifti1Image:
     images
         (slices, H, W), real or complex.
     """
+    warn_sides(scan)
     stack, series = stacked(scan, np.abs(images).astype(np.float32))
     volume = stack[0].transpose(1, 2, 0) if len(series) == 1 else stack.transpose(2, 3, 1, 0)
     known = scan.affine if scan.affine is not None else np.eye(4)

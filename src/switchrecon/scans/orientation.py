@@ -29,7 +29,17 @@ def slice_order(heads: np.ndarray) -> np.ndarray:
     return np.lexsort([index["slice"], along, *(index[name] for name in reversed(ORDER[:-1]))])
 
 
-def affine_of(heads: np.ndarray, sorted_kspace: Sorted) -> np.ndarray | None:
+def is_forward(vendor: str) -> bool | None:
+    """Whether a vendor's directions assume the forward transform from k-space to image; None where it is not known.
+
+    Siemens' do (PTB-MR/mrpro, ``KData``; the example server of python-ismrmrd-server turns its images for the same
+    reason). The inverse transform, which is used here, then shows the image turned about its centre: along the readout,
+    the phase encode and the second phase encode.
+    """
+    return True if vendor.startswith("siemens") else None
+
+
+def affine_of(heads: np.ndarray, sorted_kspace: Sorted, forward: bool | None = None) -> np.ndarray | None:
     """The matrix from (row, column, slice) to patient coordinates.
 
     Positions are of the pixel (H // 2, W // 2), the centre of the Fourier transform, and of partition
@@ -41,6 +51,8 @@ def affine_of(heads: np.ndarray, sorted_kspace: Sorted) -> np.ndarray | None:
         One readout head of each slice or slab, in the order of the slices.
     sorted_kspace
         Its matrix and field of view.
+    forward
+        See :func:`is_forward`: then pixels follow each other against the directions. The image stays as it is.
 
     Returns
     -------
@@ -59,6 +71,8 @@ def affine_of(heads: np.ndarray, sorted_kspace: Sorted) -> np.ndarray | None:
     if not spacing.all() or (len(stack) > 1 and sorted_kspace.partitions > 1):
         return None
     columns = directions.T * spacing
+    if forward:
+        columns *= (-1, -1, -1 if sorted_kspace.partitions > 1 else 1)
     position = stack["position"].astype(np.float64)
     steps = np.diff(position, axis=0)
     if len(steps):

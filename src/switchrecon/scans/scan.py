@@ -191,6 +191,16 @@ def check_not_empty(path: Path, array: np.ndarray) -> None:
         raise DataError(f"{path}: all {len(array)} slices are zero; expected at least one non-zero slice")
 
 
+def warn_sides(scan: Scan) -> None:
+    """Say that what is written may be mirrored, where the vendor's convention is not known."""
+    if scan.affine is not None and not scan.geometry.get("sides_known", True):
+        logger.warning(
+            "%s: left and right may be exchanged, and so may other sides: the file names no vendor whose convention is "
+            "known; compare with the scanner's images",
+            scan.path,
+        )
+
+
 def warn_negative(path: Path, images: np.ndarray) -> None:
     """Say that images hold negative values, whose sign is lost where magnitudes are written."""
     negative = float((images < 0).mean())
