@@ -1,6 +1,6 @@
 """Mutate small valid scans of every format: each reading must give a scan or one sentence, soon and in little memory.
 
-Usage: python benchmarks/fuzz.py [--seconds 60] [--mutations N] [--seed 0] [--out runs/fuzz]
+Usage: python benchmarks/fuzz.py [--seconds 60] [--mutations N] [--seed 0] [--protocols N] [--out runs/fuzz]
 
 A new format of ``switchrecon.scans.formats`` takes part as soon as ``SAMPLES`` makes a file of it. Whatever makes a
 reader raise anything but a SwitchreconError, hang, crash or fill the memory is kept in the folder, with the reason
@@ -9,6 +9,7 @@ beside it.
 
 import argparse
 import gzip
+import logging
 import os
 import random
 import resource
@@ -35,6 +36,7 @@ from switchrecon.scans.scan import Scan
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.scans.mrd_files import header, readout, write_mrd
+from tests.scans.protocols import draw, sort
 
 BATCH = 40  # mutations a process, so that a reader that crashes takes no more with it
 PATIENCE = 10  # seconds for one file
@@ -50,6 +52,9 @@ def _hdf5(folder: Path) -> None:
     with h5py.File(folder / "plain.h5", "w") as file:
         file["kspace"], file["mask"] = _kspace(), np.arange(10) % 2 == 0
         file.attrs["patient_id"] = "someone"
+    with h5py.File(folder / "lzf.h5", "w", userblock_size=512) as file:
+        file.create_dataset("kspace", data=_kspace(), chunks=(1, 12, 10), compression="lzf", shuffle=True)
+        file["mask"] = np.ones((1, 10, 1))
     with h5py.File(folder / "packed.h5", "w") as file:
         chunked = {"chunks": (1, 6, 5), "compression": "gzip", "shuffle": True, "fletcher32": True}
         file.create_dataset("kspace", data=_kspace(), **chunked)
@@ -67,6 +72,7 @@ def _nifti(folder: Path) -> None:
 def _numpy(folder: Path) -> None:
     np.save(folder / "kspace.npy", _kspace())
     np.save(folder / "image.npy", np.abs(_kspace()))
+    np.save(folder / "parts.npy", np.stack([_kspace().real, _kspace().imag], -1))
     np.savez(folder / "stored.npz", kspace=_kspace(), mask=np.ones((12, 10)))
     np.savez_compressed(folder / "packed.npz", kspace=_kspace())
 
@@ -88,6 +94,8 @@ def _mrd(folder: Path) -> None:
         readout(kspace[n, :, line, None].T, kspace_encode_step_1=line, slice=n) for n in range(2) for line in range(10)
     ]
     write_mrd(folder / "scan.mrd", header((12, 10, 1), encoded_field=(240, 240, 5)), lines)
+    for seed in (0, 3):  # repetitions, averages, reversed and short readouts
+        draw(seed).write(folder / f"protocol-{seed}.mrd")
 
 
 def _bart(folder: Path) -> None:
@@ -151,6 +159,7 @@ def mutate(content: bytes, draw: random.Random) -> bytes:
 def read_all(cases: Iterator[tuple[Path, bytes]], current: Path) -> None:
     """Read each mutation in this process; the first bad outcome ends it, with the reason in ``current``."""
     warnings.simplefilter("ignore")
+    logging.disable()
     config = load_config()
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for path, content in cases:
@@ -199,18 +208,41 @@ def fuzz(folder: Path, seconds: float, mutations: int | None, seed: int) -> tupl
     return done, bad
 
 
+def wrong_protocols(folder: Path, count: int, seed: int) -> list[int]:
+    """The seeds of random protocols (repetitions, averages, reversals, ...) that are read to other values than
+    an independent sorter gives."""
+    folder.mkdir(parents=True, exist_ok=True)
+    wrong = []
+    for number in range(seed, seed + count):
+        protocol, path = draw(number), folder / f"{number}.mrd"
+        path.unlink(missing_ok=True)
+        scan, (kspace, mask) = files.read_scan(protocol.write(path)), sort(protocol)
+        same = np.allclose(scan.kspace, kspace, atol=2e-5)
+        same &= (scan.mask is None) if mask is None else np.array_equal(scan.mask, mask)
+        if not same:
+            wrong.append(number)
+            print(f"{path}: other values than the sorter's", flush=True)
+        else:
+            path.unlink()
+    return wrong
+
+
 def main() -> None:
     """Fuzz, print what was found, and end with code 1 if anything was bad."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--seconds", type=float, default=60)
     parser.add_argument("--mutations", type=int)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--protocols", type=int, default=0, help="random MRD protocols to compare with a sorter")
     parser.add_argument("--out", type=Path, default=Path("runs/fuzz"))
     arguments = parser.parse_args()
     without = formats_without_sample(samples(arguments.out / "samples"))
     done, bad = fuzz(arguments.out, arguments.seconds, arguments.mutations, arguments.seed)
     print(f"{done} mutations read, {len(bad)} of them badly; formats without a sample: {', '.join(without) or 'none'}")
-    sys.exit(bool(bad or without))
+    wrong = wrong_protocols(arguments.out / "protocols", arguments.protocols, arguments.seed)
+    if arguments.protocols:
+        print(f"{arguments.protocols} random protocols compared, {len(wrong)} of them wrong")
+    sys.exit(bool(bad or without or wrong))
 
 
 if __name__ == "__main__":

@@ -98,7 +98,7 @@ def test_some_of_several_scans_failing_is_exit_code_3(
     code, _, err = run_cli("reconstruct", trained(), tmp_path / "scans", "--out", tmp_path / "o")
     assert code == 3
     assert "3 of 4 scans reconstructed" in err
-    assert err.startswith("failed: ")
+    assert "failed: " in err
     assert len(list((tmp_path / "o").iterdir())) == 3
 
 
@@ -173,7 +173,7 @@ def test_messages_go_to_the_streams_that_quiet_and_verbose_choose(
         code, out, err = run_cli(*flags, *words) if before else run_cli(*words, *flags)
         assert code in TRAINED, err
         trial = "warning: the run is worse than zero filling"
-        return "".join(line for line in out.splitlines(True) if not line.startswith(trial)), err
+        return out, "".join(line for line in err.splitlines(True) if not line.startswith(trial))
 
     out, err = said("plain")
     warning = "warning: calibrate does nothing here, with method 'switchable'"

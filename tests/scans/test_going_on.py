@@ -19,7 +19,7 @@ from switchrecon.physics.fourier import fourier
 from switchrecon.scans.convert import convert_file
 from switchrecon.scans.files import find_files, image_formats, read_scan, subject_of, write_images
 from switchrecon.scans.scan import Scan
-from tests.conftest import blob_images
+from tests.conftest import TRAINED, blob_images
 
 RunCli = Callable[..., tuple[int, str, str]]
 KSPACE = np.asarray(fourier(torch.from_numpy(blob_images(1, 3))).numpy())
@@ -76,7 +76,7 @@ def test_a_full_disk_in_the_midst_of_a_batch_names_the_file(
     with small_files(2048):
         code, _, err = run_cli("reconstruct", model, path, "--out", tmp_path / "out", "--format", "hdf5")
     assert code == 2
-    assert err.startswith(f"failed: {tmp_path / 'out' / 'a.h5'}: File too large")
+    assert f"failed: {tmp_path / 'out' / 'a.h5'}: File too large" in err
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -222,4 +222,4 @@ def test_training_takes_the_table(tmp_path: Path, run_cli: RunCli) -> None:
     assert (code, "one subject is in both" in err) == (2, True)
     (tmp_path / "who.csv").write_text("file,subject\na.h5,one\nb.h5,two\n")
     code, _, err = run_cli(*command, "--subjects", tmp_path / "who.csv", "--cache", tmp_path / "cache")
-    assert code == 0, err
+    assert code in TRAINED, err

@@ -685,7 +685,7 @@ def test_reconstruct_into_every_format(
     for format in (OWN, *image_formats()):
         command = ("reconstruct", model, series, "--out", tmp_path / format, "--undersample", "run", "--format", format)
         code, out, err = run_cli(*command)
-        assert (code, err) == (0, "")
+        assert (code, [line for line in err.splitlines() if "worse than zero filling" not in line]) == (0, [])
         assert str(target_for(series, tmp_path / format, format)) in out
         code, _, err = run_cli(*command)
         assert code == 2

@@ -246,7 +246,7 @@ def test_lzf_is_read_and_checked(tmp_path: Path) -> None:
         for more in ({}, {"shuffle": True}, {"shuffle": True, "fletcher32": True}):
             with h5py.File(tmp_path / "a.h5", "w") as file:
                 file.create_dataset("kspace", data=kspace, chunks=(1, 16, 12), compression="lzf", **more)
-            np.testing.assert_array_equal(read_scan(tmp_path / "a.h5").kspace, kspace)
+            np.testing.assert_array_equal(read_scan(tmp_path / "a.h5").kspace[:, 0], kspace)
     with h5py.File(tmp_path / "b.h5", "w") as file:
         data = file.create_dataset("kspace", (1, 16, 12), np.complex64, chunks=(1, 16, 12), compression="lzf")
         data.id.write_direct_chunk((0, 0, 0), b"\x00a\xe0\xff\x00")  # one byte, then 264 copies of it

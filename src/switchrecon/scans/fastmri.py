@@ -117,8 +117,6 @@ def read_fastmri(path: Path, options: ReadOptions) -> Scan:
     kspace = found.array.astype(np.complex64)
     check_finite(path, f"dataset '{name}'", kspace)
     check_not_empty(path, kspace)
-    if kspace.shape[1] == 1:
-        kspace = kspace[:, 0]
     slices, (height, width) = len(kspace), kspace.shape[-2:]
     padding = np.zeros(width, dtype=bool) if encoding is None else _padding(encoding, width)
     if padding.any():
@@ -130,7 +128,7 @@ def read_fastmri(path: Path, options: ReadOptions) -> Scan:
         full = fitted_mask(path, "dataset 'mask'", stored, (slices, height, width))
         mask = None if full[..., ~padding].all() else full & ~padding
         if mask is not None:
-            kspace = np.where(mask if kspace.ndim == 3 else mask[:, None], kspace, np.complex64(0))
+            kspace = np.where(mask[:, None], kspace, np.complex64(0))
     geometry: dict[str, Any] = geometry_of_frames(found.frames, found.slices)
     if encoding is not None:
         kspace, mask = _without_oversampling(kspace, mask, encoding)

@@ -111,7 +111,7 @@ def _readouts(facts: dict[str, Any]) -> list[str]:
     if counts:
         lines.append(f"skipped: {', '.join(f'{number} of {kind}' for kind, number in sorted(counts.items()))}")
     if facts["measurements"] > 1:
-        lines.append(f"the file holds {facts['measurements']} measurements; the last by name is read")
+        lines.append(f"the file holds {facts['measurements']} measurements; the last by name and number is read")
     return lines
 
 

@@ -282,7 +282,7 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[
     return Scan(
         path,
         _subject(path, header),
-        kspace[:, 0] if kspace.shape[1] == 1 else kspace,
+        kspace,
         measured if found.undersampled else None,
         calibration=None if calibration is None else calibration[spread],
         noise=noise,

@@ -298,12 +298,12 @@ def kspace_scan(
         kspace = kspace.astype(np.complex64, copy=False)
     check_finite(path, what, kspace)
     check_not_empty(path, kspace)
-    if kspace.ndim == 4 and kspace.shape[1] == 1:
-        kspace = kspace[:, 0]
+    if kspace.ndim == 3:
+        kspace = kspace[:, None]
     if mask is None:
         mask = inferred_masks(kspace)
     else:
-        kspace = np.where(mask if kspace.ndim == 3 else mask[:, None], kspace, np.complex64(0))
+        kspace = np.where(mask[:, None], kspace, np.complex64(0))
         check_not_empty(path, kspace)
         mask = None if mask.all() else mask
     return Scan(path, subject, kspace, mask, **more)

@@ -48,6 +48,8 @@ def series_of(scan: Scan) -> list[Series]:
 
 def one_series(scan: Scan, images: np.ndarray, series: Series) -> tuple[Scan, np.ndarray]:
     """A series as a scan of its own, and its part of (slices, ..., H, W)."""
+    if not series.labels:
+        return scan, images
     geometry = {key: value for key, value in scan.geometry.items() if key not in ("order", "indices")}
     part = replace(
         scan,
@@ -55,7 +57,7 @@ def one_series(scan: Scan, images: np.ndarray, series: Series) -> tuple[Scan, np
         mask=None if scan.mask is None else scan.mask[series.numbers],
         calibration=None,
         maps=None,
-        geometry={**geometry, "series": series.labels},
+        geometry=geometry,
     )
     return part, images[series.numbers]
 
