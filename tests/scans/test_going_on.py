@@ -223,3 +223,21 @@ def test_training_takes_the_table(tmp_path: Path, run_cli: RunCli) -> None:
     (tmp_path / "who.csv").write_text("file,subject\na.h5,one\nb.h5,two\n")
     code, _, err = run_cli(*command, "--subjects", tmp_path / "who.csv", "--cache", tmp_path / "cache")
     assert code in TRAINED, err
+    evaluate = ("evaluate", tmp_path / "run", "--reference", tmp_path / "full", "--out", tmp_path / "e")
+    assert "its subject was used to train" in run_cli(*evaluate)[2]
+    (tmp_path / "others.csv").write_text("file,subject\na.h5,three\n")
+    code, _, err = run_cli(*evaluate, "--subjects", tmp_path / "others.csv")
+    assert code == 0, err
+
+
+def test_training_and_evaluation_take_names_that_are_no_utf8(tmp_path: Path, run_cli: RunCli) -> None:
+    full, sub, test = (
+        save(Path(os.fsdecode(os.fsencode(tmp_path) + b"/" + name + b"\xfc.npy")), masked=False)
+        for name in (b"y", b"x", b"t")
+    )
+    tiny = ("--set", "width=2", "--set", "steps=2", "--set", "picture_every=1")
+    command = ("train", "--method", "joint", "--full", full, "--sub", sub, "--out", tmp_path / "run", *tiny)
+    code, _, err = run_cli(*command)
+    assert code in TRAINED, err
+    code, out, err = run_cli("evaluate", tmp_path / "run", "--reference", test, "--out", tmp_path / "e")
+    assert (code, "report: " in out) == (0, True), err

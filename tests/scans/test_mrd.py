@@ -130,7 +130,7 @@ def test_readouts_that_are_not_for_the_image_are_left_out(tmp_path: Path) -> Non
     np.testing.assert_array_equal(scan.kspace[0], truth)
     assert scan.noise is not None
     np.testing.assert_array_equal(scan.noise[:, 30:], random_kspace(2, 50, seed=50))
-    assert scan.geometry["noise_scale"] == pytest.approx(20 / 5 / 0.8)
+    assert scan.noise_scale == pytest.approx(20 / 5 / 0.8)
     counts = scan.geometry["readouts"]
     assert counts["imaging"] == 12
     assert counts["parallel calibration"] == counts["other encoding space"] == 1

@@ -57,7 +57,7 @@ def test_three_averages_of_three_layouts_have_a_third_of_the_noise(tmp_path: Pat
     again = [readout(parts[2][..., n], kspace_encode_step_1=n, center_sample=3) for n in range(12)]
     scan = read(tmp_path, noise + again + back + forth)
     np.testing.assert_allclose(scan.kspace[0], np.mean(parts, axis=0), atol=1e-6)
-    assert scan.geometry["noise_scale"] == pytest.approx(1 / 3)
+    assert scan.noise_scale == pytest.approx(1 / 3)
 
 
 @pytest.mark.parametrize("contrast", [1, 5])

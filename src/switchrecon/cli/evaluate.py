@@ -5,7 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from switchrecon.cli.options import LPIPS_VARIABLE, DeviceOption, LpipsOption, MetricOption, OutOption, TrustOption
+from switchrecon.cli.options import (
+    LPIPS_VARIABLE,
+    DeviceOption,
+    LpipsOption,
+    MetricOption,
+    OutOption,
+    RecursiveOption,
+    SubjectsOption,
+    TrustOption,
+    expanded,
+)
 from switchrecon.errors import SwitchreconError
 
 if TYPE_CHECKING:
@@ -34,6 +44,8 @@ def evaluate(
     metrics: MetricOption = [],  # noqa: B006
     trust_code: TrustOption = False,
     device: DeviceOption = None,
+    recursive: RecursiveOption = False,
+    subjects: SubjectsOption = None,
 ) -> None:
     """Undersample references with the run's masks, reconstruct them, and measure against the truth.
 
@@ -49,7 +61,7 @@ def evaluate(
             )
     measured = run_evaluation(
         runs,
-        reference,
+        expanded(reference, recursive),
         out,
         convention,
         lpips_weights,
@@ -57,6 +69,7 @@ def evaluate(
         device=device,
         metrics=metrics,
         trust_code=trust_code,
+        subject_table=subjects,
     )
     for name in convention or [measured.convention]:
         _print_table(measured, name)

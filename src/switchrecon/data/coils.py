@@ -48,7 +48,7 @@ def with_maps(scan: Scan, config: Config) -> Scan:
     kspace = torch.from_numpy(scan.kspace)
     if scan.noise is not None:
         try:
-            covariance = noise_covariance(torch.from_numpy(scan.noise), scan.geometry.get("noise_scale", 1.0))
+            covariance = noise_covariance(torch.from_numpy(scan.noise), scan.noise_scale)
             # Whitened k-space counts in standard deviations of the noise; one factor brings the file's units back.
             unit = covariance.diagonal().real.mean().sqrt().item()
             kspace = whiten(kspace, covariance) * unit

@@ -3,6 +3,7 @@
 import datetime
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,7 @@ def evaluate(
     device: str | None = None,
     metrics: Sequence[str | Metric] = (),
     trust_code: bool = False,
+    subject_table: Path | None = None,
 ) -> Evaluation:
     """Evaluate runs on fully sampled references, undersampled with the runs' mask settings.
 
@@ -138,6 +140,8 @@ def evaluate(
         Besides those of the package's table; see :func:`switchrecon.metrics.table.find_metrics`.
     trust_code
         See :meth:`~switchrecon.reconstruction.reconstructor.Reconstructor.load`.
+    subject_table
+        A table of who was scanned in the place of the runs' (setting ``subjects``).
 
     Returns
     -------
@@ -161,6 +165,7 @@ def evaluate(
     methods = {n: r for name, run in runs.items() for n, r in variants(run.reconstructor, name, consistencies).items()}
     first = next(iter(methods.values()))
     config = first.config
+    reading = config.reading if subject_table is None else replace(config.reading, subjects=subject_table)
     convention = conventions[0] if conventions else config.convention
     measured = find_metrics(metrics, lpips_weights)
     columns = tuple(metric.column for metric in measured)
@@ -168,7 +173,7 @@ def evaluate(
     subjects: dict[str, str] = {}
     data = []
     for number, path in enumerate(find_scans(references), 1):
-        scan = read_scan(path, config.reading).resized(first.card.matrix)
+        scan = read_scan(path, reading).resized(first.card.matrix)
         if scan.mask is not None:
             raise DataError(f"{scan.path}: undersampled k-space; a reference must be fully sampled")
         scan = with_maps(scan, config)

@@ -1,6 +1,7 @@
 """What a run says: JSON lines as the truth, TensorBoard beside it, and progress for the person who waits."""
 
 import json
+import logging
 import os
 import time
 from contextlib import AbstractContextManager
@@ -22,6 +23,8 @@ from rich.progress import (
 from switchrecon.core.files import write_text
 from switchrecon.core.messages import PROGRESS
 from switchrecon.errors import RunError
+
+logger = logging.getLogger(__name__)
 
 PLAIN_EVERY = 60.0  # seconds between lines where there is no terminal
 
@@ -88,7 +91,11 @@ def _tensorboard(folder: Path, step: int) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         return None
-    return SummaryWriter(str(folder), purge_step=step + 1)
+    try:
+        return SummaryWriter(str(folder), purge_step=step + 1)
+    except UnicodeEncodeError:
+        logger.warning("%s: TensorBoard takes no name that is not UTF-8; its events are left out", folder)
+        return None
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:

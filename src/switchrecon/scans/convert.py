@@ -12,7 +12,8 @@ from switchrecon.physics.coils import root_sum_of_squares
 from switchrecon.physics.fourier import inverse_fourier
 from switchrecon.scans.files import check_absent, find_files, read_scan, targets_of, tell_series
 from switchrecon.scans.formats import Format, formats
-from switchrecon.scans.scan import Scan, without_padding
+from switchrecon.scans.images import without_padding
+from switchrecon.scans.scan import Scan
 from switchrecon.scans.series import one_series
 
 

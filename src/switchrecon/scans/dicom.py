@@ -16,8 +16,9 @@ from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import ConfigError, DataError, SwitchreconError
 from switchrecon.scans.dicom_tags import technical_tags
 from switchrecon.scans.formats import Format
+from switchrecon.scans.images import image_scan
 from switchrecon.scans.names import identity, stem
-from switchrecon.scans.scan import Scan, image_scan
+from switchrecon.scans.scan import Scan
 
 CLASSIC, ENHANCED = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"  # MR images: one slice, many slices
 DIRECTORY = "1.2.840.10008.1.3.10"  # the index of a disc, not an image

@@ -16,8 +16,9 @@ from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import ConfigError, DataError, SwitchreconError, nearest
 from switchrecon.scans.bart import bart_pair, is_bart
 from switchrecon.scans.formats import Format, formats, reason_of, suffixes
+from switchrecon.scans.images import without_padding
 from switchrecon.scans.names import named, stem
-from switchrecon.scans.scan import Scan, without_padding
+from switchrecon.scans.scan import Scan
 from switchrecon.scans.series import Series, labelled, one_series, series_of
 from switchrecon.scans.subjects import subject_in
 

@@ -276,9 +276,9 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[
         "oversampling": encoding.encoded[0] / encoding.without_oversampling(0),
         "sides_known": affine is not None and forward is not None,
     }
+    scale = 1.0
     if noise is not None:
-        scale = _noise_scale(head, noise_rows, imaging, header.noise_bandwidth)
-        geometry["noise_scale"] = scale * found.scale**2 / found.averages
+        scale = _noise_scale(head, noise_rows, imaging, header.noise_bandwidth) * found.scale**2 / found.averages
     return Scan(
         path,
         _subject(path, header),
@@ -286,6 +286,7 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[
         measured if found.undersampled else None,
         calibration=None if calibration is None else calibration[spread],
         noise=noise,
+        noise_scale=scale,
         affine=affine,
         geometry=geometry,
     )

@@ -14,8 +14,9 @@ from switchrecon.core.limits import check_size
 from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError, SwitchreconError
 from switchrecon.scans.formats import Format, first_bytes
+from switchrecon.scans.images import image_scan
 from switchrecon.scans.names import describe_name, stem
-from switchrecon.scans.scan import Scan, image_scan, warn_sides
+from switchrecon.scans.scan import Scan, warn_sides
 from switchrecon.scans.series import stacked
 
 logger = logging.getLogger(__name__)

@@ -12,16 +12,9 @@ from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError, SwitchreconError
 from switchrecon.scans.arrays import ROW_ORDER, arranged, choose_variable, with_parts
 from switchrecon.scans.formats import Format, first_bytes
+from switchrecon.scans.images import synthetic_kspace, warn_negative
 from switchrecon.scans.names import named
-from switchrecon.scans.scan import (
-    Scan,
-    check_finite,
-    check_not_empty,
-    fitted_mask,
-    kspace_scan,
-    synthetic_kspace,
-    warn_negative,
-)
+from switchrecon.scans.scan import Scan, check_finite, check_not_empty, fitted_mask, kspace_scan
 from switchrecon.scans.series import geometry_of_frames
 
 MOST_HEADER = 1 << 16  # bytes
