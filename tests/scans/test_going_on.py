@@ -164,7 +164,7 @@ def test_what_is_left_out_is_said_and_recursive_reads_it(tmp_path: Path, run_cli
     code, out, err = run_cli("inspect", tmp_path / "d", "--json")
     assert (code, out.count('"file"')) == (0, 1)
     assert f"{tmp_path / 'd'}: 1 links lead nowhere and are left out, such as c.npy" in err
-    assert "scans in its folders, such as sub, are left out; add --recursive" in err
+    assert f"scans in its folders, such as {Path('sub') / 'deep'}, are left out; add --recursive" in err
     code, out, err = run_cli("inspect", tmp_path / "d", "--json", "--recursive")
     assert (out.count('"file"'), "--recursive" in err) == (2, False)
     assert len(find_files([tmp_path / "d"], recursive=True)) == 2

@@ -209,12 +209,22 @@ def test_nearly_whole_numbers_are_whole_and_others_are_refused(tmp_path: Path) -
 # Names and headers
 
 
-def test_the_last_of_several_measurements_is_the_last_by_number(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["dataset_2", "dataset_9", "dataset_11"],
+        ["1", "9", "10"],
+        ["scan 9 b", "scan 10 a", "scan 10 b"],
+        ["2024-01-09T10", "2024-01-10T9", "2024-11-01T1"],
+        ["7", "dataset", "dataset_1"],
+    ],
+)
+def test_the_last_of_several_measurements_is_the_last_by_name_and_number(tmp_path: Path, names: list[str]) -> None:
     path = tmp_path / "a.mrd"
-    for number, name in enumerate(["dataset_9", "dataset_11", "dataset_2"]):
-        write_mrd(path, header(SIZE), lines_of((number + 1) * TRUTH), name)
+    for name in names[::-1]:
+        write_mrd(path, header(SIZE), lines_of((names.index(name) + 1) * TRUTH), name)
     scan = read_scan(path)
-    np.testing.assert_array_equal(scan.kspace[0], 2 * TRUTH)
+    np.testing.assert_array_equal(scan.kspace[0], 3 * TRUTH)
     assert scan.geometry["measurements"] == 3
 
 

@@ -94,9 +94,10 @@ def _tell_skipped(folder: Path, recursive: bool) -> None:
         logger.warning("%s: %d links lead nowhere and are left out, such as %s", folder, len(broken), broken[0].name)
     below = [path for path in inside if path.is_dir()]
     if below and not recursive:
-        count = len([scan for path in (*below, *_folders_in(folder)) for scan in _scans_in(path)])
-        if count:
-            logger.warning("%s: scans in its folders, such as %s, are left out; add --recursive", folder, below[0].name)
+        missed = next((path for path in _folders_in(folder) if _scans_in(path)), None)
+        if missed is not None:
+            name = missed.relative_to(folder)
+            logger.warning("%s: scans in its folders, such as %s, are left out; add --recursive", folder, name)
 
 
 def _is_scan(folder: Path) -> bool:

@@ -47,7 +47,7 @@ def series_of(scan: Scan) -> list[Series]:
 
 
 def one_series(scan: Scan, images: np.ndarray, series: Series) -> tuple[Scan, np.ndarray]:
-    """A series as a scan of its own, and its part of (slices, ..., H, W)."""
+    """One series as a scan, and its part of (slices, ..., H, W)."""
     if not series.labels:
         return scan, images
     geometry = {key: value for key, value in scan.geometry.items() if key not in ("order", "indices")}
