@@ -82,7 +82,7 @@ def train(
     from switchrecon.training.dry_run import plan_training
     from switchrecon.training.train import train as run_training
 
-    given = {"method": method, "subjects": None if subjects is None else str(subjects)}
+    given = {"method": method, "subjects": None if subjects is None else str(subjects.resolve())}
     chosen = load_config(config, settings, **{name: value for name, value in given.items() if value is not None})
     full, sub = expanded(full, recursive), expanded(sub, recursive)
     if dry_run:
