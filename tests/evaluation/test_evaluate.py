@@ -32,7 +32,7 @@ MakeScan = Callable[..., Path]
 def test_zero_filling_keeps_measured_samples_and_nothing_else() -> None:
     kspace = fourier(torch.from_numpy(blob_images(0)))
     mask = torch.from_numpy(draw_mask(tiny_config().mask, (64, 64), volume="a", index=0))
-    torch.testing.assert_close(fourier(zero_filled(kspace, mask)), kspace * mask, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(fourier(zero_filled(kspace[:, None], mask)), kspace * mask, atol=1e-5, rtol=1e-5)
 
 
 def test_metrics_are_those_of_a_reconstruction_made_by_hand(

@@ -86,7 +86,7 @@ def test_training_tunes_the_weight_on_simulated_pairs(
     weights = {}
     for start in (0.05, 1e-4):  # far too smooth, and far too little
         monkeypatch.setattr(classical, "START", start)
-        config = load_config(None, ["steps=20", "learning_rate=1", "augment=none", "iterations=12"], method=method)
+        config = load_config(None, ["steps=40", "learning_rate=1", "augment=none", "iterations=12"], method=method)
         run = train(config, [full], [], tmp_path / f"from {start}")
         [tensor] = load_model(run / "model.safetensors")[0].values()
         weights[start] = float(tensor.exp())
