@@ -163,7 +163,7 @@ def test_a_run_that_diverges_again_and_again_stops_with_a_report_and_its_last_ch
     settings = [f"--set={n}={v}" for n, v in short().model_dump(exclude_unset=True).items() if n != "mask"]
     code, out, err = run_cli("train", "--full", piles[0][0], "--sub", piles[1][0], "--out", run, *settings)
     assert code == 2
-    assert out.count("halved the learning rate") == 3
+    assert (out + err).count("halved the learning rate") == 3
     assert "error: training diverged: supervised is nan at step 75, after 3 returns to an earlier state" in err
     assert [entry["step"] for entry in read_log(run)] == list(range(1, 51))
     found = load_checkpoint(run / "checkpoints")
