@@ -53,8 +53,8 @@ class BaselineUNet(nn.Module):
 def measure_inference(side: int, repeats: int) -> dict[str, Any]:
     """``inference_over_unet`` and ``inference_over_total_variation``: network → ratio; seconds a slice beside."""
     random = torch.Generator().manual_seed(0)
-    mask = torch.rand(side, side, generator=random) < 0.25
-    kspace = mask * fourier(torch.rand(side, side, dtype=torch.complex64, generator=random))
+    mask = torch.rand(1, side, side, generator=random) < 0.25
+    kspace = mask * fourier(torch.rand(1, 1, side, side, dtype=torch.complex64, generator=random))
     unet, encoding = BaselineUNet().eval(), Encoding(mask)
     zero_filled = encoding.H(kspace)
     found: dict[str, Any] = {"inference_over_unet": {}, "inference_over_total_variation": {}, "inference_seconds": {}}
@@ -64,14 +64,14 @@ def measure_inference(side: int, repeats: int) -> dict[str, Any]:
         ours = Reconstructor(build_generator(config, adaptive=False), None, config, card, resize=False)
 
         def reconstruct(ours: Reconstructor = ours) -> None:
-            ours(kspace, mask)
+            ours(kspace[:, 0], mask)
 
         def variation() -> None:
             total_variation(encoding, zero_filled, 1e-3, iterations=ITERATIONS)
 
         with torch.no_grad():
             [[over_unet, over_variation]] = ratios(
-                [reconstruct], [lambda: unet(zero_filled.abs()[None, None]), variation], repeats
+                [reconstruct], [lambda: unet(zero_filled.abs()[:, None]), variation], repeats
             )
             values = {
                 "inference_over_unet": over_unet,

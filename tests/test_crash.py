@@ -128,7 +128,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint_and_is_one_sentence(
         assert found[1]["step"] == 2
         assert not model.exists() or load_model(model)[1].step == 2
         assert not list(run.rglob(".partial-*"))
-    assert run_cli(*command, "--resume")[0] == 0
+    assert run_cli(*command, "--resume")[0] in TRAINED
 
 
 def test_two_trainings_do_not_share_a_folder(

@@ -13,7 +13,7 @@ from switchrecon.runs.card import Trial
 from switchrecon.runs.checkpoint import load_model
 from switchrecon.training.batches import Batches
 from switchrecon.training.state import build_state
-from switchrecon.training.trial import try_out
+from switchrecon.training.trial import SHORTEST, try_out
 from tests.conftest import tiny_config
 
 Cli = Callable[..., tuple[int, str, str]]
@@ -22,7 +22,8 @@ Cli = Callable[..., tuple[int, str, str]]
 def tried(name: str, full: Path, sub: Path, spoil: float | None = None) -> Trial:
     """The trial of a network at its start, or with all weights multiplied by a number."""
     config = with_method_settings(
-        tiny_config(f"method={name}", "cascades=1", "unet_width=2"), find_method(tiny_config(f"method={name}"))
+        tiny_config(f"method={name}", "cascades=1", "unet_width=2", f"steps={SHORTEST}"),
+        find_method(tiny_config(f"method={name}")),
     )
     method = find_method(config)
     data = read_training_data([full], [sub], config, method.pairing)
@@ -66,7 +67,7 @@ def test_a_spoilt_network_fails(make_scan: Callable[..., Path]) -> None:
 
 def test_a_run_that_is_worse_says_so_everywhere(tmp_path: Path, make_scan: Callable[..., Path], run_cli: Cli) -> None:
     full, sub, run = make_scan("full", 1), make_scan("sub", 2), tmp_path / "run"
-    small = ["width=2", "residual_blocks=1", "extractor_depth=3", "steps=3"]
+    small = ["width=2", "residual_blocks=1", "extractor_depth=3", f"steps={SHORTEST}", "learning_rate=1e-6"]
     words = ["--method", "simulated", "--full", full, "--sub", sub, "--out", run, *(f"--set={s}" for s in small)]
     code, out, err = run_cli("train", *words)
     assert code == 3

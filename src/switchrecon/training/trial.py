@@ -12,6 +12,7 @@ from switchrecon.training.batches import Batches
 from switchrecon.training.state import State
 
 BATCHES = 8
+SHORTEST = 100  # steps of a run that something is expected of
 
 
 class _Averaged:
@@ -49,6 +50,8 @@ def _tasks(method: Method, batches: Batches) -> dict[str, Objective]:
 def try_out(state: State, method: Method, batches: Batches) -> Trial:
     """Compare the run's error with that of zero filling, on draws that training has not seen.
 
+    A run of fewer than :data:`SHORTEST` steps is not tried: it has had no time to become better.
+
     Pairs are simulated from Y as training simulates them, with other masks; of X, samples are held out where the method
     learns from held-out samples. The subjects are those of the training: this finds runs that went wrong, and does not
     say how good the others are.
@@ -58,6 +61,8 @@ def try_out(state: State, method: Method, batches: Batches) -> Trial:
     Trial
         Each error over zero filling's.
     """
+    if batches.steps < SHORTEST:
+        return Trial()
     generator = state.average.averaged.module if state.average.count else state.players.generator
     ratios = {}
     for name, objective in _tasks(method, batches).items():
