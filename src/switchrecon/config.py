@@ -269,6 +269,18 @@ class Config(ResultSettings, TrainingSettings, ObjectiveSettings, NetworkSetting
             subjects=None if self.subjects is None else Path(self.subjects),
         )
 
+    def over(self, stored: "Config") -> "Config":
+        """Return stored settings with those that have been set here in their place."""
+        mine = self.model_dump(exclude_unset=True)
+        mine = {name: value for name, value in mine.items() if value is not None or name not in ("steps", "epochs")}
+        values = stored.model_dump()
+        if {"steps", "epochs"} & mine.keys():  # one length takes the place of the other
+            values = {name: value for name, value in values.items() if name not in ("steps", "epochs")}
+        for name, value in mine.items():
+            inside = isinstance(value, dict) and isinstance(values.get(name), dict)
+            values[name] = {**values[name], **value} if inside else value
+        return parse_config(values)
+
     @property
     def channels(self) -> int:
         """Channels of an image: 2 (real, imaginary) or 1 (magnitude)."""

@@ -325,3 +325,15 @@ def test_a_gradient_above_the_limit_is_scaled_down_to_it(piles: tuple[list[Path]
     plain, clipped = gradients
     assert clipped.norm().item() == pytest.approx(1e-3, rel=1e-3)
     torch.testing.assert_close(clipped / clipped.norm(), plain / plain.norm())
+
+
+def test_a_run_goes_on_with_its_settings_where_none_are_said(
+    tmp_path: Path, piles: tuple[list[Path], list[Path]]
+) -> None:
+    first = tiny_config("method=supervised", "mask.acceleration=3", "learning_rate=2e-4")
+    run = train(first, *piles, tmp_path / "run")
+    train(load_config(None, ["mask.kind=random-2d"]), *piles, run, resume=True)  # not joint, not 4, not 1e-4
+    with pytest.raises(RunError, match=r"holds a run with learning_rate = 0\.0002, asked for 0\.1"):
+        train(load_config(None, ["learning_rate=0.1"]), *piles, run, resume=True)
+    with pytest.raises(RunError, match="holds a run with epochs = None, asked for 7"):
+        train(load_config(None, ["epochs=7"]), *piles, run, resume=True)

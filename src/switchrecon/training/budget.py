@@ -5,11 +5,10 @@ import math
 import statistics
 import time
 from dataclasses import replace
-from pathlib import Path
 
 import torch
 
-from switchrecon.config import Config, load_config
+from switchrecon.config import Config
 from switchrecon.core.durations import duration
 from switchrecon.errors import ConfigError
 from switchrecon.methods.methods import Method
@@ -42,21 +41,17 @@ def step_seconds(state: State, method: Method, config: Config, batches: Batches)
     return statistics.median(times[FIRST:] or times[-1:])
 
 
-def without_length(config: Config, resumed: Path | None) -> Config:
-    """Return the settings of a training with a budget: without a length, or with that of the run that it continues.
+def check_length(config: Config) -> None:
+    """Refuse a length besides a budget.
 
     Raises
     ------
     ConfigError
-        If they have a length besides.
+        Naming it.
     """
     for name in ("steps", "epochs"):
         if getattr(config, name) is not None:
             raise ConfigError(f"a budget and {name} are both set: give one of them")
-    stored = None if resumed is None else resumed / "config.yaml"
-    if stored is None or not stored.is_file():
-        return config
-    return config.model_copy(update={"steps": load_config(stored).steps})
 
 
 def within(ready: Ready, budget: float, spent: float) -> Ready:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from switchrecon.config import Config
+from switchrecon.config import Config, load_config
 from switchrecon.core.device import find_device, set_up
 from switchrecon.data.piles import TrainingData, read_training_data
 from switchrecon.methods.methods import Method, find_method, with_method_settings
@@ -61,6 +61,8 @@ def make_ready(
 ) -> Ready:
     """Check the settings and the folder, decide the gate, and read the piles; see :func:`train`."""
     chosen = find_device(device)
+    if resume and folder is not None and (folder / "config.yaml").is_file():
+        config = config.over(load_config(folder / "config.yaml"))  # what is not said now is as it was
     method = find_method(config)
     config = with_method_settings(config, method)
     check_network(config)

@@ -23,7 +23,7 @@ from switchrecon.runs.log import RunLog, TrainingProgress, read_log
 from switchrecon.runs.user_code import keep_source, remember_code
 from switchrecon.scans.files import ScanInput
 from switchrecon.training.batches import Batches
-from switchrecon.training.budget import within, without_length
+from switchrecon.training.budget import check_length, within
 from switchrecon.training.guard import (
     KEEP_EVERY,
     Diverged,
@@ -205,7 +205,7 @@ def train(
     """
     started = time.perf_counter()
     if budget is not None:
-        config = without_length(config, folder if resume else None)
+        check_length(config)
     ready = make_ready(config, full, sub, folder, resume, cache, device)
     if budget is not None and ready.config.steps is None:
         ready = within(ready, budget, time.perf_counter() - started)
