@@ -23,10 +23,12 @@ TESTS = {
     "methods/players.py": ("methods", "training/test_literal.py"),
     "physics/operators.py": ("physics/test_operators.py", "physics/test_coils.py"),
     "physics/masks.py": ("physics/test_masks.py", "physics/test_mask_file.py"),
-    "physics/intensity.py": ("physics", "data/test_data.py"),
+    "physics/mask_kinds.py": ("physics/test_masks.py", "physics/test_poisson_disc.py"),
+    "physics/intensity.py": ("physics/test_coils.py", "physics/test_operators.py", "data/test_data.py"),
     "training/optim.py": ("training/test_optim.py",),
     "training/guard.py": ("training/test_guard.py",),
-    "metrics/metrics.py": ("metrics/test_metrics.py",),
+    "metrics/metrics.py": ("metrics/test_metrics.py", "metrics/test_windows.py"),
+    "metrics/conventions.py": ("metrics/test_metrics.py", "metrics/test_table.py"),
     "metrics/statistics.py": ("metrics/test_statistics.py",),
 }
 KILLED = ("killed", "timeout", "segfault")

@@ -50,6 +50,16 @@ def test_default_and_example_are_what_set_takes(own: Setting) -> None:
     load_config(None, [f"{own.name}={own.example.strip(chr(39))}"])
 
 
+def test_what_a_method_brings_instead_is_said(run_cli: RunCli) -> None:
+    words = " ".join(run_cli("settings", "learning_rate")[1].split())
+    assert "default: 0.0001" in words
+    assert "0.003 for self-supervised, joint, joint-equivariant; 0.001 for joint-adversarial" in words
+    assert "but:" not in run_cli("settings", "seed")[1]
+    assert (
+        "But: unrolled for self-supervised, joint," not in run_cli("settings")[1]
+    )  # several networks are said in turn
+
+
 def test_which_methods_use_a_setting() -> None:
     adversarial = ["cyclegan", "iscl", "iscl-sampling", "iscl-sampling-adain", "iscl-sampling-affine", "switchable"]
     assert methods_using("gate") == ["joint-adversarial"]

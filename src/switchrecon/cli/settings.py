@@ -46,6 +46,8 @@ def _brief(own: "Setting") -> Iterator[str]:
     """Name, default and allowed values; what it is; and its methods, where not all use it."""
     yield from _wrapped(f"{own.name} = {own.default}   ({own.allowed})", 2, 6)
     yield from _wrapped(own.reason, 6, 6)
+    if own.by_method:
+        yield from _wrapped(f"But: {own.by_method}", 6, 6)
     if own.methods != "all":
         yield from _wrapped(f"Used by: {own.methods}", 6, 6)
 
@@ -53,6 +55,8 @@ def _brief(own: "Setting") -> Iterator[str]:
 def _whole(own: "Setting") -> Iterator[str]:
     yield own.name
     told = {"group": own.group, "default": own.default, "allowed": own.allowed, "what": own.reason}
+    if own.by_method:
+        told["but"] = own.by_method
     for what, text in {**told, "used by": own.methods, "example": f"--set {own.name}={own.example}"}.items():
         yield from _wrapped(f"{what + ':':10}{text}", 2, 12)
 

@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin
 
 import yaml
 from pydantic.fields import FieldInfo
 
-from switchrecon.config import GROUPS
+from switchrecon.config import GROUPS, Config, load_config
 from switchrecon.core.settings import Settings, inner_settings
-from switchrecon.methods.methods import METHODS
+from switchrecon.methods.methods import METHODS, with_method_settings
 from switchrecon.methods.uses import methods_using
 from switchrecon.nets.builder import NETWORKS
 from switchrecon.physics.mask_kinds import KINDS
@@ -42,6 +43,8 @@ class Setting:
         Names of the methods that use it, or ``all``.
     example
         A value that is allowed.
+    by_method
+        The values that methods bring instead of the default, in words; empty where none does.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Setting:
     reason: str
     methods: str
     example: str
+    by_method: str
 
 
 def all_settings() -> list[Setting]:
@@ -81,7 +85,25 @@ def _setting(name: str, field: FieldInfo, group: str) -> Setting:
         field.description or "",
         "all" if len(users) == len(METHODS) else ", ".join(users) or "none",
         EXAMPLES.get(name) or _text(others[0] if others else field.default),
+        _by_method(name, field),
     )
+
+
+@lru_cache
+def _settings_with(method: str) -> Config:
+    """The settings of a training that asks for a method and says nothing else."""
+    return with_method_settings(load_config(None, method=method), METHODS[method])
+
+
+def _by_method(name: str, field: FieldInfo) -> str:
+    if "." in name or name == "method":
+        return ""
+    found: dict[str, list[str]] = {}
+    for method in METHODS:
+        value = getattr(_settings_with(method), name)
+        if value != field.default:
+            found.setdefault(_text(value), []).append(method)
+    return "; ".join(f"{value} for {', '.join(methods)}" for value, methods in found.items())
 
 
 EXAMPLES = {
