@@ -15,6 +15,7 @@ from switchrecon.cli.options import SPILLED
 from switchrecon.cli.reconstruct import export, reconstruct
 from switchrecon.cli.settings import settings
 from switchrecon.cli.train import demo, train
+from switchrecon.cli.view import view
 from switchrecon.core.messages import messages_to
 from switchrecon.errors import SwitchreconError
 
@@ -55,6 +56,7 @@ app.command()(evaluate)
 app.command()(crossval)
 app.command()(inspect)
 app.command()(convert)
+app.command()(view)
 app.command()(export)
 app.command()(report)
 app.command("compare-domains", context_settings=SPILLED)(compare_domains)

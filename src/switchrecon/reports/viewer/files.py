@@ -1,0 +1,270 @@
+"""Stacks of scans and of reconstructions, from their files."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from switchrecon.core.limits import check_size
+from switchrecon.core.reading import ReadOptions
+from switchrecon.errors import DataError
+from switchrecon.physics.coils import root_sum_of_squares
+from switchrecon.physics.fourier import inverse_fourier
+from switchrecon.physics.masks import measured_acceleration
+from switchrecon.reports.viewer.planes import Kind, log_magnitude
+from switchrecon.reports.viewer.stacks import Layer, Letters, Plane, Stack, letters_of
+from switchrecon.scans.convert import zero_filled_images
+from switchrecon.scans.files import read_scan
+from switchrecon.scans.hdf5 import is_hdf5, open_hdf5, read_dataset
+from switchrecon.scans.scan import Scan, without_padding
+
+MOST_ASPECT = 20.0  # of a pixel's sides, as it is drawn
+
+
+@dataclass(frozen=True)
+class Label:
+    """A file and the name of its layer."""
+
+    path: Path
+    name: str
+
+
+def read_stack(label: Label, name: str, options: ReadOptions, images: bool = False) -> Stack:
+    """Read a scan, or images that were made of one.
+
+    Parameters
+    ----------
+    label
+        The file, or a folder of PNG pictures.
+    name
+        Of the stack.
+    options
+        How scans are read.
+    images
+        Whether complex arrays are images; else they are k-space.
+
+    Raises
+    ------
+    DataError
+        For a file that cannot be used.
+    """
+    path = label.path
+    if path.suffix.lower() == ".png" or (path.is_dir() and pictures_in(path)):
+        return _of_images(label.name, name, _pictures(path), ("Pictures of 8 bits: values are 0 to 255.",))
+    if is_hdf5(path) and (stored := _reconstruction(path)) is not None:
+        return _of_images(label.name, name, stored)
+    scan = read_scan(path, options)
+    if images and not scan.image:
+        return _of_complex_images(label.name, name, scan)
+    return _of_scan(label.name, name, scan)
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """The PNG files of a folder, by name."""
+    return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".png" and path.is_file())
+
+
+def _pictures(path: Path) -> np.ndarray:
+    from PIL import Image
+
+    found = []
+    for file in pictures_in(path) if path.is_dir() else [path]:
+        try:
+            with Image.open(file, formats=["PNG"]) as picture:
+                check_size(file, "the picture", (picture.height, picture.width), 4)
+                found.append(np.asarray(picture.convert("L"), dtype=np.float32))
+        except (
+            OSError,
+            ValueError,
+            SyntaxError,
+            Image.DecompressionBombError,
+            Image.DecompressionBombWarning,
+        ) as error:
+            raise DataError(f"{file}: not a readable PNG file ({error})") from error
+        if found[-1].shape != found[0].shape:
+            shapes = f"{found[-1].shape[0]}x{found[-1].shape[1]}, others {found[0].shape[0]}x{found[0].shape[1]}"
+            raise DataError(f"{file}: the picture has {shapes}; expected one size in the folder")
+    return np.stack(found)
+
+
+def _reconstruction(path: Path) -> np.ndarray | None:
+    """The images that ``reconstruct`` writes into HDF5 files; None where the file holds k-space."""
+    with open_hdf5(path) as file:
+        if "kspace" in file:
+            return None
+        images = read_dataset(path, file, "reconstruction")
+    if images is not None and (images.ndim != 3 or not images.size or not np.issubdtype(images.dtype, np.floating)):
+        raise DataError(
+            f"{path}: dataset 'reconstruction' has shape {images.shape} and type {images.dtype}; expected real "
+            "(slices, H, W)"
+        )
+    return images
+
+
+def _of_images(layer: str, name: str, images: np.ndarray, notes: tuple[str, ...] = ()) -> Stack:
+    planes: dict[Kind, Plane] = {"image": lambda position: images[position]}
+    return Stack(name, tuple(range(len(images))), _matrix(images), (Layer(layer, planes),), notes=notes)
+
+
+def _of_complex_images(layer: str, name: str, scan: Scan) -> Stack:
+    """Complex images, which were read as if they were k-space; of coils, the root of the sum of squares."""
+    array = scan.kspace
+    array = array if scan.coils > 1 else array.reshape(-1, *scan.matrix)
+    planes: dict[Kind, Plane]
+    if scan.coils > 1:
+        planes = {"image": lambda position: root_sum_of_squares(torch.from_numpy(array[position])).numpy()}
+    else:
+        planes = {
+            "image": lambda position: np.abs(array[position]),
+            "phase": lambda position: np.angle(array[position]),
+        }
+    stack = Stack(name, tuple(range(len(array))), _matrix(array), (Layer(layer, planes),))
+    return replace(stack, spacing=_spacing(scan), letters=letters_of(scan.affine))
+
+
+def _of_scan(layer: str, name: str, scan: Scan) -> Stack:
+    kspace, mask = scan.kspace, scan.mask
+    shown, notes = scan, []
+    if scan.image:
+        shown, images = without_padding(scan, zero_filled_images(scan, range(len(kspace))))
+        planes: dict[Kind, Plane] = {"image": lambda position: images[position]}
+        notes.append("The file holds magnitudes: k-space is computed from them.")
+    else:
+        kspace = kspace if scan.coils > 1 else kspace.reshape(-1, *scan.matrix)
+        planes = {
+            "image": lambda position: zero_filled_images(scan, [position])[0],
+            "kspace": lambda position: log_magnitude(kspace[position]),
+        }
+        if scan.coils == 1:
+            planes["phase"] = lambda position: inverse_fourier(torch.from_numpy(kspace[position])).angle().numpy()
+            planes["kspace-phase"] = lambda position: np.angle(kspace[position])
+        else:
+            notes.append(f"{scan.coils} coils: magnitudes are the root of their sum of squares.")
+    if mask is not None:
+        accelerations = [measured_acceleration(plane) for plane in mask if plane.any()]
+        notes.append(f"{layer}: undersampled, measured acceleration {np.mean(accelerations):.2f}; zero-filled image.")
+    height, width = (int(n) for n in (images.shape[1:] if scan.image else scan.matrix))
+    return Stack(
+        name,
+        tuple(range(len(kspace))),
+        (height, width),
+        (Layer(layer, planes),),
+        None if mask is None else lambda position: mask[position],
+        None,
+        _spacing(shown),
+        letters_of(shown.affine),
+        tuple(notes),
+    )
+
+
+def _matrix(array: np.ndarray) -> tuple[int, int]:
+    return int(array.shape[-2]), int(array.shape[-1])
+
+
+def _spacing(scan: Scan) -> tuple[float, float]:
+    """Height and width of a pixel in mm; equal where unknown."""
+    if scan.affine is not None:
+        row, column = (float(length) for length in np.linalg.norm(scan.affine[:3, :2], axis=0))
+    else:
+        field = scan.geometry.get("field_of_view", (0.0, 0.0))
+        row, column = (float(length) / size for length, size in zip(field, scan.matrix, strict=True))
+    good = row > 0 and column > 0 and 1 / MOST_ASPECT <= row / column <= MOST_ASPECT
+    return (row, column) if good else (1.0, 1.0)
+
+
+def beside(stacks: list[Stack], name: str) -> Stack:
+    """Put stacks of one matrix and number of slices side by side; the others are named in a note.
+
+    The mask and the geometry are those of the first that has them.
+    """
+    first = stacks[0]
+    fit = [stack for stack in stacks if (stack.matrix, len(stack.numbers)) == (first.matrix, len(first.numbers))]
+    notes = [note for stack in fit for note in stack.notes]
+    for stack in stacks:
+        if stack not in fit:
+            notes.append(
+                f"{stack.layers[0].name} is not shown beside the others: {len(stack.numbers)} slices of "
+                f"{stack.matrix[0]}x{stack.matrix[1]}, where {first.layers[0].name} has {len(first.numbers)} of "
+                f"{first.matrix[0]}x{first.matrix[1]}."
+            )
+    letters: Letters | None = next((stack.letters for stack in fit if stack.letters is not None), None)
+    return replace(
+        next((stack for stack in fit if stack.letters is not None), first),
+        name=name,
+        numbers=first.numbers,
+        layers=tuple(layer for stack in fit for layer in stack.layers),
+        mask=next((stack.mask for stack in fit if stack.mask is not None), None),
+        letters=letters,
+        notes=tuple(dict.fromkeys(notes)),
+    )
+
+
+_ARRAYS = ("reference", "images", "mask", "maximum", "scan", "slice", "methods")
+
+
+@lru_cache(maxsize=2)
+def _stored(file: Path, changed: int) -> Mapping[str, np.ndarray]:
+    """The arrays of ``images.npz``; ``changed`` is when the file was, so that a new one is read again."""
+    try:
+        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+            found = {name: arrays[name] for name in _ARRAYS}
+    except OSError:
+        raise
+    except Exception as error:  # numpy and zipfile raise many kinds for damaged files
+        raise DataError(f"{file}: damaged, or not an evaluation's images ({type(error).__name__})") from error
+    reference, images = found["reference"], found["images"]
+    count, shape = len(found["scan"]), reference.shape
+    if (
+        reference.ndim != 3
+        or shape != (count, *shape[1:])
+        or images.shape != (len(found["methods"]), *shape)
+        or found["mask"].shape != shape
+        or not count == len(found["slice"]) == len(found["maximum"])
+    ):
+        raise DataError(f"{file}: reference {shape} and images {images.shape} do not fit together; evaluate again")
+    return found
+
+
+def evaluated_scans(file: Path) -> list[str]:
+    """The names of the scans in an evaluation's ``images.npz``, in order."""
+    return list(dict.fromkeys(str(name) for name in _stored(file, file.stat().st_mtime_ns)["scan"]))
+
+
+def read_evaluated(file: Path, scan: str, name: str) -> Stack:
+    """The reference, zero filling and every run's image of one scan of an evaluation, in the scan's units.
+
+    Parameters
+    ----------
+    file
+        ``images.npz``.
+    scan
+        One of :func:`evaluated_scans`.
+    name
+        Of the stack.
+
+    Raises
+    ------
+    DataError
+        For a damaged file.
+    """
+    stored = _stored(file, file.stat().st_mtime_ns)
+    rows = np.flatnonzero(stored["scan"] == scan)
+    maximum = stored["maximum"].astype(np.float64)
+
+    def of(images: np.ndarray) -> dict[Kind, Plane]:
+        return {"image": lambda position: images[rows[position]].astype(np.float64) * maximum[rows[position]]}
+
+    methods = zip(stored["methods"], stored["images"], strict=True)
+    layers = [Layer("reference", of(stored["reference"])), *(Layer(str(m), of(images)) for m, images in methods)]
+    return Stack(
+        name,
+        tuple(int(number) for number in stored["slice"][rows]),
+        _matrix(stored["reference"]),
+        tuple(layers),
+        lambda position: stored["mask"][rows[position]],
+        0,
+        notes=("Evaluations store magnitudes with 11 bits; k-space is computed from them.",),
+    )
