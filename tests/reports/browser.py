@@ -4,7 +4,7 @@ import base64
 import json
 import os
 import shutil
-import subprocess
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -84,6 +84,11 @@ class Browser:
         self.until("document.readyState === 'complete' && !!document.getElementById('viewer')?.dataset.state")
         self.settled()
 
+    def follow(self, link: str) -> None:
+        """Change the part of the address behind ``#`` to another one, as a link on the page would."""
+        self.run(f"document.getElementById('viewer').dataset.state = 'busy'; location.hash = {json.dumps(link)}")
+        self.settled()
+
     def settled(self) -> None:
         """Wait until all that was asked for is drawn."""
         self.until("document.getElementById('viewer').dataset.state !== 'busy'")
@@ -111,13 +116,10 @@ def browser(profile: Path) -> Iterator[Browser]:
         pytest.skip("no Chromium here (Debian: chromium)")
     to_read, to_write = os.pipe()
     from_read, from_write = os.pipe()
-    command = [
-        "/bin/sh", "-c", f'exec "$@" 3<&{to_read} 4>&{from_write}', "sh",
-        BROWSER, *FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank",
-    ]  # fmt: skip
-    process = subprocess.Popen(
-        command, pass_fds=(to_read, from_write), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    flags = [*FLAGS, f"--user-data-dir={profile}", "--remote-debugging-pipe", "about:blank"]
+    quiet = [(os.POSIX_SPAWN_OPEN, number, os.devnull, os.O_WRONLY, 0) for number in (1, 2)]
+    pipes = [(os.POSIX_SPAWN_DUP2, to_read, 3), (os.POSIX_SPAWN_DUP2, from_write, 4)]  # as Chromium expects them
+    process = os.posix_spawn(BROWSER, [BROWSER, *flags], os.environ, file_actions=[*quiet, *pipes])
     os.close(to_read)
     os.close(from_write)
     try:
@@ -125,5 +127,5 @@ def browser(profile: Path) -> Iterator[Browser]:
     finally:
         os.close(to_write)
         os.close(from_read)
-        process.terminate()
-        process.wait(timeout=30)
+        os.kill(process, signal.SIGTERM)
+        os.waitpid(process, 0)

@@ -82,11 +82,6 @@ def test_a_plane_of_one_value_keeps_it(value: float) -> None:
     np.testing.assert_array_equal(read, np.full((2, 3), value))
 
 
-def test_extreme_values_do_not_overflow() -> None:
-    read = decoded(encode(np.array([[-1.7e308, 1.7e308]]), 16), 16, (1, 2))
-    np.testing.assert_allclose(read, [[-1.7e308, 1.7e308]], rtol=1e-3)
-
-
 def test_masks_take_one_bit() -> None:
     mask = np.random.default_rng(2).random((5, 7)) < 0.5
     np.testing.assert_array_equal(decoded(encode(mask, 1), 1, (5, 7)), mask)

@@ -139,6 +139,7 @@ async function panelOf(header, scan, layer, show, slice, a) {
 
 async function refresh() {
   const ticket = ++asked, scan = state.scan;
+  section.dataset.state = "busy";
   try {
     const header = await headerOf(scan);
     if (scan !== state.scan) return;

@@ -16,8 +16,9 @@ FLOOR: Final = -6.0
 def encode(values: np.ndarray, bits: int) -> bytes:
     """Quantise a plane and compress it.
 
-    ``value = offset + scale · code``; the largest code of 8 or 16 bits stands for what is not finite. The codes follow
-    ``scale`` and ``offset``, two float64. Of 16 bits, all lower bytes come before all upper ones, which pack better.
+    ``value = offset + scale · code``, exact for whole numbers that fit; the largest code of 8 or 16 bits stands for
+    what is not finite. The codes follow ``scale`` and ``offset``, two float64. Of 16 bits, all lower bytes come before
+    all upper ones, which pack better.
 
     Parameters
     ----------
@@ -37,9 +38,11 @@ def encode(values: np.ndarray, bits: int) -> bytes:
     known = np.isfinite(values)
     low, high = (float(values[known].min()), float(values[known].max())) if known.any() else (0.0, 0.0)
     most = (1 << bits) - 2
-    scale = (high / most - low / most) or 1.0
+    above = values[known] - low
+    whole = high - low <= most and bool((above == np.rint(above)).all())
+    scale = 1.0 if whole else (high - low) / most
     codes = np.full(values.shape, most + 1, dtype=np.uint16)
-    codes[known] = np.rint(values[known] / scale - low / scale).clip(0, most)
+    codes[known] = np.rint(above / scale).clip(0, most)
     planes = [codes & 255, codes >> 8] if bits == 16 else [codes]
     packed = b"".join(plane.astype(np.uint8).tobytes() for plane in planes)
     return zlib.compress(struct.pack("<dd", scale, low) + packed, 6)
