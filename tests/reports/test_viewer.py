@@ -1,5 +1,7 @@
 """The viewer without a browser: planes, stacks, sources, the page, and the server on this machine."""
 
+import base64
+import hashlib
 import http.client
 import json
 import re
@@ -18,12 +20,17 @@ from PIL import Image
 
 from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import ConfigError, DataError, RunError
+from switchrecon.reports.evaluation import write_report
 from switchrecon.reports.viewer.page import embed, parse_slices, save_page
 from switchrecon.reports.viewer.planes import encode, log_magnitude
 from switchrecon.reports.viewer.server import Viewer
 from switchrecon.reports.viewer.sources import find_sources
 from switchrecon.reports.viewer.stacks import Layer, Letters, Stack, letters_of
 from tests.conftest import blob_images
+from tests.reports.test_report import _evaluation as report_folder
+from tests.reports.test_report import undrawn
+
+__all__ = ["undrawn"]  # the fixture
 
 RunCli = Callable[..., tuple[int, str, str]]
 
@@ -41,8 +48,10 @@ def decoded(packed: bytes, bits: int, shape: tuple[int, int]) -> np.ndarray:
     return values.reshape(shape)
 
 
-def evaluation(folder: Path, slices: int = 3, methods: tuple[str, ...] = ("zero-filled", "joint")) -> Path:
-    """An evaluation's folder, as far as the viewer reads it: two scans of 6 x 8 pixels."""
+def evaluation(
+    folder: Path, slices: int = 3, methods: tuple[str, ...] = ("zero-filled", "joint"), keep: bool = False
+) -> Path:
+    """An evaluation's folder, as far as the viewer reads it: two scans of 6 x 8 pixels; ``keep`` the facts there."""
     folder.mkdir(parents=True, exist_ok=True)
     random, count = np.random.default_rng(0), 2 * slices
     np.savez(
@@ -55,7 +64,8 @@ def evaluation(folder: Path, slices: int = 3, methods: tuple[str, ...] = ("zero-
         methods=np.array(methods),
         images=random.random((len(methods), count, 6, 8)).astype(np.float16),
     )
-    (folder / "evaluation.json").write_text("{}")
+    if not keep:
+        (folder / "evaluation.json").write_text("{}")
     return folder
 
 
@@ -371,3 +381,22 @@ def test_a_file_that_vanishes_is_said_by_the_server(server: Viewer) -> None:
     status, _, body = ask(server, "/stack/0")
     assert status == 500
     assert b"images.npz" in body
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_holds_the_viewer_where_images_are_stored(tmp_path: Path) -> None:
+    report_folder(tmp_path, ["zero-filled", "joint"], examples=1)
+    assert "<script" not in write_report(tmp_path).read_text()
+    evaluation(tmp_path, keep=True)
+    text = write_report(tmp_path).read_text()
+    script = re.search(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert script is not None
+    digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'; base-uri" in text
+    assert re.search(r'<section class="viewer"[^>]* hidden>', text)  # without scripts, pictures stand alone
+    assert text.index('<div class="viewer-still">') < text.index("scan-000, slice 7")
+    assert "6 of 6 slices are in this file" in text
+    (tmp_path / "images.npz").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"images\.npz"):
+        write_report(tmp_path)
+    assert "6 of 6 slices" in (tmp_path / "report.html").read_text()

@@ -12,13 +12,18 @@ import pytest
 from PIL import Image
 
 from switchrecon.physics.fourier import fourier
+from switchrecon.reports.evaluation import write_report
 from switchrecon.reports.page import write_page
 from switchrecon.reports.viewer.page import embed
 from switchrecon.reports.viewer.server import Viewer
 from switchrecon.reports.viewer.sources import find_sources
 from switchrecon.reports.viewer.stacks import Layer, Letters, Stack
 from tests.reports.browser import Browser, browser
+from tests.reports.test_report import _evaluation as report_folder
+from tests.reports.test_report import undrawn
 from tests.reports.test_viewer import evaluation
+
+__all__ = ["undrawn"]  # the fixture
 
 BAR = 28  # pixels under the image
 EVIL = "<img src=x onerror=\"document.title='ran'\"></script><script>document.title='ran'</script>"
@@ -288,3 +293,24 @@ def test_the_served_page_shows_whole_evaluations(page: Browser, tmp_path: Path) 
             server.shutdown()
             thread.join()
     assert page.run("violations") == []
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_report_shows_the_viewer_on_screens_and_pictures_on_paper(page: Browser, tmp_path: Path) -> None:
+    evaluation(tmp_path)
+    report_folder(tmp_path, ["zero-filled", "joint"], examples=1)
+    page.open(write_report(tmp_path).as_uri())
+    assert page.run("document.querySelectorAll('.viewer-panels canvas').length") == 3
+    shown = "getComputedStyle(document.querySelector('{}')).display"
+    assert page.run(shown.format(".viewer-still")) == "none"
+    page.call("Emulation.setEmulatedMedia", media="print")
+    assert page.run(shown.format(".viewer-still")) == "block"
+    assert page.run(shown.format(".viewer")) == "none"
+    page.call("Emulation.setEmulatedMedia", media="")
+    assert all(url.startswith("data:") for url in page.requests[1:])
+    assert page.run("violations") == []
+    page.run("document.activeElement.blur()")
+    x, y = place(page, 0, 2, 3, (6, 8))
+    page.mouse("mouseWheel", x, y, deltaX=0, deltaY=100)  # the page scrolls, the slice stays
+    page.until("scrollY > 0")
+    assert text(page, "output") == ["11 (2 of 3)"]

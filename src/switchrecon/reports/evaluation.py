@@ -15,16 +15,19 @@ import yaml
 from switchrecon import __version__
 from switchrecon.core.sentences import first_problem
 from switchrecon.core.yaml_text import load_yaml
-from switchrecon.errors import RunError
+from switchrecon.errors import ConfigError, RunError
 from switchrecon.evaluation.records import Description, Evaluation, Example, RunFacts, Sampling
 from switchrecon.evaluation.volumes import ZERO_FILLED
 from switchrecon.metrics.table import Column
 from switchrecon.metrics.text import spread
 from switchrecon.reports import figures
 from switchrecon.reports.page import data_uri, write_page
+from switchrecon.reports.viewer.files import evaluated_scans, read_evaluated
+from switchrecon.reports.viewer.page import Part, embed
 from switchrecon.runs.log import read_log
 
 _PICTURE_BYTES: Final = 3_900_000  # of all comparison figures; base64 and the rest bring the file near 6 MB
+_VIEWER_BYTES: Final = 4_000_000  # of the viewer's images, as base64; longer pages were too much for browsers
 _DAMAGE: Final = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
 _UNREADABLE: Final = (OSError, EOFError, BadZipFile, csv.Error, yaml.YAMLError)
 
@@ -85,6 +88,8 @@ def _evaluation(folder: Path) -> dict[str, Any]:
         with _reading(folder / "examples.npz") as file:
             content["examples"] = _examples(file, facts.example_methods, facts.examples, columns)
         content["left_out"] = len(facts.examples) - len(content["examples"])
+    if (folder / "images.npz").is_file():
+        content["viewer"] = _viewer(folder / "images.npz", facts.examples)
     return content
 
 
@@ -194,6 +199,20 @@ def _examples(
         caption = f"{example.scan}, slice {example.slice}"
         shown.append({"uri": data_uri(png), "alt": alt, "caption": caption, "columns": wide})
     return shown
+
+
+def _viewer(file: Path, examples: Sequence[Example]) -> Part | None:
+    """The viewer with slices of every scan, the examples among them; None where one slice of each is too much."""
+    stacks = [read_evaluated(file, scan, scan) for scan in evaluated_scans(file)]
+    known = {(example.scan, example.slice) for example in examples}
+    prefer = {
+        place: [k for k, number in enumerate(stack.numbers) if (stack.name, number) in known]
+        for place, stack in enumerate(stacks)
+    }
+    try:
+        return embed(stacks, _VIEWER_BYTES, prefer=prefer, embedded=True)
+    except ConfigError:
+        return None
 
 
 def _score_text(values: Mapping[str, float | None], columns: Sequence[Column]) -> str:
