@@ -166,7 +166,7 @@ def test_together_needs_no_equal_names(make_scan: Callable[..., Path]) -> None:
 def test_complex_images_are_images_where_that_is_said(tmp_path: Path) -> None:
     images = blob_images(3)
     np.save(tmp_path / "image.npy", images)
-    [source] = find_sources([tmp_path / "image.npy"], images=True)
+    [source] = find_sources([], images=[tmp_path / "image.npy"])
     stack = source.open()
     np.testing.assert_allclose(stack.layers[0].planes["image"](2), np.abs(images[2]), rtol=1e-6)
     np.testing.assert_allclose(stack.layers[0].planes["phase"](2), np.angle(images[2]), atol=1e-6)
@@ -194,6 +194,27 @@ def test_what_reconstruct_writes_is_read_hdf5_and_pictures(tmp_path: Path) -> No
         source.open()
 
 
+def test_maps_belong_to_the_images_beside_them(tmp_path: Path, make_scan: Callable[..., Path]) -> None:
+    scan, images = make_scan("scans", 1), blob_images(1)
+    (tmp_path / "out").mkdir()
+    np.save(tmp_path / "out" / "subject1.npy", images)
+    np.save(tmp_path / "out" / "subject1_desc-invented.npy", images / 2)
+    [source] = find_sources([scan, tmp_path / "out"], names=True)
+    stack = source.open()
+    assert [layer.name for layer in stack.layers] == ["scans", "out"]
+    assert set(stack.kinds(1)) == {"image", "phase", "invented"}  # what has maps is no k-space
+    np.testing.assert_allclose(stack.layers[1].planes["invented"](1), np.abs(images[1]) / 2, rtol=1e-6)
+    np.save(tmp_path / "out" / "subject1_desc-doubt.npy", images[:1])
+    with pytest.raises(DataError, match=r"subject1_desc-doubt\.npy: 1 slices of 64x64; expected those of"):
+        find_sources([tmp_path / "out"])[0].open()
+    [alone] = find_sources([tmp_path / "out" / "subject1_desc-doubt.npy"])
+    assert alone.open().matrix == (64, 64)
+    with h5py.File(tmp_path / "subject1.h5", "w") as file:
+        file["reconstruction"], file["doubt"] = np.abs(images), np.abs(images) / 4
+    hdf5 = find_sources([tmp_path / "subject1.h5"])[0].open()
+    np.testing.assert_allclose(hdf5.layers[0].planes["doubt"](0), np.abs(images[0]) / 4)
+
+
 def test_nifti_keeps_proportions_and_letters(tmp_path: Path) -> None:
     volume = np.random.default_rng(0).random((6, 5, 3)).astype(np.float32)
     nibabel.save(nibabel.Nifti1Image(volume, np.diag([1.0, 2.0, 4.0, 1.0])), tmp_path / "sub-1_T2w.nii.gz")
@@ -211,6 +232,8 @@ def test_evaluations_are_found_in_folders_and_shown_in_the_scans_units(tmp_path:
     evaluation(tmp_path / "grid" / "b")
     sources = find_sources([tmp_path / "grid"])
     assert [source.name for source in sources] == ["1: scan-001", "1: scan-002", "2: scan-001", "2: scan-002"]
+    named = find_sources([tmp_path / "grid" / "b", tmp_path / "grid"], names=True)
+    assert [source.name for source in named][::2] == ["b: scan-001", "a: scan-001"]
     stack = find_sources([tmp_path / "grid" / "a"])[1].open()
     assert [layer.name for layer in stack.layers] == ["reference", "zero-filled", "joint"]
     assert (stack.truth, stack.numbers) == (0, (10, 11, 12))
@@ -283,6 +306,23 @@ def test_the_command_writes_a_page_and_asks_before_it_replaces_one(
     assert code == 2
     assert "--out" in errors
     assert run_cli("view", scan, "--out", tmp_path / "new.html", "--slice-axis", "axal")[0] == 2
+    code, _, errors = run_cli("view")
+    assert code == 2
+    assert "nothing to view" in errors
+
+
+def test_the_command_serves_until_it_is_interrupted(
+    run_cli: RunCli, make_scan: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(self: Viewer, poll_interval: float = 0.5) -> None:
+        assert [source.name for source in self.sources] == ["subject7"]
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Viewer, "serve_forever", interrupted)
+    code, said, _ = run_cli("view", make_scan("scans", 7))
+    assert code == 0
+    assert re.match(r"open http://127\.0\.0\.1:\d+/\?token=[\w-]{43}\n", said)
+    assert said.endswith("ended\n")
 
 
 def test_names_cannot_leave_the_data_element(tmp_path: Path) -> None:

@@ -112,7 +112,6 @@ def test_keys_turn_slices_read_pixels_and_set_the_link(
     page: Browser, address: str, images: dict[str, np.ndarray]
 ) -> None:
     page.open(address)
-    page.run("document.querySelector('.viewer-panels canvas').focus()")
     assert text(page, "output") == ["5 (2 of 3)"]
     page.key("End")
     page.key("ArrowDown")  # there is none behind the last
@@ -204,6 +203,20 @@ def test_errors_and_differences_are_signed_scaled_and_numbered(page: Browser, ad
     page.follow("#view&slice=4&show=difference&a=1&at=1,1")
     assert text(page, ".viewer-name")[0] == "reference − first"
     assert text(page, ".viewer-value")[0] == "20"
+
+
+def test_maps_have_their_scale_and_numbers(page: Browser, tmp_path: Path) -> None:
+    image, invented = np.full((1, 4, 5), 200.0), np.full((1, 4, 5), 10.0)
+    planes = {"image": lambda p: image[p], "invented": lambda p: invented[p]}
+    layers = (Layer("joint", planes), Layer("other", {"image": planes["image"]}))
+    page.open(written(tmp_path, [Stack("head", (0,), (4, 5), layers)]) + "#view&at=0,0")
+    page.key("8")  # keys need no focus where the viewer is the page
+    assert text(page, ".viewer-name") == ["joint: invented"]
+    assert text(page, ".viewer-value") == ["10"]
+    assert "window 0 to 20" in text(page, "[role=status]")[0]  # 10 % of the maximum
+    assert colours(page, 0, (4, 5))[3, 3].tolist() == pytest.approx([185, 60, 80], abs=2)  # the middle of the map
+    page.key("w")
+    assert text(page, ".viewer-value") == ["10 | not a number"]
 
 
 def test_kspace_is_that_of_the_image_with_measured_samples_coloured(

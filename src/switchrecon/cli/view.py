@@ -8,11 +8,11 @@ import typer
 
 def view(
     paths: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             metavar="PATH…", help="Scans, reconstructions, folders or patterns; evaluations and folders that hold them."
         ),
-    ],
+    ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="FILE.html", help="Write one page that needs nothing else, and do not serve."),
@@ -29,8 +29,11 @@ def view(
         bool, typer.Option("--together", help="Show all files beside each other; default: those of one name.")
     ] = False,
     images: Annotated[
-        bool, typer.Option("--images", help="Complex arrays are images, not k-space, as 'reconstruct' writes them.")
-    ] = False,
+        list[str],
+        typer.Option(
+            "--images", metavar="PATH", help="Complex images, which would be taken for k-space. May be repeated."
+        ),
+    ] = [],  # noqa: B006
     slice_axis: Annotated[str, typer.Option(help="axial, coronal or sagittal: how image volumes are cut.")] = "axial",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.html if it exists.")] = False,
 ) -> None:
@@ -47,6 +50,8 @@ def view(
     from switchrecon.reports.viewer.page import parse_slices, save_page
     from switchrecon.reports.viewer.sources import find_sources
 
+    if not paths and not images:
+        raise ConfigError("nothing to view; name scans, images, or the folder of an evaluation")
     if slice_axis not in (axes := ("axial", "coronal", "sagittal")):
         raise ConfigError(f"--slice-axis {slice_axis}: {nearest(slice_axis, axes)}")
     if out is None and slices is not None:
@@ -56,7 +61,7 @@ def view(
         raise DataError(f"{out}: {what}")
     picked = parse_slices(slices) if slices is not None else None
     options = ReadOptions(slice_axis=slice_axis)  # type: ignore[arg-type]
-    sources = find_sources(paths, options, names or out is None, together, images)
+    sources = find_sources(paths or [], options, names or out is None, together, images)
     if out is None:
         from switchrecon.reports.viewer.server import Viewer
 

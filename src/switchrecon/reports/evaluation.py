@@ -22,7 +22,7 @@ from switchrecon.metrics.table import Column
 from switchrecon.metrics.text import spread
 from switchrecon.reports import figures
 from switchrecon.reports.page import data_uri, write_page
-from switchrecon.reports.viewer.files import evaluated_scans, read_evaluated
+from switchrecon.reports.viewer.evaluations import evaluated_scans, read_evaluated
 from switchrecon.reports.viewer.page import Part, embed
 from switchrecon.runs.log import read_log
 

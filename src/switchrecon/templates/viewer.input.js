@@ -80,7 +80,7 @@ function setWindow(low, high) {
 // Moves by parts of the window's width: level up is darker, and the width is multiplied.
 function adjust(level, width) {
   const [low, high] = windowOf(state.show, stack), range = high - low;
-  if (state.show === "error") setWindow(0, high * Math.exp(level + Math.log(width)));
+  if (["error", "invented", "doubt"].includes(state.show)) setWindow(0, high * Math.exp(level + Math.log(width)));
   else if (state.show === "difference") setWindow(low * Math.exp(level) * width, high * Math.exp(level) * width);
   else setWindow((low + high) / 2 + level * range - (range * width) / 2, (low + high) / 2 + level * range + (range * width) / 2);
 }
@@ -211,7 +211,8 @@ function play() {
   if (state.layout === "flicker") change({ playing: !state.playing });
 }
 
-section.addEventListener("keydown", (event) => {
+const listening = manifest.embedded ? section : document; // on a longer page, keys are for what has the focus
+listening.addEventListener("keydown", (event) => {
   if (!stack || event.ctrlKey || event.metaKey || event.altKey || !panels.length) return;
   const inside = event.target.tagName, field = ["SELECT", "INPUT"].includes(inside);
   const chosen = SHOWN[Number(event.key) - 1];
@@ -223,7 +224,7 @@ section.addEventListener("keydown", (event) => {
   else return;
   event.preventDefault();
 });
-section.addEventListener("keyup", (event) => { if (event.key === " ") space = false; });
+listening.addEventListener("keyup", (event) => { if (event.key === " ") space = false; });
 
 // ---- controls
 

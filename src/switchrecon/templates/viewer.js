@@ -3,8 +3,10 @@
 const SHOWN = [
   ["image", "image"], ["phase", "phase of the image"], ["error", "error |X − A|"], ["difference", "difference X − A"],
   ["kspace", "k-space, log magnitude"], ["kspace-phase", "k-space, phase"], ["mask", "sampling mask"],
+  ["invented", "invented by the method"], ["doubt", "doubt"],
 ];
-const TURN = [-Math.PI, Math.PI], BITS = { image: 16, phase: 8, kspace: 16, "kspace-phase": 8, mask: 1 };
+const STORED = ["phase", "invented", "doubt"]; // shown where a file has them
+const TURN = [-Math.PI, Math.PI], BITS = { image: 16, phase: 8, kspace: 16, "kspace-phase": 8, mask: 1, invented: 16, doubt: 16 };
 const PLANES_KEPT = 160;
 
 const manifest = JSON.parse(document.getElementById("viewer-data").textContent);
@@ -73,9 +75,8 @@ async function unpacked(header, scan, layer, kind, slice) {
 // ---- what there is to see
 
 function shows(header) {
-  const phases = header.layers.some((layer) => layer.kinds.includes("phase"));
   return SHOWN.filter(([show]) => {
-    if (show === "phase") return phases;
+    if (STORED.includes(show)) return header.layers.some((layer) => layer.kinds.includes(show));
     if (show === "mask") return header.mask;
     return !["error", "difference"].includes(show) || header.layers.length > 1;
   });
@@ -91,12 +92,13 @@ function presets(show, header) {
   }
   if (show === "error") return scaled(0, "").map(([name, [, high]]) => [name, [0, high / most]]);
   if (show === "difference") return scaled(-1, "± ");
+  if (show === "invented" || show === "doubt") return scaled(0, "");
   if (show === "kspace") return [["10⁻⁵ to 1", [-5, 0]], ["10⁻³ to 1", [-3, 0]], ["10⁻⁶ to 10⁻²", [-6, -2]]];
   return [["fixed", show === "mask" ? [0, 1] : TURN]];
 }
 
 function windowOf(show, header) {
-  const first = { error: 1, difference: 1 }[show] || 0;
+  const first = { error: 1, difference: 1, invented: 1, doubt: 1 }[show] || 0;
   return state.windows[show] || presets(show, header)[first][1];
 }
 
@@ -104,7 +106,7 @@ function layersShown(show, header) {
   const all = header.layers.map((_, k) => k);
   if (show === "mask") return [0];
   if (state.layout !== "grid") return [state.a, state.b];
-  if (show === "phase") return all.filter((k) => header.layers[k].kinds.includes("phase"));
+  if (STORED.includes(show)) return all.filter((k) => header.layers[k].kinds.includes(show));
   return ["error", "difference"].includes(show) ? all.filter((k) => k !== state.a) : all;
 }
 
@@ -120,11 +122,12 @@ async function panelOf(header, scan, layer, show, slice, a) {
   } else if (show === "mask") {
     Object.assign(base, { values: await plane(header, scan, 0, "mask", slice), name: "sampling mask", isImage: false });
     base.ticks = ["not measured", "", "measured"];
-  } else if (show === "phase" && !header.layers[layer].kinds.includes("phase")) {
-    Object.assign(base, { values: new Float32Array(height * width).fill(NaN), name: `${name}: no phase`, colours: "phase" });
+  } else if (STORED.includes(show) && !header.layers[layer].kinds.includes(show)) {
+    Object.assign(base, { values: new Float32Array(height * width).fill(NaN), name: `${name}: none` });
   } else {
     base.values = await plane(header, scan, layer, show, slice);
     base.isImage = !show.startsWith("kspace");
+    if (show === "invented" || show === "doubt") Object.assign(base, { name: `${name}: ${show}`, colours: "error" });
     if (show.endsWith("phase")) Object.assign(base, { colours: "phase", unit: " rad" });
     if (show === "kspace" && state.colour && header.mask && layer !== header.truth) {
       base.mask = await plane(header, scan, 0, "mask", slice);

@@ -1,8 +1,6 @@
 """Stacks of scans and of reconstructions, from their files."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +12,28 @@ from switchrecon.errors import DataError
 from switchrecon.physics.coils import root_sum_of_squares
 from switchrecon.physics.fourier import inverse_fourier
 from switchrecon.physics.masks import measured_acceleration
-from switchrecon.reports.viewer.planes import Kind, log_magnitude
+from switchrecon.reports.viewer.planes import MAPS, Kind, log_magnitude
 from switchrecon.reports.viewer.stacks import Layer, Letters, Plane, Stack, letters_of
 from switchrecon.scans.convert import zero_filled_images
 from switchrecon.scans.files import read_scan
 from switchrecon.scans.hdf5 import is_hdf5, open_hdf5, read_dataset
-from switchrecon.scans.scan import Scan, without_padding
+from switchrecon.scans.images import without_padding
+from switchrecon.scans.scan import Scan
 
 MOST_ASPECT = 20.0  # of a pixel's sides, as it is drawn
 
 
 @dataclass(frozen=True)
 class Label:
-    """A file and the name of its layer."""
+    """A file, the name of its layer, and the files of maps of it, by what they show."""
 
     path: Path
     name: str
+    maps: tuple[tuple[Kind, Path], ...] = ()
 
 
 def read_stack(label: Label, name: str, options: ReadOptions, images: bool = False) -> Stack:
-    """Read a scan, or images that were made of one.
+    """Read a scan, or images that were made of one, with the maps beside them.
 
     Parameters
     ----------
@@ -44,22 +44,35 @@ def read_stack(label: Label, name: str, options: ReadOptions, images: bool = Fal
     options
         How scans are read.
     images
-        Whether complex arrays are images; else they are k-space.
+        Whether complex arrays are images; else they are k-space. What has maps is always images.
 
     Raises
     ------
     DataError
-        For a file that cannot be used.
+        For a file that cannot be used, or a map of another shape than its images.
     """
-    path = label.path
+    stack = _read(label.path, label.name, name, options, images or bool(label.maps))
+    for kind, path in label.maps:
+        found = _read(path, label.name, name, options, images=True)
+        if (found.matrix, len(found.numbers)) != (stack.matrix, len(stack.numbers)):
+            raise DataError(
+                f"{path}: {len(found.numbers)} slices of {found.matrix[0]}x{found.matrix[1]}; expected those of "
+                f"{label.path}, {len(stack.numbers)} of {stack.matrix[0]}x{stack.matrix[1]}"
+            )
+        layer = replace(stack.layers[0], planes={**stack.layers[0].planes, kind: found.layers[0].planes["image"]})
+        stack = replace(stack, layers=(layer,))
+    return stack
+
+
+def _read(path: Path, layer: str, name: str, options: ReadOptions, images: bool) -> Stack:
     if path.suffix.lower() == ".png" or (path.is_dir() and pictures_in(path)):
-        return _of_images(label.name, name, _pictures(path), ("Pictures of 8 bits: values are 0 to 255.",))
-    if is_hdf5(path) and (stored := _reconstruction(path)) is not None:
-        return _of_images(label.name, name, stored)
+        return _of_images(layer, name, {"image": _pictures(path)}, ("Pictures of 8 bits: values are 0 to 255.",))
+    if is_hdf5(path) and (stored := _reconstruction(path)):
+        return _of_images(layer, name, stored)
     scan = read_scan(path, options)
     if images and not scan.image:
-        return _of_complex_images(label.name, name, scan)
-    return _of_scan(label.name, name, scan)
+        return _of_complex_images(layer, name, scan)
+    return _of_scan(layer, name, scan)
 
 
 def pictures_in(folder: Path) -> list[Path]:
@@ -90,22 +103,29 @@ def _pictures(path: Path) -> np.ndarray:
     return np.stack(found)
 
 
-def _reconstruction(path: Path) -> np.ndarray | None:
-    """The images that ``reconstruct`` writes into HDF5 files; None where the file holds k-space."""
+def _reconstruction(path: Path) -> dict[Kind, np.ndarray]:
+    """The images and maps that ``reconstruct`` writes into HDF5 files; none where the file holds k-space."""
+    datasets: dict[Kind, str] = {"image": "reconstruction", **{name: name for name in MAPS}}
     with open_hdf5(path) as file:
-        if "kspace" in file:
-            return None
-        images = read_dataset(path, file, "reconstruction")
-    if images is not None and (images.ndim != 3 or not images.size or not np.issubdtype(images.dtype, np.floating)):
-        raise DataError(
-            f"{path}: dataset 'reconstruction' has shape {images.shape} and type {images.dtype}; expected real "
-            "(slices, H, W)"
-        )
-    return images
+        if "kspace" in file or "reconstruction" not in file:
+            return {}
+        read = {kind: read_dataset(path, file, name) for kind, name in datasets.items()}
+    found = {kind: array for kind, array in read.items() if array is not None}
+    for kind, array in found.items():
+        real = np.issubdtype(array.dtype, np.floating)
+        if array.ndim != 3 or not array.size or not real or array.shape != found["image"].shape:
+            raise DataError(
+                f"{path}: dataset '{datasets[kind]}' has shape {array.shape} and type {array.dtype}; expected real "
+                "(slices, H, W), as many as images"
+            )
+    return found
 
 
-def _of_images(layer: str, name: str, images: np.ndarray, notes: tuple[str, ...] = ()) -> Stack:
-    planes: dict[Kind, Plane] = {"image": lambda position: images[position]}
+def _of_images(layer: str, name: str, arrays: dict[Kind, np.ndarray], notes: tuple[str, ...] = ()) -> Stack:
+    def plane(array: np.ndarray) -> Plane:
+        return lambda position: array[position]
+
+    images, planes = arrays["image"], {kind: plane(array) for kind, array in arrays.items()}
     return Stack(name, tuple(range(len(images))), _matrix(images), (Layer(layer, planes),), notes=notes)
 
 
@@ -152,11 +172,10 @@ def _of_scan(layer: str, name: str, scan: Scan) -> Stack:
         tuple(range(len(kspace))),
         (height, width),
         (Layer(layer, planes),),
-        None if mask is None else lambda position: mask[position],
-        None,
-        _spacing(shown),
-        letters_of(shown.affine),
-        tuple(notes),
+        mask=None if mask is None else lambda position: mask[position],
+        spacing=_spacing(shown),
+        letters=letters_of(shown.affine),
+        notes=tuple(notes),
     )
 
 
@@ -199,72 +218,4 @@ def beside(stacks: list[Stack], name: str) -> Stack:
         mask=next((stack.mask for stack in fit if stack.mask is not None), None),
         letters=letters,
         notes=tuple(dict.fromkeys(notes)),
-    )
-
-
-_ARRAYS = ("reference", "images", "mask", "maximum", "scan", "slice", "methods")
-
-
-@lru_cache(maxsize=2)
-def _stored(file: Path, changed: int) -> Mapping[str, np.ndarray]:
-    """The arrays of ``images.npz``; ``changed`` is when the file was, so that a new one is read again."""
-    try:
-        with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
-            found = {name: arrays[name] for name in _ARRAYS}
-    except OSError:
-        raise
-    except Exception as error:  # numpy and zipfile raise many kinds for damaged files
-        raise DataError(f"{file}: damaged, or not an evaluation's images ({type(error).__name__})") from error
-    reference, images = found["reference"], found["images"]
-    count, shape = len(found["scan"]), reference.shape
-    if (
-        reference.ndim != 3
-        or shape != (count, *shape[1:])
-        or images.shape != (len(found["methods"]), *shape)
-        or found["mask"].shape != shape
-        or not count == len(found["slice"]) == len(found["maximum"])
-    ):
-        raise DataError(f"{file}: reference {shape} and images {images.shape} do not fit together; evaluate again")
-    return found
-
-
-def evaluated_scans(file: Path) -> list[str]:
-    """The names of the scans in an evaluation's ``images.npz``, in order."""
-    return list(dict.fromkeys(str(name) for name in _stored(file, file.stat().st_mtime_ns)["scan"]))
-
-
-def read_evaluated(file: Path, scan: str, name: str) -> Stack:
-    """The reference, zero filling and every run's image of one scan of an evaluation, in the scan's units.
-
-    Parameters
-    ----------
-    file
-        ``images.npz``.
-    scan
-        One of :func:`evaluated_scans`.
-    name
-        Of the stack.
-
-    Raises
-    ------
-    DataError
-        For a damaged file.
-    """
-    stored = _stored(file, file.stat().st_mtime_ns)
-    rows = np.flatnonzero(stored["scan"] == scan)
-    maximum = stored["maximum"].astype(np.float64)
-
-    def of(images: np.ndarray) -> dict[Kind, Plane]:
-        return {"image": lambda position: images[rows[position]].astype(np.float64) * maximum[rows[position]]}
-
-    methods = zip(stored["methods"], stored["images"], strict=True)
-    layers = [Layer("reference", of(stored["reference"])), *(Layer(str(m), of(images)) for m, images in methods)]
-    return Stack(
-        name,
-        tuple(int(number) for number in stored["slice"][rows]),
-        _matrix(stored["reference"]),
-        tuple(layers),
-        lambda position: stored["mask"][rows[position]],
-        0,
-        notes=("Evaluations store magnitudes with 11 bits; k-space is computed from them.",),
     )

@@ -3,7 +3,6 @@
 import base64
 import hashlib
 import json
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -18,10 +17,7 @@ from switchrecon.reports.page import write_page
 from switchrecon.reports.viewer.sources import Source
 from switchrecon.reports.viewer.stacks import Stack
 
-logger = logging.getLogger(__name__)
-
 SCRIPTS: Final = ("viewer.math.js", "viewer.colours.js", "viewer.draw.js", "viewer.js", "viewer.input.js")
-DEFAULT_MEGABYTES: Final = 24.0
 
 
 @dataclass(frozen=True)
@@ -188,7 +184,7 @@ def _base64(data: bytes) -> str:
 
 
 def save_page(
-    sources: Sequence[Source], target: Path, pick: Sequence[int] | None = None, megabytes: float = DEFAULT_MEGABYTES
+    sources: Sequence[Source], target: Path, pick: Sequence[int] | None = None, megabytes: float = 24.0
 ) -> Part:
     """Write one self-contained page; see :func:`embed`.
 

@@ -6,8 +6,13 @@ from typing import Final, Literal
 
 import numpy as np
 
-Kind = Literal["image", "phase", "kspace", "kspace-phase", "mask"]
-BITS: Final[dict[Kind, int]] = {"image": 16, "phase": 8, "kspace": 16, "kspace-phase": 8, "mask": 1}
+Map = Literal["invented", "doubt"]
+Kind = Literal["image", "phase", "kspace", "kspace-phase", "mask"] | Map
+MAPS: Final[tuple[Map, ...]] = ("invented", "doubt")
+"""Maps beside an image, in its units; their files are called ``…_desc-NAME``."""
+BITS: Final[dict[Kind, int]] = {
+    "image": 16, "phase": 8, "kspace": 16, "kspace-phase": 8, "mask": 1, "invented": 16, "doubt": 16,
+}  # fmt: skip
 """Bits of a value: an image is exact to 1/65534 of its range, a phase to 0.7 degrees."""
 FLOOR: Final = -6.0
 """Least logarithm of k-space that is told apart from 0."""

@@ -6,7 +6,6 @@ Who asks has to know a token that nobody can guess. Nothing is written, and file
 import hmac
 import http.server
 import json
-import logging
 import re
 import secrets
 import threading
@@ -23,8 +22,6 @@ from switchrecon.reports.viewer.page import part_of
 from switchrecon.reports.viewer.planes import BITS
 from switchrecon.reports.viewer.sources import Source
 from switchrecon.reports.viewer.stacks import Stack
-
-logger = logging.getLogger(__name__)
 
 KEPT: Final = 2  # stacks in memory
 SECONDS: Final = 20  # that a connection may wait

@@ -1,18 +1,20 @@
 """What paths offer to the viewer: scans, reconstructions, and evaluations in folders."""
 
-import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError, RunError
-from switchrecon.reports.viewer.files import Label, beside, evaluated_scans, pictures_in, read_evaluated, read_stack
+from switchrecon.reports.viewer.evaluations import evaluated_scans, read_evaluated
+from switchrecon.reports.viewer.files import Label, beside, pictures_in, read_stack
+from switchrecon.reports.viewer.planes import MAPS, Kind
 from switchrecon.reports.viewer.stacks import Stack
 from switchrecon.scans.files import find_files
 from switchrecon.scans.names import stem
 
-logger = logging.getLogger(__name__)
+_DESCRIBED = re.compile(r"_desc-([a-z]+)(?=[_.]|$)")
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ def find_sources(
     options: ReadOptions | None = None,
     names: bool = False,
     together: bool = False,
-    images: bool = False,
+    images: Sequence[str | Path] = (),
 ) -> list[Source]:
     """Return what there is to see under the paths, without reading scans.
 
@@ -56,7 +58,7 @@ def find_sources(
     together
         Show all files beside each other, whatever their names.
     images
-        Whether complex arrays are images; else they are k-space.
+        Paths whose complex arrays are images; in others they are k-space.
 
     Raises
     ------
@@ -64,21 +66,35 @@ def find_sources(
         For a path that does not exist or holds nothing to see.
     """
     options = options or ReadOptions()
-    evaluations: list[Path] = []
-    files: list[Path] = []
-    for path in map(Path, paths):
-        found = _evaluations(path)
-        evaluations += found
-        if not found:
-            files += _files(path)
-    sources = [source for number, file in enumerate(evaluations) for source in _evaluated(file, number, evaluations)]
+    sources: list[Source] = []
+    files: dict[Path, bool] = {}
+    evaluations = {file: str(path) for path in map(Path, paths) for file in _evaluations(path)}
+    for number, (file, given) in enumerate(evaluations.items(), 1):
+        folder = file.parent.relative_to(given).as_posix() if names else str(number)
+        prefix = f"{Path(given).name if folder == '.' else folder}: " if len(evaluations) > 1 else ""
+        sources += [_evaluated(file, scan, prefix + scan) for scan in evaluated_scans(file)]
+    for path, images_alone in [*((p, False) for p in paths), *((p, True) for p in images)]:
+        if images_alone or not _evaluations(Path(path)):
+            files |= dict.fromkeys(_files(Path(path)), images_alone)
     groups: dict[str, list[Path]] = {}
-    for file in dict.fromkeys(files):
-        groups.setdefault("" if together else stem(file), []).append(file)
+    for file in files:
+        groups.setdefault("" if together else _key(file), []).append(file)
     for number, (name, group) in enumerate(groups.items(), 1):
         shown = (name or "all files") if names else f"scan-{number:03d}"
-        sources.append(Source(shown, tuple(group), _opener(_labels(group, names), shown, options, images)))
+        labels = [(label, files[label.path]) for label in _labels(group, names)]
+        sources.append(Source(shown, tuple(group), _opener(labels, shown, options)))
     return sources
+
+
+def _key(file: Path) -> str:
+    """The name that a scan, its images and their maps share."""
+    return _DESCRIBED.sub("", stem(file))
+
+
+def _map_of(file: Path) -> Kind | None:
+    """What a file is a map of, by its name."""
+    found = _DESCRIBED.search(stem(file))
+    return next((kind for kind in MAPS if found is not None and kind == found[1]), None)
 
 
 def _evaluations(path: Path) -> list[Path]:
@@ -120,27 +136,37 @@ def _files(path: Path) -> list[Path]:
         return found
 
 
-def _evaluated(file: Path, number: int, files: Sequence[Path]) -> list[Source]:
-    prefix = f"{number + 1}: " if len(files) > 1 else ""
-
-    def opener(scan: str, name: str) -> Callable[[], Stack]:
-        return lambda: read_evaluated(file, scan, name)
-
-    return [Source(prefix + scan, (file,), opener(scan, prefix + scan)) for scan in evaluated_scans(file)]
+def _evaluated(file: Path, scan: str, name: str) -> Source:
+    return Source(name, (file,), lambda: read_evaluated(file, scan, name))
 
 
 def _labels(files: Sequence[Path], names: bool) -> list[Label]:
-    """A name for each file of a group: that of its folder, or of the file where folders are the same."""
-    if not names:
-        return [Label(file, "image" if len(files) == 1 else f"image {n}") for n, file in enumerate(files, 1)]
-    folders = [file.resolve().parent.name for file in files]
-    apart = len(set(folders)) == len(files)
-    return [Label(file, folder if apart else file.name) for file, folder in zip(files, folders, strict=True)]
+    """A name for each file of a group: that of its folder, or of the file where folders are the same.
+
+    Maps belong to the images in their folder; a map without images is shown as one.
+    """
+    alone = [
+        file
+        for file in files
+        if _map_of(file) is None or not any(_is_map_of(file, other) for other in files if _map_of(other) is None)
+    ]
+    folders = [file.resolve().parent.name for file in alone]
+    apart = len(set(folders)) == len(alone)
+    labels = []
+    for number, (file, folder) in enumerate(zip(alone, folders, strict=True), 1):
+        plain = "image" if len(alone) == 1 else f"image {number}"
+        maps = [(kind, other) for other in files if _is_map_of(other, file) and (kind := _map_of(other)) is not None]
+        labels.append(Label(file, (folder if apart else file.name) if names else plain, tuple(maps)))
+    return labels
 
 
-def _opener(labels: Sequence[Label], name: str, options: ReadOptions, images: bool) -> Callable[[], Stack]:
+def _is_map_of(file: Path, image: Path) -> bool:
+    return file != image and (file.parent, _key(file)) == (image.parent, _key(image)) and _map_of(file) is not None
+
+
+def _opener(labels: Sequence[tuple[Label, bool]], name: str, options: ReadOptions) -> Callable[[], Stack]:
     def read() -> Stack:
-        stacks = [read_stack(label, name, options, images) for label in labels]
+        stacks = [read_stack(label, name, options, images) for label, images in labels]
         return stacks[0] if len(stacks) == 1 else beside(stacks, name)
 
     return read

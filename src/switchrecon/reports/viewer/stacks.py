@@ -57,6 +57,8 @@ class Stack:
         Height and width of a pixel, in mm or in proportion.
     letters
         None where the geometry is unknown.
+    maximum
+        Errors are shown as fractions of it; None: of the slices that the window is chosen by.
     notes
         Sentences to be shown beside the images.
     """
@@ -69,6 +71,7 @@ class Stack:
     truth: int | None = None
     spacing: tuple[float, float] = (1.0, 1.0)
     letters: Letters | None = None
+    maximum: float | None = None
     notes: tuple[str, ...] = field(default=())
 
     def kinds(self, layer: int) -> list[Kind]:
@@ -103,7 +106,7 @@ class Stack:
             "truth": self.truth,
             "mask": self.mask is not None,
             "window": window,
-            "maximum": maximum,
+            "maximum": self.maximum or maximum,
             "layers": [{"name": layer.name, "kinds": self.kinds(k)} for k, layer in enumerate(self.layers)],
         }
 
