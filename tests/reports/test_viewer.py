@@ -237,6 +237,7 @@ def test_evaluations_are_found_in_folders_and_shown_in_the_scans_units(tmp_path:
     stack = find_sources([tmp_path / "grid" / "a"])[1].open()
     assert [layer.name for layer in stack.layers] == ["reference", "zero-filled", "joint"]
     assert (stack.truth, stack.numbers) == (0, (10, 11, 12))
+    assert stack.only([0]).header()["maximum"] == 600  # of all slices, whichever are shown
     with np.load(tmp_path / "grid" / "a" / "images.npz") as stored:
         expected = stored["images"][1, 4].astype(float) * 500
         np.testing.assert_array_equal(stack.layers[2].planes["image"](1), expected)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from switchrecon.physics.fourier import fourier
@@ -219,21 +220,22 @@ def test_maps_have_their_scale_and_numbers(page: Browser, tmp_path: Path) -> Non
     assert text(page, ".viewer-value") == ["10 | not a number"]
 
 
-def test_kspace_is_that_of_the_image_with_measured_samples_coloured(
-    page: Browser, address: str, images: dict[str, np.ndarray]
-) -> None:
-    import torch
-
-    kspace = fourier(torch.from_numpy(images["second"][1].astype(np.complex64))).numpy()
+@pytest.mark.parametrize("shape", [(6, 8), (7, 15), (1, 5)])
+def test_kspace_is_that_of_the_image(page: Browser, tmp_path: Path, shape: tuple[int, int]) -> None:
+    image = np.random.default_rng(3).integers(0, 250, shape).astype(float)
+    kspace = fourier(torch.from_numpy(image.astype(np.complex64))).numpy()
     expected = np.log10(np.abs(kspace) / np.abs(kspace).max())
-    page.open(address)
-    for row, column in ((1, 2), (4, 7), (3, 4)):
-        page.follow(f"#view&slice=5&show=kspace&at={row},{column}")
-        found = float(text(page, ".viewer-value")[2].replace("−", "-"))
-        assert found == pytest.approx(expected[row, column], abs=2e-4)
-        page.follow(f"#view&slice=5&show=kspace-phase&at={row},{column}")
-        angle = float(text(page, ".viewer-value")[2].replace("−", "-").removesuffix(" rad"))
+    page.open(written(tmp_path, [stack_of({"x": image[None]})]))
+    for row, column in ((0, 2), (shape[0] - 1, shape[1] - 1), (shape[0] // 2, shape[1] // 2)):
+        page.follow(f"#view&show=kspace&at={row},{column}")
+        assert float(text(page, ".viewer-value")[0].replace("−", "-")) == pytest.approx(expected[row, column], abs=2e-4)
+        page.follow(f"#view&show=kspace-phase&at={row},{column}")
+        angle = float(text(page, ".viewer-value")[0].replace("−", "-").removesuffix(" rad"))
         assert np.exp(1j * angle) == pytest.approx(np.exp(1j * np.angle(kspace[row, column])), abs=2e-3)
+
+
+def test_measured_samples_are_coloured(page: Browser, address: str) -> None:
+    page.open(address)
     page.follow("#view&slice=5&show=kspace&low=-6&high=-5")  # all values are above: the brightest colour
     tinted = colours(page, 2, (6, 8))
     assert {tuple(c) for c in tinted[:, ::2].reshape(-1, 3)} == {(115, 230, 255)}

@@ -121,7 +121,8 @@ function step(rows, columns) {
 
 function save() {
   const second = state.layout === "wipe" ? panels[1] : null;
-  const picture = composed(visible(), size.columns, size.width, size.height, stack, state, headline(), second);
+  const told = headline() + (panels.some((panel) => panel.mask) ? "; light blue: measured, orange: not measured" : "");
+  const picture = composed(visible(), size.columns, size.width, size.height, stack, state, told, second);
   picture.toBlob((blob) => {
     const link = document.createElement("a");
     link.href = URL.createObjectURL(blob);

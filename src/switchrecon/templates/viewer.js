@@ -17,7 +17,7 @@ const button = Object.fromEntries([...section.querySelectorAll("[data-do]")].map
 const still = window.matchMedia("(prefers-reduced-motion: reduce)").matches;
 
 const state = {
-  scan: 0, slice: 0, show: "image", layout: "grid", a: 0, b: 1, side: 0, playing: !still, colour: true,
+  scan: 0, slice: 0, show: "image", layout: "grid", a: 0, b: null, side: 0, playing: !still, colour: true,
   zoom: 1, x: 0.5, y: 0.5, wipe: 0.5, row: null, column: null, windows: {},
 };
 let stack = null; // the header of the scan that is shown
@@ -168,7 +168,7 @@ function begin(header) {
   state.slice = Math.floor(header.numbers.length / 2);
   state.a = header.truth ?? 0;
   const last = header.layers.length - 1;
-  state.b = Math.min(Math.max(state.b, 0), last);
+  state.b = Math.min(state.b ?? (header.truth === null ? 1 : 2), last); // behind the reference comes zero filling
   if (state.b === state.a) state.b = last;
   state.row = state.column = null;
   if (wanted) follow(wanted, header);

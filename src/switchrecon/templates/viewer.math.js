@@ -35,63 +35,61 @@ function smallestFactor(n) {
   return n;
 }
 
-// The discrete Fourier transform of any length, by its prime factors: X[k] = sum over j of x[j] exp(-2 pi i j k / n).
-function fft(re, im) {
-  const n = re.length;
+const ROOTS = new Map(); // of unity, by how many there are
+
+function rootsOf(n) {
+  if (!ROOTS.has(n)) {
+    const angles = Float64Array.from({ length: n }, (_, j) => (-2 * Math.PI * j) / n);
+    ROOTS.set(n, [smallestFactor(n), angles.map(Math.cos), angles.map(Math.sin)]);
+  }
+  return ROOTS.get(n);
+}
+
+// The discrete Fourier transform of any length along the first axis of (n, inner), by its prime factors:
+// X[k] = sum over j of x[j] exp(-2 pi i j k / n).
+function fft(re, im, n, inner) {
   if (n === 1) return [re, im];
-  const p = smallestFactor(n), m = n / p, outRe = new Float64Array(n), outIm = new Float64Array(n);
+  const [p, cosine, sine] = rootsOf(n), m = n / p;
+  const outRe = new Float64Array(n * inner), outIm = new Float64Array(n * inner);
   for (let r = 0; r < p; r++) {
-    const partRe = new Float64Array(m), partIm = new Float64Array(m);
+    const partRe = new Float64Array(m * inner), partIm = new Float64Array(m * inner);
     for (let j = 0; j < m; j++) {
-      partRe[j] = re[j * p + r];
-      partIm[j] = im[j * p + r];
+      const from = (j * p + r) * inner;
+      partRe.set(re.subarray(from, from + inner), j * inner);
+      partIm.set(im.subarray(from, from + inner), j * inner);
     }
-    const [a, b] = fft(partRe, partIm);
+    const [a, b] = fft(partRe, partIm, m, inner);
     for (let k = 0; k < n; k++) {
-      const angle = (-2 * Math.PI * ((r * k) % n)) / n, c = Math.cos(angle), s = Math.sin(angle), q = k % m;
-      outRe[k] += c * a[q] - s * b[q];
-      outIm[k] += c * b[q] + s * a[q];
+      const j = (r * k) % n, c = cosine[j], s = sine[j], to = k * inner, from = (k % m) * inner;
+      for (let i = 0; i < inner; i++) {
+        outRe[to + i] += c * a[from + i] - s * b[from + i];
+        outIm[to + i] += c * b[from + i] + s * a[from + i];
+      }
     }
   }
   return [outRe, outIm];
 }
 
-// Centred: index 0 of the transform is at n // 2, in the image and in k-space.
-function centredFft(re, im) {
-  const n = re.length, half = Math.floor(n / 2), a = new Float64Array(n), b = new Float64Array(n);
-  for (let i = 0; i < n; i++) {
-    a[i] = re[(i + half) % n];
-    b[i] = im[(i + half) % n];
-  }
-  const [c, d] = fft(a, b);
-  for (let i = 0; i < n; i++) {
-    a[(i + half) % n] = c[i];
-    b[(i + half) % n] = d[i];
-  }
-  return [a, b];
+// The same, centred: index n // 2 is 0, before and behind. The result is transposed, (inner, n).
+function centredFft(re, im, n, inner) {
+  const half = Math.floor(n / 2);
+  const rolled = [re, im].map((values) => {
+    const cut = half * inner, out = new Float64Array(n * inner);
+    out.set(values.subarray(cut));
+    out.set(values.subarray(0, cut), n * inner - cut);
+    return out;
+  });
+  return fft(...rolled, n, inner).map((values) => {
+    const out = new Float64Array(n * inner);
+    for (let k = 0; k < n; k++) for (let i = 0; i < inner; i++) out[i * n + ((k + half) % n)] = values[k * inner + i];
+    return out;
+  });
 }
 
 // log10 of the magnitude over its largest, and the phase, of the k-space of a real image.
 function kspaceOf(image, height, width) {
-  const re = new Float64Array(height * width), im = new Float64Array(height * width);
-  for (let row = 0; row < height; row++) {
-    const line = Float64Array.from(image.subarray(row * width, (row + 1) * width), (v) => (Number.isFinite(v) ? v : 0));
-    const [a, b] = centredFft(line, new Float64Array(width));
-    re.set(a, row * width);
-    im.set(b, row * width);
-  }
-  const lineRe = new Float64Array(height), lineIm = new Float64Array(height);
-  for (let column = 0; column < width; column++) {
-    for (let row = 0; row < height; row++) {
-      lineRe[row] = re[row * width + column];
-      lineIm[row] = im[row * width + column];
-    }
-    const [a, b] = centredFft(lineRe, lineIm);
-    for (let row = 0; row < height; row++) {
-      re[row * width + column] = a[row];
-      im[row * width + column] = b[row];
-    }
-  }
+  const known = Float64Array.from(image, (value) => (Number.isFinite(value) ? value : 0));
+  const [re, im] = centredFft(...centredFft(known, new Float64Array(known.length), height, width), width, height);
   let most = 0;
   for (let i = 0; i < re.length; i++) most = Math.max(most, Math.hypot(re[i], im[i]));
   const kspace = new Float32Array(re.length), phase = new Float32Array(re.length);

@@ -6,8 +6,10 @@ Who asks has to know a token that nobody can guess. Nothing is written, and file
 import hmac
 import http.server
 import json
+import logging
 import re
 import secrets
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -22,6 +24,8 @@ from switchrecon.reports.viewer.page import part_of
 from switchrecon.reports.viewer.planes import BITS
 from switchrecon.reports.viewer.sources import Source
 from switchrecon.reports.viewer.stacks import Stack
+
+logger = logging.getLogger(__name__)
 
 KEPT: Final = 2  # stacks in memory
 SECONDS: Final = 20  # that a connection may wait
@@ -66,6 +70,12 @@ class Viewer(http.server.ThreadingHTTPServer):
     def cookie(self) -> str:
         """Its name; browsers send one cookie to all ports."""
         return f"switchrecon-{self.server_port}"
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A page that was closed while it loaded is no error."""
+        error = sys.exc_info()[1]
+        if not isinstance(error, (ConnectionError, TimeoutError)):
+            logger.warning("a request of the page failed (%s: %s)", type(error).__name__, error)
 
     def stack(self, number: int) -> Stack:
         """A stack, read when it is first asked for."""
@@ -115,8 +125,10 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 self._refuse(HTTPStatus.NOT_FOUND, "nothing is there")
         except (LookupError, ValueError):
             self._refuse(HTTPStatus.NOT_FOUND, "nothing is there")
-        except (SwitchreconError, OSError) as error:
-            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error))
+        except ConnectionError:
+            raise
+        except (SwitchreconError, OSError, MemoryError) as error:
+            self._refuse(HTTPStatus.INTERNAL_SERVER_ERROR, str(error) or type(error).__name__)
 
     def _is_token(self, text: str) -> bool:
         return hmac.compare_digest(text.encode(), self.server.token.encode())
