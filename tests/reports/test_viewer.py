@@ -324,6 +324,10 @@ def test_the_command_serves_until_it_is_interrupted(
     assert code == 0
     assert re.match(r"open http://127\.0\.0\.1:\d+/\?token=[\w-]{43}\n", said)
     assert said.endswith("ended\n")
+    with Viewer([]) as other:
+        code, _, errors = run_cli("view", make_scan("scans", 7), "--port", other.server_port)
+    assert code == 2
+    assert f"--port {other.server_port}: cannot be used" in errors
 
 
 def test_names_cannot_leave_the_data_element(tmp_path: Path) -> None:

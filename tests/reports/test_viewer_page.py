@@ -143,6 +143,8 @@ def test_mouse_reads_windows_zooms_and_pans_all_images_alike(
     page.open(f"{address}#view&slice=5")
     page.mouse("mouseMoved", *place(page, 1, 2, 6, (6, 8)))
     assert text(page, ".viewer-value") == [f"{images[name][1, 2, 6]:g}".replace("-", "−") for name in images]
+    assert "row 2, column 6" in text(page, ".viewer-line")[0]
+    assert "row" not in text(page, "[role=status]")[0]  # a moving pointer is not read out
     x, y = place(page, 0, 2, 3, (6, 8))
     page.mouse("mouseWheel", x, y, deltaX=0, deltaY=120)
     page.until("document.querySelector('output').textContent === '6 (3 of 3)'")
@@ -329,3 +331,8 @@ def test_a_report_shows_the_viewer_on_screens_and_pictures_on_paper(page: Browse
     page.mouse("mouseWheel", x, y, deltaX=0, deltaY=100)  # the page scrolls, the slice stays
     page.until("scrollY > 0")
     assert text(page, "output") == ["11 (2 of 3)"]
+    old = page.call("Page.addScriptToEvaluateOnNewDocument", source="delete window.DecompressionStream;")
+    page.open((tmp_path / "report.html").as_uri())
+    page.call("Page.removeScriptToEvaluateOnNewDocument", **old)
+    assert "cannot unpack" in text(page, ".viewer-line")[0]
+    assert page.run(shown.format(".viewer-still")) == "block"  # an old browser shows the pictures

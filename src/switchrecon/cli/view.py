@@ -35,6 +35,9 @@ def view(
         ),
     ] = [],  # noqa: B006
     slice_axis: Annotated[str, typer.Option(help="axial, coronal or sagittal: how image volumes are cut.")] = "axial",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Without --out: where to listen on this machine. Default: a free one.")
+    ] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.html if it exists.")] = False,
 ) -> None:
     """Look at images with mouse and keys: side by side, flicker, wipe, error, k-space; one window for all.
@@ -65,7 +68,11 @@ def view(
     if out is None:
         from switchrecon.reports.viewer.server import Viewer
 
-        with Viewer(sources) as server:
+        try:
+            server = Viewer(sources, port)
+        except OSError as error:
+            raise ConfigError(f"--port {port}: cannot be used ({error.strerror}); choose another one") from error
+        with server:
             typer.echo(f"open {server.address}\nThe page is for this machine alone; Ctrl-C ends it.")
             try:
                 server.serve_forever()

@@ -157,7 +157,8 @@ async function refresh() {
     tell();
     section.dataset.state = ticket === asked ? "ready" : "busy";
   } catch (error) {
-    part("status").textContent = error.message;
+    tell(error.message);
+    if (!panels.length) section.classList.remove("viewer-live"); // a report shows its pictures instead
     section.dataset.state = "failed";
   }
 }
@@ -271,6 +272,7 @@ function draw() {
       `${name}, slice ${stack.numbers[state.slice]}, window ${shortNumber(low)} to ${shortNumber(high)}`);
   });
   values();
+  part("line").textContent = everything();
   remember();
 }
 
@@ -293,11 +295,14 @@ function headline() {
   return `${stack.name}, slice ${stack.numbers[state.slice]}, ${show}, window ${shortNumber(low)} to ${shortNumber(high)}`;
 }
 
-// For screen readers, and for everyone who looks: it is said when keys or links change the view, not at every move.
-function tell() {
+function everything() {
   const shown = state.layout === "grid" ? visible() : panels;
-  const read = state.row === null ? [] : shown.map((panel) => `${panel.name}: ${valueText(panel)}`);
-  const where = state.row === null ? "" : `; row ${state.row}, column ${state.column}`;
-  const text = [headline() + where, ...read].join("; ");
-  if (part("status").textContent !== text) part("status").textContent = text;
+  if (state.row === null) return headline();
+  return [`${headline()}; row ${state.row}, column ${state.column}`,
+    ...shown.map((panel) => `${panel.name}: ${valueText(panel)}`)].join("; ");
+}
+
+// For screen readers: it is said when keys or links change the view, not whenever the pointer moves.
+function tell(text = everything()) {
+  for (const name of ["line", "status"]) if (part(name).textContent !== text) part(name).textContent = text;
 }
