@@ -170,7 +170,10 @@ def test_complex_images_are_images_where_that_is_said(tmp_path: Path) -> None:
     stack = source.open()
     np.testing.assert_allclose(stack.layers[0].planes["image"](2), np.abs(images[2]), rtol=1e-6)
     np.testing.assert_allclose(stack.layers[0].planes["phase"](2), np.angle(images[2]), atol=1e-6)
-    assert "kspace" not in stack.kinds(0)
+    kspace = np.abs(np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(images[2]))))
+    np.testing.assert_allclose(
+        stack.layers[0].planes["kspace"](2), np.log10(np.maximum(kspace / kspace.max(), 1e-6)), atol=0.05
+    )
 
 
 def test_what_reconstruct_writes_is_read_hdf5_and_pictures(tmp_path: Path) -> None:
@@ -202,7 +205,8 @@ def test_maps_belong_to_the_images_beside_them(tmp_path: Path, make_scan: Callab
     [source] = find_sources([scan, tmp_path / "out"], names=True)
     stack = source.open()
     assert [layer.name for layer in stack.layers] == ["scans", "out"]
-    assert set(stack.kinds(1)) == {"image", "phase", "invented"}  # what has maps is no k-space
+    assert set(stack.kinds(1)) == {"image", "phase", "kspace", "kspace-phase", "invented"}
+    np.testing.assert_allclose(stack.layers[1].planes["image"](1), np.abs(images[1]), rtol=1e-6)  # no k-space
     np.testing.assert_allclose(stack.layers[1].planes["invented"](1), np.abs(images[1]) / 2, rtol=1e-6)
     np.save(tmp_path / "out" / "subject1_desc-doubt.npy", images[:1])
     with pytest.raises(DataError, match=r"subject1_desc-doubt\.npy: 1 slices of 64x64; expected those of"):

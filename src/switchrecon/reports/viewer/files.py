@@ -10,7 +10,7 @@ from switchrecon.core.limits import check_size
 from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
 from switchrecon.physics.coils import root_sum_of_squares
-from switchrecon.physics.fourier import inverse_fourier
+from switchrecon.physics.fourier import fourier, inverse_fourier
 from switchrecon.physics.masks import measured_acceleration
 from switchrecon.reports.viewer.planes import MAPS, Kind, log_magnitude
 from switchrecon.reports.viewer.stacks import Layer, Letters, Plane, Stack, letters_of
@@ -137,9 +137,15 @@ def _of_complex_images(layer: str, name: str, scan: Scan) -> Stack:
     if scan.coils > 1:
         planes = {"image": lambda position: root_sum_of_squares(torch.from_numpy(array[position])).numpy()}
     else:
+
+        def kspace(position: int) -> np.ndarray:
+            return fourier(torch.from_numpy(array[position])).numpy()
+
         planes = {
             "image": lambda position: np.abs(array[position]),
             "phase": lambda position: np.angle(array[position]),
+            "kspace": lambda position: log_magnitude(kspace(position)),
+            "kspace-phase": lambda position: np.angle(kspace(position)),
         }
     stack = Stack(name, tuple(range(len(array))), _matrix(array), (Layer(layer, planes),))
     return replace(stack, spacing=_spacing(scan), letters=letters_of(scan.affine))
