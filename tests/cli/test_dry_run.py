@@ -6,6 +6,7 @@ from pathlib import Path
 import yaml
 
 from switchrecon.config import parse_config
+from switchrecon.nets.builder import NETWORKS
 from switchrecon.training.dry_run import duration, plan_training
 from tests.conftest import tiny_config
 
@@ -77,7 +78,8 @@ def test_a_grid_is_described_and_nothing_written(run_cli: RunCli, tmp_path: Path
     assert "# default · supervised: 2 cells" in out
     joint = out.split("# default · joint: 2 cells\n# the settings of the first row, but\n")[1]
     changed = yaml.safe_load(joint.split("\n\n")[0])
-    assert changed == {"method": "joint", "network": "unrolled", "cascades": 2, "unet_width": 2}
+    own = {"method": "joint", "network": "unrolled", "cascades": 2, "unet_width": 2}
+    assert changed == own | dict(NETWORKS["unrolled"].recommended)
     assert "undersampled: 1 scans of 1 subjects, 1 slices, acceleration" in joint
     assert out.splitlines()[-2].startswith("expected time of all trainings: about ")
     assert " with 2 at once " in out.splitlines()[-2]
