@@ -1,0 +1,181 @@
+"""What of an image was measured and what was invented, and how well the image explains what was measured.
+
+``P = (AᴴA + λI)⁻¹ AᴴA`` takes from an image the part that the scan has measured; the rest, ``x − P x``, was supplied by
+whatever made the image. With one coil and λ = 0 the rest is what lies in unmeasured k-space. With several coils a
+sample that was not measured is known in part through the others, and λ says from which strength on: where the noise
+would drown it, nothing was measured. The invented part is no error: zero filling invents nothing and is wrong.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from switchrecon.physics.noise import noise_level
+from switchrecon.physics.operators import Encoding
+from switchrecon.physics.solvers import conjugate_gradient
+
+FOREGROUND = 0.1  # of the 99th percentile of a slice's magnitudes
+BRIGHT = 0.99
+ITERATIONS, TOLERANCE = 50, 1e-5
+LEAST = 1e-6  # of λ with several coils: what single precision resolves
+
+
+@dataclass(frozen=True)
+class Residual:
+    """How far images are from what was measured; one value a slice, float32 (N,).
+
+    Attributes
+    ----------
+    relative
+        ‖A x − y‖ / ‖y‖; 0 where nothing but zeros was measured.
+    chi_square
+        ``‖A x − y‖² / (2σ² · measured samples)``: about 1 where the image is as far from y as the noise, less where it
+        has fitted the noise, far more where it contradicts the scan or the coils' maps are wrong. NaN where the noise
+        is not known. :func:`~switchrecon.physics.noise.noise_level` is an upper bound, so this may be too small.
+    """
+
+    relative: Tensor
+    chi_square: Tensor
+
+
+def brightest(image: Tensor) -> Tensor:
+    """The 99th percentile of each image's magnitudes: (..., H, W) to (..., 1, 1)."""
+    magnitude = image.abs().flatten(-2)
+    return magnitude.kthvalue(math.ceil(BRIGHT * magnitude.shape[-1]), dim=-1).values[..., None, None]
+
+
+def foreground(image: Tensor) -> Tensor:
+    """Where an image is brighter than 10 % of its 99th percentile; all figures of trust are over these pixels.
+
+    Parameters
+    ----------
+    image
+        Real or complex (..., H, W): a reconstruction, so that the rule is the same with and without a truth.
+
+    Returns
+    -------
+    Tensor
+        Boolean (..., H, W); empty for an image that is zero.
+    """
+    return image.abs() > FOREGROUND * brightest(image)
+
+
+def noise_levels(kspace: Tensor, encoding: Encoding) -> Tensor:
+    """σ of each slice's noise, in each of real and imaginary part: float32 (N,); NaN where unknown or zero."""
+    masks = encoding.mask.cpu().numpy()
+    levels = [noise_level(own, mask) for own, mask in zip(kspace.cpu().numpy(), masks, strict=True)]
+    return torch.tensor([level if level > 0 else math.nan for level in levels], device=kspace.device)
+
+
+def regularisation(image: Tensor, sigma: Tensor) -> Tensor:
+    """λ = 2σ² / τ², τ² the mean power of the image's foreground; no unit, (N, 1, 1).
+
+    It is what the Wiener filter of an image of that power in that noise has. Where the noise is not known, or the
+    image is zero, λ is the least that single precision resolves.
+
+    Parameters
+    ----------
+    image
+        Complex (N, H, W).
+    sigma
+        (N,), see :func:`noise_levels`.
+    """
+    inside = foreground(image)
+    power = (image.abs().square() * inside).sum((-2, -1)) / inside.sum((-2, -1)).clamp_min(1)
+    ratio = 2 * sigma.square() / power
+    known = torch.isfinite(ratio) & (ratio > LEAST)
+    return torch.where(known, ratio, torch.full_like(ratio, LEAST))[:, None, None]
+
+
+def measured_part(
+    encoding: Encoding,
+    image: Tensor,
+    weight: float | Tensor = 0.0,
+    *,
+    iterations: int = ITERATIONS,
+    tolerance: float = TOLERANCE,
+) -> Tensor:
+    """``P x = (AᴴA + λI)⁻¹ AᴴA x``, self-adjoint with eigenvalues from 0 to 1.
+
+    Parameters
+    ----------
+    encoding
+        A, for images (N, H, W).
+    image
+        x, complex (N, H, W).
+    weight
+        λ ≥ 0, a number or (N, 1, 1); positive with several coils, see :func:`regularisation`.
+    iterations, tolerance
+        Of the conjugate gradients that several coils need; see
+        :func:`~switchrecon.physics.solvers.conjugate_gradient`.
+
+    Returns
+    -------
+    Tensor
+        Complex (N, H, W); the invented part is the image without it.
+    """
+    projected = encoding.N(image)
+    if encoding.projects:
+        return projected / (1 + weight)  # AᴴA is a projection, so nothing has to be solved
+    return conjugate_gradient(
+        lambda u: encoding.N(u) + weight * u, projected, projected, iterations=iterations, tolerance=tolerance
+    )
+
+
+def invented_part(encoding: Encoding, image: Tensor, sigma: Tensor) -> Tensor:
+    """``x − P x``: what the scan has not measured of an image.
+
+    One coil: exactly the part in unmeasured k-space (λ = 0). Several: λ of :func:`regularisation`.
+
+    Parameters
+    ----------
+    encoding
+        A, for images (N, H, W).
+    image
+        x, complex (N, H, W).
+    sigma
+        (N,), see :func:`noise_levels`.
+
+    Returns
+    -------
+    Tensor
+        Complex (N, H, W), in the image's units.
+    """
+    weight = 0.0 if encoding.projects else regularisation(image, sigma)
+    return image - measured_part(encoding, image, weight)
+
+
+def residual(encoding: Encoding, image: Tensor, kspace: Tensor, sigma: Tensor) -> Residual:
+    """How far images are from what was measured.
+
+    Parameters
+    ----------
+    encoding
+        A, for images (N, H, W).
+    image
+        x, complex (N, H, W), with its phase.
+    kspace
+        y, complex (N, n_coils, H, W), zero where nothing was measured.
+    sigma
+        (N,), see :func:`noise_levels`.
+    """
+    difference = (encoding(image) - kspace).abs().square().sum((-3, -2, -1))
+    energy = kspace.abs().square().sum((-3, -2, -1))
+    samples = encoding.mask.sum((-2, -1)) * encoding.coils.in_use()
+    relative = torch.where(energy > 0, difference / energy, torch.zeros_like(energy)).sqrt()
+    return Residual(relative, difference / (2 * sigma.square() * samples))
+
+
+def share(part: Tensor, image: Tensor) -> Tensor:
+    """‖part‖ / ‖image‖ over the image's :func:`foreground`: (N,); 0 for an image that is zero.
+
+    Parameters
+    ----------
+    part, image
+        Real or complex (N, H, W).
+    """
+    inside = foreground(image)
+    of, whole = ((own.abs().square() * inside).sum((-2, -1)) for own in (part, image))
+    return torch.where(whole > 0, of / whole, torch.zeros_like(whole)).sqrt()
