@@ -68,7 +68,7 @@ def test_a_hand_worked_image_of_two_pixels() -> None:
     encoding = Encoding(torch.tensor([[[False, True]]]))
     invented = invented_part(encoding, image, torch.tensor([math.nan]))
     torch.testing.assert_close(invented, torch.tensor([[[1.0, -1.0]]], dtype=torch.complex128))
-    assert share(invented, image).item() == pytest.approx(math.sqrt(2 / 10))
+    assert share(invented, image) == pytest.approx(math.sqrt(2 / 10))
 
 
 @pytest.mark.parametrize("several", [False, True])
@@ -169,4 +169,4 @@ def test_foreground_is_what_is_brighter_than_a_tenth_of_the_99th_percentile() ->
     assert brightest(image).item() == 49  # of 100 sorted values the 99th
     assert foreground(image).sum() == 46  # 5 … 50
     assert not foreground(torch.zeros(2, 4, 4)).any()
-    assert share(image, torch.zeros(1, 10, 10)).item() == 0
+    assert share(image, torch.zeros(1, 10, 10)) == 0

@@ -168,14 +168,14 @@ def residual(encoding: Encoding, image: Tensor, kspace: Tensor, sigma: Tensor) -
     return Residual(relative, difference / (2 * sigma.square() * samples))
 
 
-def share(part: Tensor, image: Tensor) -> Tensor:
-    """‖part‖ / ‖image‖ over the image's :func:`foreground`: (N,); 0 for an image that is zero.
+def share(part: Tensor, image: Tensor) -> float:
+    """‖part‖ / ‖image‖ over the :func:`foreground` of all slices; 0 for images that are zero.
 
     Parameters
     ----------
     part, image
-        Real or complex (N, H, W).
+        Real or complex (..., H, W).
     """
     inside = foreground(image)
-    of, whole = ((own.abs().square() * inside).sum((-2, -1)) for own in (part, image))
-    return torch.where(whole > 0, of / whole, torch.zeros_like(whole)).sqrt()
+    of, whole = (float(own.abs()[inside].double().square().sum()) for own in (part, image))
+    return math.sqrt(of / whole) if whole > 0 else 0.0

@@ -1,6 +1,8 @@
 """Reconstruction: from measured k-space and its mask to images, with a trained run."""
 
 import logging
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
@@ -17,6 +19,7 @@ from switchrecon.nets.layers import with_precision
 from switchrecon.physics.consistency import consistent, trust
 from switchrecon.physics.fourier import resize_image, resize_kspace
 from switchrecon.physics.intensity import from_network, intensity_scale, low_resolution, to_network
+from switchrecon.physics.measured import Residual, invented_part, noise_levels, residual, share
 from switchrecon.physics.operators import Coils, Encoding, Sampling, coils_of
 from switchrecon.runs.card import Card
 from switchrecon.runs.checkpoint import load_model
@@ -36,6 +39,34 @@ def _chosen(config: Config, estimate: str | None, data_consistency: str | None, 
         if value is not None and value not in valid:
             raise ConfigError(f"unknown {name} '{value}'; {nearest(value, valid)}")
     return config.model_copy(update={name: value for name, value in changes.items() if value is not None})
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Images and what of them was measured.
+
+    Attributes
+    ----------
+    image
+        As :class:`Reconstructor` returns it: complex64 or float32 (..., H, W).
+    invented
+        The part that the scan has not measured, complex64 (..., H, W), in the image's units and phase, so that
+        ``image − invented`` is the measured part; see :func:`switchrecon.physics.measured.invented_part`.
+    phased
+        The image with its phase, complex64 (..., H, W).
+    residual
+        One value a slice.
+    """
+
+    image: Tensor
+    invented: Tensor
+    phased: Tensor
+    residual: Residual
+
+    @property
+    def share(self) -> float:
+        """‖invented‖ / ‖image‖ over the foreground of all slices."""
+        return share(self.invented, self.image)
 
 
 class Reconstructor:
@@ -189,28 +220,56 @@ class Reconstructor:
             than the run's.
         """
         set_up(self.device, self.config.precision)
-        numpy = isinstance(kspace, np.ndarray)
         measured, encoding, shape = self._check(_tensor(kspace), _tensor(mask) != 0, maps)
-        images = torch.cat(self._in_parts(measured, encoding)).reshape(shape)
-        return images.numpy() if numpy else images
+        images = self._in_parts(measured, encoding, lambda *slices: self._slices(*slices)[:1])[0].reshape(shape)
+        return images.numpy() if isinstance(kspace, np.ndarray) else images
 
-    def _in_parts(self, measured: Tensor, encoding: Encoding) -> list[Tensor]:
-        """Images of some slices at a time, back on the processor."""
+    def phased(self, kspace: Tensor, encoding: Encoding) -> Tensor:
+        """Images with their phase, also where the run's are magnitudes: complex64 (N, H, W).
+
+        Parameters
+        ----------
+        kspace
+            Complex (N, n_coils, H, W).
+        encoding
+            What measured it.
+        """
+        set_up(self.device, self.config.precision)
+        measured, encoding, _ = self._check(kspace, encoding.mask, encoding.coils)
+        return self._in_parts(measured, encoding, lambda *slices: self._slices(*slices)[1:])[0]
+
+    def explain(self, kspace: Any, mask: Any, maps: Any = None) -> Reconstruction:
+        """Reconstruct images and say what of them was measured.
+
+        Parameters and errors are those of the call.
+        """
+        set_up(self.device, self.config.precision)
+        measured, encoding, shape = self._check(_tensor(kspace), _tensor(mask) != 0, maps)
+        image, phased, invented, relative, chi_square = self._in_parts(measured, encoding, self._explained)
+        return Reconstruction(
+            image.reshape(shape), invented.reshape(shape), phased.reshape(shape), Residual(relative, chi_square)
+        )
+
+    def _in_parts(
+        self, measured: Tensor, encoding: Encoding, work: Callable[[Tensor, Encoding], tuple[Tensor, ...]]
+    ) -> list[Tensor]:
+        """What ``work`` makes of some slices at a time, back on the processor."""
         # One at a time: at 256x256 a CPU is slower with more, and a slice's bits would depend on its neighbours.
         together = 1 if self.device.type == "cpu" else TOGETHER
-        found: list[Tensor] = []
+        found: list[list[Tensor]] = []
         done = 0
         while done < len(measured):
             part = slice(done, done + together)
             try:
-                found.append(self._slices(measured[part].to(self.device), encoding[part].to(self.device)).cpu())
+                made = work(measured[part].to(self.device), encoding[part].to(self.device))
+                found.append([own.cpu() for own in made])
             except torch.OutOfMemoryError:
                 if together == 1:
                     raise
                 together //= 2
                 continue
             done += together
-        return found
+        return [torch.cat(own) for own in zip(*found, strict=True)]
 
     def _check(self, kspace: Tensor, mask: Tensor, maps: Any) -> tuple[Tensor, Encoding, tuple[int, ...]]:
         """Measured k-space (N, n_coils, H, W), what encoded it, and the images' shape."""
@@ -252,15 +311,33 @@ class Reconstructor:
         return measured, Encoding(masks, coils.changed(checked)), shape
 
     @torch.no_grad()
-    def _slices(self, kspace: Tensor, encoding: Encoding) -> Tensor:
-        """Measured k-space of some slices to images (N, H, W)."""
+    def _slices(self, kspace: Tensor, encoding: Encoding) -> tuple[Tensor, Tensor]:
+        """Measured k-space of some slices to images (N, H, W), and to the same with their phase."""
         own, matrix = (kspace.shape[-2], kspace.shape[-1]), self.card.matrix
         small = encoding.sampled_by(resize_kspace(encoding.mask.float(), matrix) > 0)
         image = resize_image(self._network(resize_kspace(kspace, matrix), small), own)
+        phased = image
+        if not image.is_complex():
+            # A magnitude has no phase of its own; the alias-free low-resolution image lends it one.
+            low = low_resolution(kspace, self.card.center_fraction, encoding.mask)
+            phased = image * torch.sgn(encoding.coils.H(low))
         if self.config.data_consistency != "none":
-            image = self._consistent(image, kspace, encoding)
-        empty = ~kspace.flatten(1).any(1)
-        return torch.where(empty[:, None, None], torch.zeros_like(image), image)
+            weight = 1.0 if self.config.data_consistency == "hard" else trust(phased, kspace, encoding)
+            phased = consistent(encoding, phased, kspace, weight)
+            image = phased if image.is_complex() else phased.abs()
+        empty = ~kspace.flatten(1).any(1)[:, None, None]
+        return torch.where(empty, torch.zeros_like(image), image), torch.where(empty, torch.zeros_like(phased), phased)
+
+    @torch.no_grad()
+    def _explained(self, kspace: Tensor, encoding: Encoding) -> tuple[Tensor, ...]:
+        """The tensors of :class:`Reconstruction` for some slices."""
+        image, phased = self._slices(kspace, encoding)
+        sigma = noise_levels(kspace, encoding)
+        invented = invented_part(encoding, phased, sigma)
+        if not image.is_complex():
+            invented = invented * torch.sgn(phased).conj()
+        found = residual(encoding, phased, kspace, sigma)
+        return image, phased, invented, found.relative, found.chi_square
 
     def _network(self, kspace: Tensor, encoding: Encoding) -> Tensor:
         """Scale, networks, scale back, at the run's matrix."""
@@ -275,17 +352,6 @@ class Reconstructor:
         if self.config.estimate == "ensemble" and self.extractor is not None:
             return (0.5 * estimate + 0.5 * (x - self.extractor(x))).clamp(-1, 1)
         return estimate
-
-    def _consistent(self, image: Tensor, kspace: Tensor, encoding: Encoding) -> Tensor:
-        """Data consistency after the networks."""
-        complex_run = self.config.representation == "complex"
-        if not complex_run:
-            # A magnitude has no phase of its own; the alias-free low-resolution image lends it one.
-            fraction = self.card.center_fraction
-            image = image * torch.sgn(encoding.coils.H(low_resolution(kspace, fraction, encoding.mask)))
-        weight = 1.0 if self.config.data_consistency == "hard" else trust(image, kspace, encoding)
-        result = consistent(encoding, image, kspace, weight)
-        return result if complex_run else result.abs()
 
 
 def _tensor(array: Any) -> Tensor:
