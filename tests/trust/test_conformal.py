@@ -1,0 +1,86 @@
+"""What few subjects allow: promises that hold for subjects, and that pixels would break."""
+
+from itertools import permutations
+
+import numpy as np
+import pytest
+
+from switchrecon.errors import DataError
+from switchrecon.trust.conformal import p_value, promised, quantile, sentence, shown, subject_score, unlikeness
+
+
+@pytest.mark.parametrize(
+    ("subjects", "percent"), [(3, 75), (4, 80), (5, 83), (8, 88), (9, 90), (18, 94), (19, 95), (39, 95)]
+)
+def test_the_promise_of_so_many_subjects(subjects: int, percent: int) -> None:
+    assert promised(subjects) == percent
+    assert f"at least {percent} %" in sentence(subjects)
+    assert f"{subjects} calibration subjects" in sentence(subjects)
+
+
+def test_fewer_than_nine_subjects_never_say_90_percent() -> None:
+    for subjects in range(3, 9):
+        assert "90" not in sentence(subjects)
+    for subjects in range(3):
+        with pytest.raises(DataError, match=f"{subjects} subjects are too few .* at least 3"):
+            promised(subjects)
+
+
+def test_the_quantile_is_the_largest_of_few_scores_and_an_order_statistic_of_many() -> None:
+    for count in (3, 4, 9, 19):
+        scores = list(np.random.RandomState(count).permutation(count))
+        assert quantile(scores) == count - 1
+    assert quantile(list(range(1, 40))) == 38  # ⌈40 · 0.95⌉
+    assert {quantile(list(order)) for order in permutations((3.0, 1.0, 2.0))} == {3.0}
+
+
+def test_the_score_of_a_subject_is_what_covers_nine_tenths_of_its_pixels() -> None:
+    error, doubt = np.arange(1, 21).astype(float), np.full(20, 2.0)
+    assert subject_score(error, doubt) == 9  # of 20 ratios the 18th
+    assert subject_score(error[::-1], doubt) == 9
+    assert (error <= 9 * doubt).mean() == 0.9
+
+
+def simulated(random: np.random.RandomState, subjects: int, pixels: int = 200) -> list[np.ndarray]:
+    """Errors over doubt of subjects that differ strongly from each other."""
+    return [np.abs(random.normal(size=pixels)) * np.exp(random.normal()) for _ in range(subjects)]
+
+
+@pytest.mark.parametrize("count", [3, 4, 9, 19])
+def test_the_promise_holds_for_subjects_and_pooled_pixels_break_it(count: int) -> None:
+    random = np.random.RandomState(count)
+    held, pooled, repeats = [], [], 400
+    for _ in range(repeats):
+        *known, new = simulated(random, count + 1)
+        factor = quantile([subject_score(own, np.ones_like(own)) for own in known])
+        held.append((new <= factor).mean() >= 0.9)
+        pooled.append((new <= np.quantile(np.concatenate(known), 0.9)).mean() >= 0.9)
+    error = 3 * np.sqrt(0.25 / repeats)
+    assert np.mean(held) >= promised(count) / 100 - error
+    assert np.mean(pooled) < promised(count) / 100 - error
+
+
+def test_p_values_of_hand_worked_scores() -> None:
+    assert p_value(5, [1, 2, 3]) == 0.25
+    assert p_value(2, [1, 2, 3]) == 0.75
+    assert p_value(0, [1, 2, 3]) == 1
+
+
+def test_p_values_of_the_same_law_are_uniform_and_another_subject_stands_out() -> None:
+    random = np.random.RandomState(0)
+    found = np.array([unlikeness(sample[0], sample[1:])[0] for sample in random.normal(size=(500, 10, 3))])
+    for level in (0.1, 0.3, 0.5, 0.9):
+        assert (found <= level + 1e-9).mean() == pytest.approx(level, abs=3 * np.sqrt(0.25 / 500))
+    others = random.normal(size=(9, 3))
+    p, which = unlikeness([0, 30, 0], others.tolist())
+    assert p == 0.1
+    assert which == 1
+    assert "unlike" in shown(p, 9)
+    assert "cannot be under 0.10" in shown(p, 9)
+    assert "not unlike" in shown(0.6, 9)
+
+
+def test_features_that_all_share_or_that_are_unknown() -> None:
+    assert unlikeness([1.0, np.nan], [[1.0, 2.0], [1.0, 3.0], [1.0, 1.0]]) == (1.0, 0)
+    assert unlikeness([2.0], [[1.0], [1.0], [1.0]]) == (0.25, 0)
+    assert unlikeness([np.nan], [[1.0], [1.0], [1.0]]) == (1.0, -1)
