@@ -170,7 +170,8 @@ def test_each_format_comes_back_as_itself(trained: Trained, tmp_path: Path) -> N
         written = nibabel.load(out / name)
         assert written.shape == volume.shape
         np.testing.assert_allclose(written.affine, affine)
-    assert sorted(p.name for p in out.iterdir()) == ["a.npy", "b.h5", "c.nii", "c.nii.gz"]
+    maps = ["a_desc-invented.npy", "c_desc-invented.nii", "c_desc-invented.nii.gz"]
+    assert sorted(p.name for p in out.iterdir()) == sorted(["a.npy", "b.h5", "c.nii", "c.nii.gz", *maps])
     with pytest.raises(DataError, match="exists already"):
         reconstruct_files(reconstructor, [scans / "c.nii"], out, undersample="run")
 
@@ -185,7 +186,7 @@ def test_a_fully_sampled_scan_is_refused_and_does_not_stop_the_others(
     assert "holds an image, there is nothing to reconstruct" in str(outcomes[0].error)
     assert f"{full}: holds fully sampled k-space" in str(outcomes[1].error)
     assert outcomes[2].written == tmp_path / "out" / fast.name
-    assert [p.name for p in (tmp_path / "out").iterdir()] == ["subject2.npy"]
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"subject2.npy", "subject2_desc-invented.npy"}
 
 
 def test_outputs_are_not_overwritten(trained: Trained, tmp_path: Path, make_scan: MakeScan) -> None:

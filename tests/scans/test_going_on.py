@@ -100,7 +100,10 @@ def test_names_that_are_no_utf8_do_not_stop_a_batch(
         save(path, masked=False)
     code, _, err = run_cli("reconstruct", model, folder, "--out", tmp_path / "out", "--undersample", "run")
     assert (code, err.count("failed")) == (0, 0)
-    assert {os.fsencode(path.name) for path in (tmp_path / "out").iterdir()} == {b"a\xfc.npy", b"z.npy"}
+    assert {os.fsencode(path.name) for path in (tmp_path / "out").iterdir()} == {
+        *(b"a\xfc.npy", b"a\xfc_desc-invented.npy"),
+        *(b"z.npy", b"z_desc-invented.npy"),
+    }
     assert run_cli("inspect", folder)[0] == 0
     for option in ("bids", "dicom", "hdf5"):
         code = run_cli(

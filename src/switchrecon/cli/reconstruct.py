@@ -37,6 +37,9 @@ def reconstruct(
             help="own (each scan's format), nifti, bids, dicom, numpy, hdf5, bart or png.",
         ),
     ] = "own",
+    no_maps: Annotated[
+        bool, typer.Option("--no-maps", help="Write images alone, without the map of what was invented.")
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace images that exist.")] = False,
     adapt: Annotated[
         int,
@@ -69,12 +72,14 @@ def reconstruct(
             note = "" if math.isnan(outcome.noise) else f", noise at most {outcome.noise:.2%} of the brightest pixel"
             note += ", synthetic k-space computed from magnitude images" if outcome.synthetic else ""
             typer.echo(f"{outcome.scan} -> {outcome.written} (acceleration {outcome.acceleration:.2f}{note})")
+            for sentence in outcome.sentences:
+                typer.echo(f"  {sentence}")
             if outcome.adaptation is not None:
                 typer.echo(f"  {outcome.adaptation}")
 
     loaded = Reconstructor.load(run, estimate, data_consistency, resize, device, precision, trust_code)
     outcomes = reconstruct_files(
-        loaded, expanded(scans, recursive), out, undersample, overwrite, report, image_format, adapt
+        loaded, expanded(scans, recursive), out, undersample, overwrite, report, image_format, adapt, not no_maps
     )
     failed = [o for o in outcomes if o.error is not None]
     if failed:

@@ -58,7 +58,7 @@ class Run:
         ready = read_scan(found, loaded.config.reading)
         if ready.mask is None:
             raise DataError(f"{ready.path}: is fully sampled; undersample it first: switchrecon.undersample(scan)")
-        return reconstruct_scan(loaded, ready)
+        return reconstruct_scan(loaded, ready).image.numpy()
 
     @property
     def log(self) -> list[dict[str, Any]]:

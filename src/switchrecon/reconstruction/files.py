@@ -1,6 +1,7 @@
 """Reconstruct files: scans in, images in each scan's own format, matrix, units and geometry out."""
 
 import logging
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,18 +10,47 @@ import numpy as np
 import torch
 
 from switchrecon.config import Config, load_config
+from switchrecon.core.records import Record
 from switchrecon.data.coils import with_maps
 from switchrecon.errors import ConfigError, DataError, SwitchreconError
 from switchrecon.physics.fourier import resize_image
 from switchrecon.physics.masks import MaskConfig
 from switchrecon.physics.noise import relative_noise
 from switchrecon.reconstruction.adapt import Adaptation, adapt
-from switchrecon.reconstruction.reconstructor import Reconstructor
+from switchrecon.reconstruction.reconstructor import Reconstruction, Reconstructor
 from switchrecon.scans.files import OWN, find_files, image_format, image_target, read_scan, recognise, write_images
 from switchrecon.scans.formats import Format
+from switchrecon.scans.maps import Map, map_target
+from switchrecon.scans.names import stem
 from switchrecon.scans.scan import Scan, own_mask
 
 logger = logging.getLogger(__name__)
+
+
+INVENTED = "the part of the image that the scan has not measured: the reconstruction supplied it; it is not the error"
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What is written and said beside an image.
+
+    Attributes
+    ----------
+    maps
+        At the matrix of the reconstruction.
+    sentences
+        For people.
+    record
+        For a file beside the image; None for none.
+    """
+
+    maps: Sequence[Map] = ()
+    sentences: Sequence[str] = ()
+    record: Record | None = None
+
+
+Look = Callable[[Reconstructor, Scan, Reconstruction], Beside]
+"""Looks at the reconstruction of a scan, which has its maps where it has several coils."""
 
 
 @dataclass(frozen=True)
@@ -34,6 +64,7 @@ class Outcome:
     synthetic: bool = False
     adaptation: Adaptation | None = None
     noise: float = float("nan")  # see :func:`switchrecon.physics.noise.relative_noise`
+    sentences: Sequence[str] = ()  # on what was measured and what was invented, and on what was looked at besides
 
 
 def parse_undersampling(text: str, config: Config) -> MaskConfig:
@@ -86,13 +117,21 @@ def undersampled(reconstructor: Reconstructor, scan: Scan, undersampling: MaskCo
     return replace(scan, kspace=scan.kspace * masks[:, None], mask=masks)
 
 
-def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> np.ndarray:
+def ready_scan(reconstructor: Reconstructor, scan: Scan) -> Scan:
+    """An undersampled scan as a reconstructor takes it: with maps, and at the run's matrix, if it has several coils."""
+    if scan.coils == 1:
+        return scan
+    # Maps belong to a matrix, so k-space is resized before they are estimated.
+    return with_maps(scan.resized(_mask_matrix(reconstructor, scan)), reconstructor.config)
+
+
+def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> Reconstruction:
     """Reconstruct all slices of an undersampled scan.
 
     Returns
     -------
-    np.ndarray
-        (slices, H, W), complex64 or float32: at the scan's matrix, or with several coils at the run's.
+    Reconstruction
+        Images (slices, H, W): at the scan's matrix, or with several coils at the run's.
 
     Raises
     ------
@@ -100,10 +139,9 @@ def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> np.ndarray:
         For another matrix than the run's where resizing is not allowed.
     """
     assert scan.mask is not None
-    if scan.coils > 1:  # maps belong to a matrix, so k-space is resized before they are estimated
-        scan = with_maps(scan.resized(_mask_matrix(reconstructor, scan)), reconstructor.config)
+    scan = ready_scan(reconstructor, scan)
     try:
-        return reconstructor(scan.kspace, scan.mask, scan.sensitivity())
+        return reconstructor.explain(torch.from_numpy(scan.kspace), scan.mask, scan.sensitivity())
     except DataError as error:
         raise DataError(f"{scan.path}: {error}") from error
 
@@ -123,6 +161,8 @@ def reconstruct_files(
     report: Callable[[Outcome], None] = lambda outcome: None,
     format: str = OWN,
     adapt_steps: int = 0,
+    maps: bool = True,
+    look: Look | None = None,
 ) -> list[Outcome]:
     """Reconstruct every scan; one that fails does not stop the others.
 
@@ -144,6 +184,10 @@ def reconstruct_files(
         Of the images; see :func:`~switchrecon.scans.files.image_format`.
     adapt_steps
         Adapt the network to each scan first, in at most so many steps; see :mod:`switchrecon.reconstruction.adapt`.
+    maps
+        Write what was invented, and what ``look`` gives, beside each image.
+    look
+        Called with each reconstruction.
 
     Returns
     -------
@@ -157,12 +201,12 @@ def reconstruct_files(
     """
     files = find_files(paths)
     undersampling = parse_undersampling(undersample, reconstructor.config) if undersample is not None else None
-    known = _check_targets(files, out, overwrite, format)
+    known = _check_targets(files, out, overwrite, format, ("invented", *(("doubt",) if look else ())) if maps else ())
     outcomes = []
     for number, path in enumerate(files, 1):
         try:
             target = (out, format, number, overwrite)
-            outcome = _one(reconstructor, path, known.get(path), undersampling, adapt_steps, target)
+            outcome = _one(reconstructor, path, known.get(path), undersampling, adapt_steps, target, maps, look)
         except SwitchreconError as error:
             outcome = Outcome(path, error=error)
         except OSError as error:  # such as a full disk
@@ -184,24 +228,56 @@ def _one(
     undersampling: MaskConfig | None,
     adapt_steps: int,
     target: tuple[Path, str, int, bool],
+    maps: bool,
+    look: Look | None,
 ) -> Outcome:
     options = replace(reconstructor.config.reading, subjects=None)  # whoever it is, the image is the same
     scan = read_scan(path, options, known)
     measured = undersampled(reconstructor, scan, undersampling)
     assert measured.mask is not None
-    adaptation, ready = None, measured
+    adaptation, ready = None, ready_scan(reconstructor, measured)
     if adapt_steps:
-        small = with_maps(measured.resized(_mask_matrix(reconstructor, measured)), reconstructor.config)
+        small = ready.resized(_mask_matrix(reconstructor, ready))
         reconstructor, adaptation = adapt(reconstructor, small, adapt_steps)
-        ready = small if measured.coils > 1 else measured  # maps are estimated once
-    images = torch.from_numpy(reconstruct_scan(reconstructor, ready))
+    found = reconstruct_scan(reconstructor, ready)
+    beside = Beside() if look is None else look(reconstructor, ready, found)
+    made = [Map("invented", found.invented.numpy(), INVENTED), *beside.maps] if maps else []
+    made = [replace(own, values=_resized(own.values, scan.matrix)) for own in made]
     described = replace(scan, mask=measured.mask)  # the files say how much was measured
-    written = write_images(described, resize_image(images, scan.matrix).numpy(), *target)
-    noise = relative_noise(measured.kspace, measured.mask, images.numpy())
-    return Outcome(path, written, None, measured.acceleration, scan.synthetic, adaptation, noise)
+    written = write_images(described, resize_image(found.image, scan.matrix).numpy(), *target, maps=made)
+    if beside.record is not None:
+        beside.record.write(sidecar(written))
+    noise = relative_noise(measured.kspace, measured.mask, found.image.numpy())
+    sentences = [_measured_sentence(found), *beside.sentences]
+    return Outcome(path, written, None, measured.acceleration, scan.synthetic, adaptation, noise, sentences)
 
 
-def _check_targets(files: Sequence[Path], out: Path, overwrite: bool, option: str) -> dict[Path, Format]:
+def sidecar(written: Path) -> Path:
+    """The file of what was said of an image, beside it."""
+    return written.with_name(f"{stem(written)}.trust.json")
+
+
+def _resized(values: np.ndarray, matrix: tuple[int, int]) -> np.ndarray:
+    """A map at another matrix; a real one is no less than 0, also where the interpolation rings."""
+    resized = resize_image(torch.from_numpy(values), matrix).numpy()
+    return resized if np.iscomplexobj(resized) else resized.clip(0)
+
+
+def _measured_sentence(found: Reconstruction) -> str:
+    """How much was invented, and how far the image is from the samples: the median of the slices."""
+
+    def middle(values: torch.Tensor) -> float:
+        known = values[torch.isfinite(values)]
+        return float(known.median()) if len(known) else math.nan
+
+    relative, chi_square = middle(found.residual.relative), middle(found.residual.chi_square)
+    told = "chi square unknown without noise" if math.isnan(chi_square) else f"chi square {chi_square:.3g}"
+    return f"invented {found.share:.1%} of the image; residual {relative:.1e} of the samples, {told}"
+
+
+def _check_targets(
+    files: Sequence[Path], out: Path, overwrite: bool, option: str, maps: Sequence[str] = ()
+) -> dict[Path, Format]:
     """Refuse outputs that exist or share a name; return the format of each file that has one."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file, expected a folder for the images")
@@ -212,12 +288,16 @@ def _check_targets(files: Sequence[Path], out: Path, overwrite: bool, option: st
             known[path] = recognise(path)
         except DataError:
             continue  # it is listed as failed when its turn comes
-        target = image_target(image_format(option, known[path]), path, out, number)
-        if target in seen:
-            raise DataError(f"{path} and {seen[target]} would have one name; reconstruct them into different folders")
-        seen[target] = path
-        source = target.exists() and (target.samefile(path) or path.resolve().is_relative_to(target.resolve()))
-        if target.exists() and (not overwrite or source):
-            hint = "choose another --out" if source else "add --overwrite or choose another --out"
-            raise DataError(f"{target}: exists already; {hint}")
+        written = image_format(option, known[path])
+        target = image_target(written, path, out, number)
+        for place in dict.fromkeys(map_target(written, target, name) for name in ("", *maps)):
+            if place in seen:
+                raise DataError(
+                    f"{path} and {seen[place]} would have one name; reconstruct them into different folders"
+                )
+            seen[place] = path
+            source = place.exists() and (place.samefile(path) or path.resolve().is_relative_to(place.resolve()))
+            if place.exists() and (not overwrite or source):
+                hint = "choose another --out" if source else "add --overwrite or choose another --out"
+                raise DataError(f"{place}: exists already; {hint}")
     return known

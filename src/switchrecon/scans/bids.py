@@ -13,7 +13,7 @@ from switchrecon.errors import DataError
 from switchrecon.scans.formats import Format
 from switchrecon.scans.names import known_name, stem
 from switchrecon.scans.nifti import nifti_image
-from switchrecon.scans.scan import Scan, what_was_measured
+from switchrecon.scans.scan import Scan, description
 
 BIDS_VERSION = "1.10.0"
 GENERATOR = "switchrecon"
@@ -134,8 +134,7 @@ def write_bids(scan: Scan, images: np.ndarray, target: Path) -> None:
     levels = 3 if target.parent.parent.name.startswith("ses-") else 2
     _describe_dataset(target.parents[levels])
     sidecar = {
-        "Description": f"{NOTE}. Reconstructed from {what_was_measured(scan)}. "
-        "A network can invent or remove structure.",
+        "Description": f"{NOTE}. Reconstructed {description(scan)}",
         "Sources": [scan.path.name],
         "SkullStripped": False,
         "GeometryKnown": scan.affine is not None,

@@ -11,12 +11,15 @@ from switchrecon.core.files import NOTE, atomic_folder
 from switchrecon.errors import DataError
 from switchrecon.scans.dicom import CLASSIC, LPS, pydicom_module
 from switchrecon.scans.dicom_tags import CODES, NUMBERS
-from switchrecon.scans.scan import Scan, warn_sides, what_was_measured
+from switchrecon.scans.maps import Shown
+from switchrecon.scans.scan import Scan, description, warn_sides
 from switchrecon.scans.series import one_series, series_of
 
 LONGEST = 64  # characters of a series' description
 FIRST_NUMBER = 900  # added to the source's series number
+MAP_NUMBER = 100  # added for each map
 LARGEST = 65535  # the stored value of the brightest pixel
+ALONE = Shown("", "", 0, "", 0)
 EMPTY = (  # type 2: there, without a value
     *("PatientBirthDate", "PatientSex", "StudyDate", "StudyTime", "ReferringPhysicianName", "StudyID"),
     *("AccessionNumber", "PatientPosition", "PositionReferenceIndicator", "ScanOptions", "MRAcquisitionType"),
@@ -58,6 +61,7 @@ def _common(scan: Scan, values: np.ndarray, slope: float, labels: dict[str, int]
     It is number ``order`` of those that are written together, whose digest is ``whole``; empty for a single one.
     """
     source = scan.geometry.get("dicom", {})
+    shown = scan.shown or ALONE
     affine, cosines, spacing, distance = _plane(scan)
     content = hashlib.sha256(values.tobytes() + affine.tobytes() + repr((values.shape, slope)).encode()).hexdigest()
     common = pydicom_module().Dataset()
@@ -69,23 +73,21 @@ def _common(scan: Scan, values: np.ndarray, slope: float, labels: dict[str, int]
             setattr(common, name, _element(name, source[name]))
     common.SOPClassUID = CLASSIC
     common.StudyInstanceUID = _uid(source.get("StudyInstanceUID", f"study {whole or content}"))
-    common.SeriesInstanceUID = _uid(f"series {content}" + "".join(f" {name} {n}" for name, n in labels.items()))
+    told = [f" {name} {n}" for name, n in labels.items()] + [f" map {shown.name}"] * bool(shown.name)
+    common.SeriesInstanceUID = _uid(f"series {content}" + "".join(told))
     common.FrameOfReferenceUID = _uid(source.get("FrameOfReferenceUID", f"frame {whole or content}"))
-    common.SeriesNumber = int(source.get("SeriesNumber", 0)) + FIRST_NUMBER + order
+    common.SeriesNumber = int(source.get("SeriesNumber", 0)) + FIRST_NUMBER + order + MAP_NUMBER * shown.order
     common.PatientName, common.PatientID = "ANONYMOUS^", "ANONYMOUS"
     common.PatientIdentityRemoved, common.DeidentificationMethod = "YES", "switchrecon: technical attributes alone kept"
     common.Modality, common.Manufacturer = "MR", "switchrecon"
     common.ManufacturerModelName = "research software"
     common.SoftwareVersions = version("switchrecon")
-    common.ImageType = ["DERIVED", "PRIMARY", "OTHER", "AI_RECON"]
-    said = ", ".join(f"{name} {n}" for name, n in labels.items())
+    common.ImageType = ["DERIVED", "PRIMARY", "OTHER", f"AI_{shown.name.upper() or 'RECON'}"]
+    said = ", ".join([shown.name] * bool(shown.name) + [f"{name} {n}" for name, n in labels.items()])
     common.SeriesDescription = f"{NOTE}, {said}" if said and len(NOTE) + len(said) + 2 <= LONGEST else NOTE
     if "contrast" in labels:
         common.EchoNumbers = labels["contrast"]
-    derived = (
-        f"Reconstructed by switchrecon {version('switchrecon')} from {what_was_measured(scan)}. "
-        "A network can invent or remove structure."
-    )
+    derived = f"Reconstructed by switchrecon {version('switchrecon')} {description(scan)}"
     common.DerivationDescription = derived
     unknown = "Position, orientation and spacing are unknown." if scan.affine is None else ""
     comments = ("Research use only, not for diagnosis.", unknown, f"{said}." if said else "", derived)
@@ -137,6 +139,7 @@ def write_dicom(scan: Scan, images: np.ndarray, target: Path) -> None:
     found = series_of(scan)
     times = [name for name in ("repetition", "phase") if name in found[0].labels]
     whole = hashlib.sha256(magnitudes.tobytes()).hexdigest() if len(found) > 1 else ""
+    whole = scan.shown.whole if scan.shown is not None else whole
     with atomic_folder(target, ".dcm") as folder:
         for order, series in enumerate(found):
             place = folder

@@ -1,5 +1,6 @@
 """fastMRI HDF5 files: one volume of k-space a file."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from switchrecon.scans.arrays import ROW_ORDER, Arranged, arranged, choose_varia
 from switchrecon.scans.formats import Format
 from switchrecon.scans.hdf5 import is_hdf5, open_hdf5, read_dataset, read_text, write_hdf5
 from switchrecon.scans.header import Encoding, crop_field, nearest_samples, parse_header
+from switchrecon.scans.maps import Map
 from switchrecon.scans.names import identity
 from switchrecon.scans.scan import Scan, check_finite, check_not_empty, fitted_mask, inferred_masks
 from switchrecon.scans.series import geometry_of_frames
@@ -142,13 +144,21 @@ def read_fastmri(path: Path, options: ReadOptions) -> Scan:
 
 def write_fastmri(scan: Scan, images: np.ndarray, target: Path) -> None:
     """Write magnitudes as dataset ``reconstruction``, float32 (slices, H, W), in the scan's units."""
+    write_fastmri_maps(scan, [Map("", images, "")], target)
+
+
+def write_fastmri_maps(scan: Scan, maps: Sequence[Map], target: Path) -> None:
+    """Write the images as :func:`write_fastmri` does, and maps under their names, with a ``description``."""
     with write_hdf5(target) as file:
-        file.create_dataset(
-            "reconstruction",
-            data=np.abs(images).astype(np.float32),
-            chunks=(1, *images.shape[1:]),
-            fletcher32=True,
-        )
+        for own in maps:
+            dataset = file.create_dataset(
+                own.name or "reconstruction",
+                data=np.abs(own.values).astype(np.float32),
+                chunks=(1, *own.values.shape[1:]),
+                fletcher32=True,
+            )
+            if own.about:
+                dataset.attrs["description"] = own.about
         file.attrs["note"] = NOTE
 
 
@@ -194,5 +204,6 @@ FORMAT = Format(
     subject=fastmri_subject,
     option="hdf5",
     write_images=write_fastmri,
+    write_maps=write_fastmri_maps,
     write_kspace=write_fastmri_kspace,
 )

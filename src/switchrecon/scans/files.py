@@ -7,6 +7,7 @@ import logging
 import os
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,6 +18,7 @@ from switchrecon.errors import ConfigError, DataError, SwitchreconError, nearest
 from switchrecon.scans.bart import bart_pair, is_bart
 from switchrecon.scans.formats import Format, formats, reason_of, suffixes
 from switchrecon.scans.images import without_padding
+from switchrecon.scans.maps import Map, map_target, shown
 from switchrecon.scans.names import named, stem
 from switchrecon.scans.scan import Scan
 from switchrecon.scans.series import Series, labelled, one_series, series_of
@@ -303,9 +305,15 @@ def check_absent(targets: Sequence[Path], overwrite: bool) -> None:
 
 
 def write_images(
-    scan: Scan, images: np.ndarray, out: Path, option: str = OWN, number: int = 1, overwrite: bool = True
+    scan: Scan,
+    images: np.ndarray,
+    out: Path,
+    option: str = OWN,
+    number: int = 1,
+    overwrite: bool = True,
+    maps: Sequence[Map] = (),
 ) -> Path:
-    """Write images (slices, H, W) at the scan's matrix, without its padding.
+    """Write images (slices, H, W) at the scan's matrix, and maps beside them, without its padding.
 
     Repetitions, contrasts, phases and sets go into one file where the format can tell them from slices, else into a
     file each.
@@ -322,6 +330,8 @@ def write_images(
         See :func:`image_target`.
     overwrite
         Replace files of series that exist.
+    maps
+        Of the images, on their grid; see :func:`~switchrecon.scans.maps.map_target` for where they go.
 
     Returns
     -------
@@ -336,17 +346,44 @@ def write_images(
     source = recognise(scan.path) if option == OWN and scan.format is None else scan.format
     written = image_format(option, source)
     target = image_target(written, scan.path, out, number)
-    assert written.write_images is not None
-    plain, images = without_padding(scan, images)
+    if not maps or written.write_maps is not None:
+        places = _write_series(written, scan, [Map("", images, ""), *maps], target, overwrite)
+    else:
+        for what, values in shown(images, maps):
+            marked = replace(scan, shown=what)
+            places = _write_series(written, marked, [Map(what.name, values, what.about)], target, overwrite)
+    tell_series(scan, places)
+    return places[0]
+
+
+def _write_series(written: Format, scan: Scan, maps: Sequence[Map], target: Path, overwrite: bool) -> list[Path]:
+    """Write each series of images, or of maps, of which there may be several if they go into one file; say where."""
+    plain, _ = without_padding(scan, maps[0].values)
+    maps = [replace(own, values=without_padding(scan, own.values)[1]) for own in maps]
+    first = maps[0]
+
+    def write(part: Scan, parts: Sequence[Map], place: Path) -> Path:
+        place = map_target(written, place, first.name)
+        if len(parts) > 1:
+            assert written.write_maps is not None
+            written.write_maps(part, parts, place)
+        else:
+            assert written.write_images is not None
+            written.write_images(part, parts[0].values, place)
+        return place
+
     if written.all_series:
-        written.write_images(plain, images, target)
-        return target
-    places = targets_of(written, plain, target)
-    check_absent([place for _, place in places if len(places) > 1], overwrite)
-    for series, place in places:
-        written.write_images(*one_series(plain, images, series), place)
-    tell_series(scan, [place for _, place in places])
-    return places[0][1]
+        return [write(plain, maps, target)]
+    found = targets_of(written, plain, target)
+    check_absent([map_target(written, place, first.name) for _, place in found if len(found) > 1], overwrite)
+    return [
+        write(
+            one_series(plain, first.values, series)[0],
+            [replace(own, values=own.values[series.numbers]) for own in maps],
+            place,
+        )
+        for series, place in found
+    ]
 
 
 def tell_series(scan: Scan, written: Sequence[Path]) -> None:

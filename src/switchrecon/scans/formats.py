@@ -7,7 +7,7 @@ A format is one :class:`Format`. It comes with this package, or from another pac
 import gzip
 import logging
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -20,6 +20,7 @@ from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import ConfigError, SwitchreconError
 
 if TYPE_CHECKING:
+    from switchrecon.scans.maps import Map
     from switchrecon.scans.scan import Scan
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,10 @@ class Format:
         each of them.
     series_name
         The target of one series, from the scan's target and the series' labels. None: labels at the end of the name.
+    write_maps
+        Write maps, of which the one without a name are the images, to one path: of a format that holds several in one
+        file. None: maps are written beside the images by ``write_images``, with a scan whose ``shown`` says what they
+        are.
     write_kspace
         Write k-space, complex64 (slices, coils, H, W), to a path. None where it writes none.
     endings
@@ -94,6 +99,7 @@ class Format:
     folder: bool = False
     all_series: bool = False
     series_name: "Callable[[Path, dict[str, int]], Path] | None" = None
+    write_maps: "Callable[[Scan, Sequence[Map], Path], None] | None" = None
     write_kspace: "Callable[[Scan, np.ndarray, Path], None] | None" = None
     endings: tuple[str, ...] | None = None
     images_as: str = "hdf5"

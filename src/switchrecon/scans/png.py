@@ -6,17 +6,18 @@ import numpy as np
 
 from switchrecon.core.files import NOTE, atomic_folder
 from switchrecon.scans.formats import Format
+from switchrecon.scans.maps import white_of
 from switchrecon.scans.scan import Scan
 
 LONGEST = 16  # times the shorter side of a pixel, as pictures are drawn
-WHITE = 99.9  # percentile of the volume: a few bright vessels do not darken the rest
 
 
 def write_png(scan: Scan, images: np.ndarray, target: Path) -> None:
     """Write magnitudes as 8-bit grey pictures, one a slice, in a new folder.
 
-    Black is 0 and white the volume's 99.9th percentile (its maximum where that is 0), the same for all slices. A
-    pixel is a sample; where samples are not square, the longer side is interpolated so that proportions are right.
+    Black is 0 and white the volume's 99.9th percentile (its maximum where that is 0), the same for all slices; in maps
+    it is that of their images. A pixel is a sample; where samples are not square, the longer side is interpolated so
+    that proportions are right.
 
     Parameters
     ----------
@@ -30,7 +31,7 @@ def write_png(scan: Scan, images: np.ndarray, target: Path) -> None:
     from PIL import Image, PngImagePlugin  # comes with matplotlib
 
     magnitudes = np.abs(images).astype(np.float64)
-    white = np.percentile(magnitudes, WHITE) or magnitudes.max() or 1.0
+    white = white_of(magnitudes) if scan.shown is None else scan.shown.white
     pictures = np.rint((magnitudes / white).clip(0, 1) * 255).astype(np.uint8)
     spacing = np.ones(2) if scan.affine is None else np.linalg.norm(scan.affine[:3, :2], axis=0)
     stretch = (spacing / spacing.min()).clip(1, LONGEST)

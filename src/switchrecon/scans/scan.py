@@ -14,6 +14,7 @@ from switchrecon.physics.fourier import resize_kspace
 from switchrecon.physics.masks import draw_mask, infer_mask, measured_acceleration
 from switchrecon.physics.operators import Coils, coils_of
 from switchrecon.scans.formats import Format
+from switchrecon.scans.maps import Shown
 
 logger = logging.getLogger(__name__)
 
@@ -51,6 +52,8 @@ class Scan:
         What the writer of the file's own format needs besides, and what ``inspect`` says besides.
     format
         The format that the file was read as; None for a scan that was made otherwise.
+    shown
+        What a writer is given with it, where that is one of several.
     drawn_by
         The subject that the file itself names, where a table gave another.
     """
@@ -69,6 +72,7 @@ class Scan:
     geometry: dict[str, Any] = field(default_factory=dict)
     format: Format | None = None
     drawn_by: str = ""
+    shown: Shown | None = None
 
     def __post_init__(self) -> None:
         if self.kspace.ndim == 3:
@@ -157,6 +161,12 @@ def check_fully_sampled(scan: Scan, expected: str) -> None:
         raise DataError(f"{scan.path}: undersampled k-space (acceleration {scan.acceleration:.1f}); {expected}")
 
 
+def description(scan: Scan) -> str:
+    """What images of a scan, or a map beside them, are, in sentences for the descriptions in files."""
+    about = "" if scan.shown is None or not scan.shown.name else f" Map '{scan.shown.name}': {scan.shown.about}"
+    return f"from {what_was_measured(scan)}. A network can invent or remove structure.{about}"
+
+
 def what_was_measured(scan: Scan) -> str:
     """What images of a scan come from, for the descriptions in files."""
     kind = "synthetic k-space of magnitude images" if scan.synthetic else "k-space"
@@ -193,7 +203,8 @@ def check_not_empty(path: Path, array: np.ndarray) -> None:
 
 def warn_sides(scan: Scan) -> None:
     """Say that what is written may be mirrored, where the vendor's convention is not known."""
-    if scan.affine is not None and not scan.geometry.get("sides_known", True):
+    again = scan.shown is not None and scan.shown.name  # it is said of the images themselves
+    if scan.affine is not None and not scan.geometry.get("sides_known", True) and not again:
         logger.warning(
             "%s: left and right may be exchanged, and so may other sides: the file names no vendor whose convention is "
             "known; compare with the scanner's images",
