@@ -15,6 +15,7 @@ from switchrecon.cli.options import SPILLED
 from switchrecon.cli.reconstruct import export, reconstruct
 from switchrecon.cli.settings import settings
 from switchrecon.cli.train import demo, train
+from switchrecon.cli.trust import calibrate
 from switchrecon.cli.view import view
 from switchrecon.core.messages import messages_to
 from switchrecon.errors import SwitchreconError
@@ -54,6 +55,7 @@ app.command(context_settings=SPILLED)(train)
 app.command()(reconstruct)
 app.command()(evaluate)
 app.command()(crossval)
+app.command()(calibrate)
 app.command()(inspect)
 app.command()(convert)
 app.command()(view)

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from switchrecon.cli.options import DeviceOption, OutOption, RecursiveOption, TrustOption, expanded
+from switchrecon.errors import SwitchreconError
 
 
 def reconstruct(
@@ -38,7 +39,15 @@ def reconstruct(
         ),
     ] = "own",
     no_maps: Annotated[
-        bool, typer.Option("--no-maps", help="Write images alone, without the map of what was invented.")
+        bool, typer.Option("--no-maps", help="Write images alone: no map of what was invented, no doubt.")
+    ] = False,
+    trust: Annotated[
+        bool,
+        typer.Option(
+            "--trust",
+            help="Measure the error on held-out samples and the spread over repeated passes, too: about 12 more "
+            "reconstructions. A calibrated run does so always; see 'switchrecon calibrate'.",
+        ),
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace images that exist.")] = False,
     adapt: Annotated[
@@ -64,6 +73,10 @@ def reconstruct(
     """
     from switchrecon.reconstruction.files import Outcome, reconstruct_files
     from switchrecon.reconstruction.reconstructor import Reconstructor
+    from switchrecon.trust.look import look_of
+
+    if no_maps and trust:
+        raise SwitchreconError("--no-maps and --trust: choose one")
 
     def report(outcome: Outcome) -> None:
         if outcome.error is not None:
@@ -78,8 +91,9 @@ def reconstruct(
                 typer.echo(f"  {outcome.adaptation}")
 
     loaded = Reconstructor.load(run, estimate, data_consistency, resize, device, precision, trust_code)
+    look = None if no_maps else look_of(run, loaded, trust, adapt > 0)
     outcomes = reconstruct_files(
-        loaded, expanded(scans, recursive), out, undersample, overwrite, report, image_format, adapt, not no_maps
+        loaded, expanded(scans, recursive), out, undersample, overwrite, report, image_format, adapt, not no_maps, look
     )
     failed = [o for o in outcomes if o.error is not None]
     if failed:

@@ -201,7 +201,8 @@ def reconstruct_files(
     """
     files = find_files(paths)
     undersampling = parse_undersampling(undersample, reconstructor.config) if undersample is not None else None
-    known = _check_targets(files, out, overwrite, format, ("invented", *(("doubt",) if look else ())) if maps else ())
+    names = ["invented", *(["doubt", "spread"] if look is not None else [])] if maps else []
+    known = _check_targets(files, out, overwrite, format, names)
     outcomes = []
     for number, path in enumerate(files, 1):
         try:
