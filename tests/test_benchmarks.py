@@ -4,6 +4,7 @@ import json
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -89,3 +90,13 @@ def test_the_table_takes_results_of_an_earlier_version() -> None:
 
     found = json.loads('{"step_over_literal": {"iscl": {"64": {"float32": 0.5}}}, "step_over_convolutions": {}}')
     assert table(found).splitlines()[-1] == "| iscl | 64 | float32 | 0.50 |  |  |"
+
+
+def test_trust(tmp_path: Path) -> None:
+    from trust import auroc, measure, rank
+
+    assert auroc(rank([3.0, 1.0, 2.0, 4.0]), np.array([True, False, False, True])) == 1
+    assert auroc(rank([3.0, 1.0, 2.0, 4.0]), np.array([False, True, False, True])) == 0.5
+    found = measure(tmp_path, SMALL, steps=2, calibration=3, test=1, slices=1, matrix=32)
+    assert found["promised"] == 0.75
+    assert 0.25 <= found["mean p-value, noise of 5 %"] <= 1
