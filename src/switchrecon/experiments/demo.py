@@ -46,7 +46,7 @@ METHODS: dict[str, dict[str, Any]] = {
         "estimate": "ensemble",  # what the demo recommends for it
     },
     "simulated": {"steps": 900, "learning_rate": 5e-4, "representation": "magnitude"},
-    "joint": {"steps": 400, "learning_rate": 1e-3, "unet_width": 12},
+    "joint": {"steps": 400, "unet_width": 12},
 }
 REAL_SLICE = {
     "switchable": ("switchable", "ensemble", "none"),
