@@ -88,15 +88,15 @@ def test_alike_piles_and_different_ones(tmp_path: Path) -> None:
     other = pile(tmp_path / "other", range(20, 28), darker_outside)
     shown: list[int] = []
     found = compare_domains([full], [sub], Config(), lambda *piles: shown.extend(map(len, piles)))
-    assert found["verdict"] != "differ"
-    assert found["subjects"] == {"full": 8, "sub": 8}
-    assert "fully sampled" in found["masks"]
+    assert found.verdict != "differ"
+    assert found.subjects == {"full": 8, "sub": 8}
+    assert "fully sampled" in found.masks
     assert shown == [6, 6]
     different = compare_domains([full], [other], Config())
-    assert different["verdict"] == "differ"
-    assert different["sentence"].startswith("The piles differ, in ")
-    assert different["auc"]["low"] > 0.65
-    assert different["auc"]["value"] > found["auc"]["high"]
+    assert different.verdict == "differ"
+    assert different.sentence.startswith("The piles differ, in ")
+    assert different.auc.low > 0.65
+    assert different.auc.value > found.auc.high
 
 
 def test_the_sentence_names_the_settings_that_help(tmp_path: Path) -> None:
@@ -115,8 +115,8 @@ def test_undersampling_alone_is_no_difference(tmp_path: Path, make_scan: Callabl
     full = [make_scan("full", subject, slices=6) for subject in range(6)]
     sub = [make_scan("sub", subject, slices=6, mask=np.stack(masks)) for subject in range(10, 16)]
     found = compare_domains(full, sub, Config())
-    assert found["verdict"] != "differ"
-    assert "point masks of acceleration" in found["masks"]
+    assert found.verdict != "differ"
+    assert "point masks of acceleration" in found.masks
 
 
 def test_no_more_is_seen_of_scans_to_be_undersampled_than_training_will_see(tmp_path: Path) -> None:
@@ -139,8 +139,8 @@ def test_no_more_is_seen_of_scans_to_be_undersampled_than_training_will_see(tmp_
 
 def test_many_subjects_of_one_kind_are_called_alike(tmp_path: Path) -> None:
     found = compare_domains([pile(tmp_path / "full", range(40))], [pile(tmp_path / "sub", range(40, 80))], Config())
-    assert found["verdict"] == "alike"
-    assert found["auc"]["high"] < 0.75
+    assert found.verdict == "alike"
+    assert found.auc.high < 0.75
     config = Config(method="joint-adversarial")
     method, facts = through_gate(JOINT_ADVERSARIAL, config, [tmp_path / "full"], [tmp_path / "sub"])
     assert method is JOINT_ADVERSARIAL
@@ -153,7 +153,7 @@ def test_zero_padding_is_no_difference(tmp_path: Path, make_scan: Callable[..., 
     lines = draw_mask(tiny_config("mask.kind=random-1d").mask, (64, 64), volume="v", index=0)
     full = [make_scan("full", subject, slices=6, mask=padded) for subject in range(6)]
     sub = [make_scan("sub", subject, slices=6, mask=padded & lines) for subject in range(10, 16)]
-    assert compare_domains(full, sub, Config())["verdict"] != "differ"
+    assert compare_domains(full, sub, Config()).verdict != "differ"
 
 
 def test_the_size_that_scans_were_padded_to_is_no_difference(tmp_path: Path) -> None:
@@ -162,8 +162,8 @@ def test_the_size_that_scans_were_padded_to_is_no_difference(tmp_path: Path) -> 
     for path in sub.iterdir():
         np.save(path, np.pad(np.load(path), ((0, 0), (32, 32), (32, 32))))
     padded = compare_domains([full], [sub], Config())
-    assert padded["auc"] == pytest.approx(plain["auc"])
-    assert padded["verdict"] == plain["verdict"] != "differ"
+    assert padded.auc == pytest.approx(plain.auc)
+    assert padded.verdict == plain.verdict != "differ"
 
 
 def test_undersampled_scans_are_no_fully_sampled_pile(tmp_path: Path, make_scan: Callable[..., Path]) -> None:
@@ -199,16 +199,16 @@ def test_little_noise_and_the_rest_of_a_phase_are_none(side: int) -> None:
 def test_noise_is_found_where_it_is_all_that_differs(tmp_path: Path) -> None:
     full, sub = pile(tmp_path / "full", range(8)), pile(tmp_path / "sub", range(10, 18))
     found = compare_domains([full], [sub], load_config(None, ["corruption.kind=noise", "corruption.level=0.05"]))
-    assert found["verdict"] == "differ"
-    assert "in noise: " in found["sentence"]
-    assert "use joint with calibrate=[noise]" in found["sentence"]
+    assert found.verdict == "differ"
+    assert "in noise: " in found.sentence
+    assert "use joint with calibrate=[noise]" in found.sentence
 
 
 def test_one_subject_cannot_speak_for_a_pile(tmp_path: Path) -> None:
     full, other = pile(tmp_path / "full", range(1)), pile(tmp_path / "other", range(20, 28), darker_outside)
     found = compare_domains([full], [other], Config())
-    assert found["verdict"] == "unknown"
-    assert found["sentence"].startswith("One subject in a pile")
+    assert found.verdict == "unknown"
+    assert found.sentence.startswith("One subject in a pile")
     with pytest.raises(DataError, match="both --full and --sub"):
         compare_domains([full], [full], Config())
     few = pile(tmp_path / "few", range(30, 31), lambda u: u[:2])
@@ -235,7 +235,7 @@ def test_the_gate_opens_only_for_alike_piles(tmp_path: Path, messages: list[str]
         return found
 
     assert gated(other, "open") is JOINT_ADVERSARIAL
-    verdict = compare_domains([full], [sub], Config())["verdict"]
+    verdict = compare_domains([full], [sub], Config()).verdict
     assert (gated(sub, "auto") is JOINT_ADVERSARIAL) == (verdict == "alike")
     messages.clear()
     closed = gated(other, "auto")

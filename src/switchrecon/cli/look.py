@@ -22,6 +22,7 @@ def compare_domains(
     """
     refuse_spilled(context)
     import json
+    from dataclasses import asdict
     from functools import partial
 
     from switchrecon.config import load_config
@@ -30,15 +31,14 @@ def compare_domains(
     from switchrecon.reports.look import save_piles
 
     found = compare(full, sub, load_config(config, settings), partial(save_piles, out / "domains.png"))
-    write_text(out / "domains.json", json.dumps(found, indent=1))
-    typer.echo(found["sentence"])
-    value = found["auc"]
+    write_text(out / "domains.json", json.dumps(asdict(found), indent=1))
+    typer.echo(found.sentence)
     typer.echo(
-        f"AUC {value['value']:.2f} [{value['low']:.2f}, {value['high']:.2f}] (0.5: alike, 1: told apart every time), "
-        f"{found['subjects']['full']} and {found['subjects']['sub']} subjects; {found['masks']}"
+        f"AUC {found.auc.value:.2f} [{found.auc.low:.2f}, {found.auc.high:.2f}] (0.5: alike, 1: told apart always), "
+        f"{found.subjects['full']} and {found.subjects['sub']} subjects; {found.masks}"
     )
-    for entry in found["differences"]:
-        typer.echo(f"  {entry['about']:10s} {entry['what']:42s} {entry['standardised']:+.2f} standard deviations")
+    for own in found.differences:
+        typer.echo(f"  {own.about:10s} {own.what:42s} {own.standardised:+.2f} standard deviations")
     typer.echo(f"pictures: {out / 'domains.png'}")
 
 

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -233,12 +232,62 @@ def auc_interval(scores: Sequence[np.ndarray], subjects: Sequence[Sequence[str]]
     return float(low), float(high)
 
 
+@dataclass(frozen=True)
+class Auc:
+    """How well slices are told apart: 0.5 not at all, 1 every time; with a 95 % interval over subjects."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """X minus Y in one number, in standard deviations."""
+
+    about: str
+    what: str
+    standardised: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What comparing two piles found.
+
+    Attributes
+    ----------
+    verdict
+        ``differ``, ``alike`` or ``unknown``.
+    sentence
+        The same in plain words, with what helps.
+    auc
+        How well slices of the two are told apart.
+    subjects, slices
+        How many, by pile (``full``, ``sub``).
+    center_fraction
+        Part of each side of k-space that was compared.
+    masks
+        What X's masks are, in words.
+    differences
+        Of every number that was compared.
+    """
+
+    verdict: str
+    sentence: str
+    auc: Auc
+    subjects: dict[str, int]
+    slices: dict[str, int]
+    center_fraction: float
+    masks: str
+    differences: list[Difference]
+
+
 def compare_domains(
     full: Sequence[ScanInput],
     sub: Sequence[ScanInput],
     config: Config,
     show: Callable[[Sequence[np.ndarray], Sequence[np.ndarray]], None] = lambda full, sub: None,
-) -> dict[str, Any]:
+) -> Comparison:
     """Compare the two piles and say in plain words whether and how they differ.
 
     Parameters
@@ -249,12 +298,6 @@ def compare_domains(
         Mask settings say how large a centre is looked for.
     show
         Called with a few low-resolution magnitude images of each pile.
-
-    Returns
-    -------
-    dict
-        ``verdict`` (differ, alike or unknown), ``sentence``, ``auc`` with its interval, and the standardised difference
-        of every number.
 
     Raises
     ------
@@ -284,19 +327,16 @@ def compare_domains(
         verdict = "differ"
     elif fewest >= ENOUGH and high < ALIKE:
         verdict = "alike"
-    result = {
-        "verdict": verdict,
-        "sentence": _sentence(verdict, effects, fewest == 1),
-        "auc": {"value": value, "low": low, "high": high},
-        "subjects": {"full": len(set(y.subjects)), "sub": len(set(x.subjects))},
-        "slices": {"full": len(y.subjects), "sub": len(x.subjects)},
-        "center_fraction": fraction,
-        "masks": _masks(x),
-        "differences": [
-            {"about": about, "what": what, "standardised": float(effect)}
-            for (about, what), effect in zip(FEATURES, effects, strict=True)
-        ],
-    }
+    result = Comparison(
+        verdict,
+        _sentence(verdict, effects, fewest == 1),
+        Auc(value, low, high),
+        {"full": len(set(y.subjects)), "sub": len(set(x.subjects))},
+        {"full": len(y.subjects), "sub": len(x.subjects)},
+        fraction,
+        _masks(x),
+        [Difference(*about, float(effect)) for about, effect in zip(FEATURES, effects, strict=True)],
+    )
     show(*(evenly(domain.examples, SHOWN) for domain in (y, x)))
     return result
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import asdict
 
 from switchrecon.config import Config
 from switchrecon.data.domains import compare_domains
@@ -27,8 +28,8 @@ def through_gate(
     if config.gate == "auto":
         try:
             comparison = compare_domains(full, sub, config)
-            facts = {name: comparison[name] for name in ("verdict", "sentence", "auc")}
-            found = Gate(asked=config.gate, open=comparison["verdict"] == "alike", **facts)
+            facts = {"verdict": comparison.verdict, "sentence": comparison.sentence, "auc": asdict(comparison.auc)}
+            found = Gate(asked=config.gate, open=comparison.verdict == "alike", **facts)
         except DataError as error:  # too little to compare; files that cannot be used are refused later
             found = Gate(asked=config.gate, open=False, sentence=str(error))
         logger.info(found.sentence)
