@@ -79,6 +79,8 @@ def test_the_band_of_a_calibration_subject_holds_nine_tenths_of_its_foreground(
     assert said["claim"] == sentence(3)
     assert (said["subjects"], said["percent"], said["passes"]) == (3, 75, 2)
     assert said["p_value"] >= 0.25
+    assert (len(said["calibration_sha256"]), said["calibrated_on"]) == (64, "held out")
+    assert said["weights_sha256"] == reconstructor.card.weights_sha256
     assert said["held_out_error"] > 0
     assert "90" not in said["claim"]
     assert sentence(3) in outcome.sentences

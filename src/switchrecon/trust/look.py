@@ -1,5 +1,6 @@
 """Look at a reconstruction: its error on held-out samples, its doubt, and whether the scan is like others."""
 
+import hashlib
 import logging
 import math
 from dataclasses import dataclass, replace
@@ -79,6 +80,8 @@ class TrustRecord(Record):
         Columns, rows or points; samples over measured samples.
     weights_sha256
         Of the run.
+    calibration_sha256, calibrated_on
+        Of the calibration, as it is stored; whether its subjects were held out from the training.
     versions
         Of the software.
     """
@@ -102,6 +105,8 @@ class TrustRecord(Record):
     mask: str
     acceleration: float
     weights_sha256: str
+    calibration_sha256: str = ""
+    calibrated_on: str = ""
     versions: dict[str, str]
 
 
@@ -136,7 +141,7 @@ def look_at(
     kspace, encoding = torch.from_numpy(scan.kspace), Encoding(torch.from_numpy(scan.mask), scan.sensitivity())
     sigma = noise_levels(kspace, encoding)
     fraction = reconstructor.card.center_fraction
-    raw = doubt(reconstructor.phased, kspace, encoding, found.phased, sigma, fraction, scan.name, numbers, passes)
+    raw = doubt(reconstructor.phased, kspace, encoding, found.image, fraction, scan.name, numbers, passes)
     used = usable_slices(scan, reconstructor.config)
     part = encoding.coils.changed(lambda maps: maps[used])
     error = held_out(
@@ -225,6 +230,8 @@ def looking(calibration: Calibration | None, passes: int = PASSES, folds: int = 
             "subjects": calibration.subjects,
             "percent": calibration.percent,
             "factor": calibration.factor,
+            "calibration_sha256": hashlib.sha256(calibration.model_dump_json().encode()).hexdigest(),
+            "calibrated_on": "held out",
         }
         width = (calibration.factor * looked.doubt).numpy()
         about = f"half width of the band around the image's magnitude: {claim}"
