@@ -253,9 +253,11 @@ def test_a_cell_that_fails_is_listed_and_stops_no_other(
     assert "Missing: 1 cell (" in printed
     log = (tmp_path / "out/cells/default/broken/fold-1/seed-0/log.txt").read_text()
     assert log.count("failed: ConfigError") == 2
-    # Mended, it goes on without the recipe, and the old failure is forgotten.
+    # Mended, it goes on without the recipe, and the old failure is forgotten; changed code is named once more.
     (tmp_path / "bad.py").write_text("from switchrecon.methods.methods import SIMULATED as MINE\n")
-    code, printed, err = run_cli("crossval", "--out", tmp_path / "out", "--workers", 1)
+    code, _, err = run_cli("crossval", "--out", tmp_path / "out", "--workers", 1)
+    assert (code, "its recipe runs code" in err) == (2, True)
+    code, printed, err = run_cli("crossval", "--out", tmp_path / "out", "--workers", 1, "--trust-code")
     assert code == 0, err
     assert "| broken |" in printed
     assert "Missing" not in printed
@@ -465,7 +467,7 @@ def test_options_reach_the_processes_of_cells_as_arguments(finished: Grid, tmp_p
     grid = replace(finished, options=options)
     here = str(Path("prepared").resolve())
     arguments = ["--device", "cpu", "--cache", here, "--lpips-weights", "/weights/lpips.safetensors"]
-    assert cell_arguments(grid, "a/b/0/1", "cpu")[-6:] == arguments
+    assert cell_arguments(grid, "a/b/0/1", "cpu")[-7:] == [*arguments, "--trust-code"]  # this process has checked
     assert "--device cuda:1 --cache " + here in slurm_script(grid, grid.cells)
     assert Options().arguments() == []
 
@@ -477,8 +479,11 @@ def test_a_method_file_that_changes_under_a_finished_cell_is_refused(tmp_path: P
     run_cell(grid.cells[0])
     open_grid(None, None, grid.out)
     (tmp_path / "mine.py").write_text("from switchrecon.methods.methods import SUPERVISED as MINE\n")
-    with pytest.raises(RunError, match="made with another version of a mask's or the method's file"):
+    with pytest.raises(RunError, match="its recipe runs code"):
         open_grid(None, None, grid.out)
+    for given, options in ((plan, Options()), (None, Options(trust_code=True))):
+        with pytest.raises(RunError, match="made with another version of a mask's or the method's file"):
+            open_grid(given, None, grid.out, options)
 
 
 def test_a_row_that_lacks_seeds_says_so(finished: Grid) -> None:

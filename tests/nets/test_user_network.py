@@ -105,9 +105,11 @@ def test_in_a_cross_validation_it_is_a_row(tmp_path: Path, run_cli: RunCli, monk
     assert (cell.folder / "DONE").is_file()
     identity = json.loads((cell.folder / "cell.json").read_text())["identity"]
     assert identity["network_sha256"] == sha256(page_code().encode())
-    new_user(monkeypatch, tmp_path / "other")  # who goes on with a recipe has named its code
+    new_user(monkeypatch, tmp_path / "other")
     (cell.folder / "DONE").unlink()
     code, _, errors = run_cli("crossval", "--out", "grid", "--cell", cell.key)
+    assert (code, "its recipe runs code" in errors) == (2, True)
+    code, _, errors = run_cli("crossval", "--out", "grid", "--cell", cell.key, "--trust-code")
     assert code == 0, errors
     recipe["methods"] = {"mine": {"method": "simulated", "network": "papre"}}
     Path("recipe.yaml").write_text(yaml.safe_dump(recipe))
