@@ -2,10 +2,6 @@
 
 Raw doubt has no unit of error; a calibration gives it one, see :mod:`switchrecon.trust.calibration`. What a network
 always does in the same way is not doubted.
-
-Tried and left out, because they ranked errors no better on synthetic heads and on real T1w brains: noise added to the
-samples, fewer lines left out, and passes in which the estimate is moved by a symmetry and measured again (equivariant
-bootstrap, Tachella and Pereyra 2023).
 """
 
 from collections.abc import Sequence
