@@ -20,18 +20,19 @@ from switchrecon.training.train import train
 FULL = ("patient01_ses-2", "patient03_ses-2")
 SUB = ("patient04_ses-1", "patient09_ses-2")
 TEST = ("patient19_ses-2",)
-PLAIN = ("schedule=linear", "average=swa", "gradient_clip=null")
+PLAIN = ("optimizer=radam", "schedule=linear", "average=swa", "gradient_clip=null")
+RADAM = "optimizer=radam"
 ROWS: dict[str, tuple[str, ...]] = {
     "recommended": (),
     "1e-4, linear, swa": ("learning_rate=1e-4", *PLAIN),
     "1e-3, linear, swa": ("learning_rate=1e-3", *PLAIN),
     "3e-3, linear, swa": ("learning_rate=3e-3", *PLAIN),
-    "3e-3, cosine, none": ("average=none",),
-    "3e-3, cosine, ema, no limit": ("gradient_clip=null",),
-    "3e-3, cosine, ema, adamw": ("optimizer=adamw",),
-    "6e-3, cosine, ema": ("learning_rate=6e-3",),
-    "6e-3, cosine, ema, adamw": ("learning_rate=6e-3", "optimizer=adamw"),
-    "1e-2, cosine, ema": ("learning_rate=1e-2",),
+    "3e-3, cosine, ema": (RADAM,),
+    "6e-3, cosine, ema": (RADAM, "learning_rate=6e-3"),
+    "1e-2, cosine, ema": (RADAM, "learning_rate=1e-2"),
+    "3e-3, cosine, none": (RADAM, "average=none"),
+    "3e-3, cosine, ema, no limit": (RADAM, "gradient_clip=null"),
+    "6e-3, cosine, ema, adamw": ("learning_rate=6e-3",),
 }
 
 

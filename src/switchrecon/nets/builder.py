@@ -21,8 +21,10 @@ from switchrecon.nets.generator import Generator
 from switchrecon.nets.unrolled import UNet, Unrolled
 from switchrecon.physics.operators import Encoding
 
-RECOMMENDED = MappingProxyType({"learning_rate": 3e-3, "schedule": "cosine", "average": "ema", "gradient_clip": 1.0})
-"""For the unrolled network; docs/results.md has the comparison behind it."""
+RECOMMENDED = MappingProxyType(
+    {"optimizer": "adamw", "learning_rate": 3e-3, "schedule": "cosine", "average": "ema", "gradient_clip": 1.0}
+)
+"""For the unrolled network; benchmarks/unrolled_settings.py compares them with others."""
 
 Text = Callable[[Config], str]
 
