@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 
 from switchrecon.errors import ConfigError
-from switchrecon.methods.methods import METHODS, Phase, find_method
-from switchrecon.methods.objectives import cycle, l1, named, objective_name
-from switchrecon.methods.players import GENERATOR
+from switchrecon.methods.methods import METHODS, find_method
+from switchrecon.methods.objectives import cycle
 from tests.conftest import TRAINED, tiny_config
 from tests.pages import code_of, commands_of
 
@@ -65,18 +64,3 @@ def test_two_objectives_of_one_name_are_refused_when_the_method_is_loaded(tmp_pa
 
 def test_one_objective_may_serve_two_updates() -> None:
     METHODS["iscl"].adding("extractor", {cycle: 1})
-
-
-def test_names() -> None:
-    assert objective_name(lambda step: step.x.mean()) == "lambda"
-    assert objective_name(named("mine", cycle)) == "mine"
-    assert Phase(GENERATOR, {l1: 1, named("a", l1): 2}).names == ("l1", "a")  # type: ignore[dict-item]
-
-
-class Squares:
-    def __call__(self, step: object) -> object:
-        return step
-
-
-def test_an_object_that_can_be_called_is_an_objective() -> None:
-    assert objective_name(Squares()) == "Squares"  # type: ignore[arg-type]

@@ -1,28 +1,38 @@
 """Equations (1)–(6), LSGAN and hinge against numbers worked by hand with players that are simple functions."""
 
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
 from torch import Tensor
 
+from switchrecon.methods.methods import Phase
 from switchrecon.methods.objectives import (
     boosting,
     bypass,
     cycle,
+    held_out_samples,
     hinge_boosting,
     hinge_discriminator,
+    hinge_full_discriminator,
+    hinge_full_generator,
     hinge_generator,
     identity,
     l1,
     lsgan_discriminator,
+    lsgan_full_discriminator,
+    lsgan_full_generator,
     lsgan_generator,
+    named,
     noise_consistency,
+    objective_name,
     over_coils,
     pseudo_noise,
     sampling_consistency,
     supervised,
 )
+from switchrecon.methods.players import GENERATOR
 from switchrecon.methods.step import Batch, Step
 from switchrecon.physics.operators import ONE_COIL, Coils, Encoding, Sensitivity
 
@@ -113,3 +123,72 @@ def test_sampling_consistency_sees_measured_samples_alone() -> None:
 def test_l1_of_complex_entries() -> None:
     assert l1(torch.tensor([3 - 4j, 0j])).item() == pytest.approx(3.5)
     assert l1(torch.tensor([3.0, -1.0])).item() == pytest.approx(2)
+
+
+class Undecided(HandPlayers):
+    """Both domains' scores are a tenth of the mean, so that every hinge is open."""
+
+    def score_full(self, image: Tensor) -> Tensor:
+        return image.mean().reshape(1, 1, 1, 1) / 10
+
+    def score_sub(self, image: Tensor) -> Tensor:
+        return image.mean().reshape(1, 1, 1, 1) / 10
+
+
+# D_Y(y) = 0.5, D_Y(G(x)) = 0.6, D_X(x) = 0.3, D_X(G(y, A(z))) = 0.55, D_Y(x − H(x)) = 0.15, D_X(y + H(x)) = 0.65.
+UNDECIDED: dict[Callable[[Step], Tensor], float] = {
+    hinge_discriminator: (1 - 0.5) + 0.6 + (1 - 0.3) + 0.55,
+    hinge_generator: -0.6 - 0.55,
+    hinge_boosting: 0.15 + 0.65,
+    hinge_full_discriminator: (1 - 0.5) + 0.6,
+    hinge_full_generator: -0.6,
+    lsgan_full_discriminator: (0.5 - 1) ** 2 + 0.6**2,
+    lsgan_full_generator: (0.6 - 1) ** 2,
+}
+
+
+@pytest.mark.parametrize("objective", UNDECIDED, ids=lambda f: f.__name__)
+def test_scores_between_the_hinges(objective: Callable[[Step], Tensor]) -> None:
+    step = hand_pass()
+    step.players = Undecided()  # type: ignore[assignment]
+    assert objective(step).item() == pytest.approx(UNDECIDED[objective], rel=1e-6)
+
+
+class Split:
+    """One corner sample is held out, with a weight."""
+
+    def __init__(self, weight: float) -> None:
+        self.weights = torch.zeros(1, 4, 4)
+        self.weights[0, 2, 2] = weight
+
+    def split(self) -> tuple[Tensor, Encoding, Tensor]:
+        """The kept samples' image is x / 2."""
+        return torch.full((1, 1, 4, 4), X / 2), Encoding(torch.ones(1, 4, 4, dtype=torch.bool)), self.weights
+
+
+@pytest.mark.parametrize("weight", [1.0, 1e-3, 50.0])
+def test_held_out_samples_are_a_weighted_mean_whatever_the_weights_add_up_to(weight: float) -> None:
+    """G(x / 2) = x: nothing is left. G(x / 2) = x + 1 leaves 4 in the centre sample, which is the one held out."""
+    step = hand_pass()
+    step.draws = Split(weight)  # type: ignore[assignment]
+    assert held_out_samples(step).item() == pytest.approx(0, abs=1e-6)
+    step = hand_pass()
+    step.draws = Split(weight)  # type: ignore[assignment]
+    step.players.to_full = lambda x, encoding: 2 * x + 1  # type: ignore[method-assign]
+    assert held_out_samples(step).item() == pytest.approx(4, rel=1e-6)
+
+
+class Squares:
+    def __call__(self, step: object) -> object:
+        return step
+
+
+def test_names() -> None:
+    assert objective_name(lambda step: step.x.mean()) == "lambda"
+    assert objective_name(cycle) == "cycle"
+    assert objective_name(Squares()) == "Squares"  # type: ignore[arg-type]
+    assert objective_name(partial(over_coils, 1, "a", encoding=2, x=0.5)) == "over_coils(1, 'a', encoding=2, x=0.5)"
+    mine = named("mine", lambda step: step.x + 1)
+    assert objective_name(mine) == "mine"
+    assert mine(hand_pass()).max().item() == X + 1
+    assert Phase(GENERATOR, {l1: 1, named("a", l1): 2}).names == ("l1", "a")  # type: ignore[dict-item]
