@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch import Tensor
 
 from switchrecon.errors import DataError
 from switchrecon.physics.consistency import data_consistency
@@ -13,6 +14,7 @@ from switchrecon.physics.operators import (
     Sampling,
     Sensitivity,
     coils_of,
+    stacked,
 )
 
 MASK = torch.rand(6, 8, generator=torch.Generator().manual_seed(0)) < 0.4
@@ -175,3 +177,71 @@ def test_joined_encodings_act_on_each_batch_as_their_own() -> None:
     for own, image, found in zip(encodings, images, back.split(2), strict=True):
         torch.testing.assert_close(found, own.H(own(image)))
     assert Encoding.joined(encodings[:1] * 2).coils.alike
+
+
+def maps_of(coils: int, batch: int = 2) -> Tensor:
+    """Smooth maps (batch, coils, 4, 6), different in each."""
+    random = torch.Generator().manual_seed(coils)
+    return torch.randn(batch, coils, 4, 6, dtype=torch.complex64, generator=random)
+
+
+def test_the_normal_operator_is_its_own_adjoint() -> None:
+    mask = torch.rand(2, 4, 6, generator=torch.Generator().manual_seed(0)) < 0.5
+    encoding, image = Encoding(mask, Sensitivity(maps_of(3))), maps_of(1)[:, 0]
+    expected = encoding.H(encoding(image))
+    torch.testing.assert_close(encoding.N(image), expected)
+    torch.testing.assert_close(encoding.N.adjoint(image), expected)
+
+
+def test_an_error_is_spread_over_the_coils_in_use() -> None:
+    maps = maps_of(9)
+    maps[:, 4:] = 0  # five that only fill up a batch
+    error = torch.arange(2 * 9 * 4 * 6, dtype=torch.float32).view(2, 9, 4, 6)
+    torch.testing.assert_close(Sensitivity(maps).spread(error), error.sum(1) / 2)
+    one = torch.rand(1, 1, 4, 1)
+    assert ONE_COIL.spread(one).shape == (1, 4, 1)  # only the coil's axis goes
+    assert torch.equal(ONE_COIL.spread(one), one[:, 0])
+
+
+def test_other_masks_and_devices_keep_the_coils() -> None:
+    maps, mask = maps_of(3), torch.ones(2, 4, 6, dtype=torch.bool)
+    other = mask.clone()
+    other[:, ::2] = False
+    found = Encoding(mask, Sensitivity(maps)).sampled_by(other)
+    assert torch.equal(found.mask, other)
+    assert isinstance(found.coils, Sensitivity)
+    assert torch.equal(found.coils.maps, maps)
+    moved = Encoding(mask, Sensitivity(maps)).to(torch.device("meta"))
+    assert moved.mask.is_meta
+    assert isinstance(moved.coils, Sensitivity)
+    assert moved.coils.maps.is_meta
+    assert moved.coils.maps.shape == maps.shape
+    assert Encoding(mask).to(torch.device("meta")).coils is ONE_COIL
+
+
+def test_coils_are_stacked_with_zeros_for_those_that_are_missing() -> None:
+    first, second = maps_of(2, batch=1)[0], maps_of(3, batch=1)[0]
+    found = stacked([Sensitivity(first), Sensitivity(second)])
+    assert isinstance(found, Sensitivity)
+    assert found.maps.shape == (2, 3, 4, 6)
+    assert torch.equal(found.maps[0, :2], first)
+    assert torch.equal(found.maps[0, 2], torch.zeros(4, 6, dtype=torch.complex64))
+    assert torch.equal(found.maps[1], second)
+    assert stacked([ONE_COIL, ONE_COIL]) is ONE_COIL
+
+
+def test_samples_keep_their_type() -> None:
+    for kind in (torch.complex128, torch.float16):
+        found = Sampling(torch.tensor([True, False]))(torch.ones(3, 2, dtype=kind))
+        assert found.dtype == kind
+        assert found[:, 1].abs().max() == 0
+    assert Sampling(torch.ones(2, dtype=torch.bool, device="meta"))(torch.ones(3, 2, device="meta")).is_meta
+
+
+def test_joined_encodings_of_one_coil_and_several_are_complex() -> None:
+    mask = torch.ones(1, 4, 6, dtype=torch.bool)
+    found = Encoding.joined([Encoding(mask), Encoding(mask, Sensitivity(maps_of(2, batch=1)))])
+    assert isinstance(found.coils, Sensitivity)
+    assert found.coils.maps.dtype == torch.complex64
+    assert torch.equal(found.coils.maps[0, 0], torch.ones(4, 6, dtype=torch.complex64))
+    assert Encoding.joined([Encoding(mask), Encoding(mask)]).coils is ONE_COIL
