@@ -1,4 +1,4 @@
-"""Compare settings of the unrolled network's training, on a subject that no table of results is made of.
+"""Compare settings of the unrolled network's training, on FLAIR scans alone: no T2w or complex subject plays a part.
 
 Usage: python benchmarks/unrolled_settings.py --data DIR [--out runs/unrolled-settings] [--steps 600] [ROW ...]
 
