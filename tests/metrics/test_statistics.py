@@ -24,6 +24,7 @@ def test_over_folds_is_the_mean_of_fold_means() -> None:
     assert found.mean == 4.0  # (2 + 6) / 2, not (1 + 3 + 6) / 3
     assert found.std == pytest.approx(np.sqrt(8))  # deviations −2 and 2, divided by 2 − 1
     assert found.folds == {"0": 2.0, "1": 6.0}
+    assert (found.seed_std, over_folds(values, 0.25).seed_std) == (None, 0.25)
     one = over_folds({unit(0, "a"): 1.0})
     assert (one.mean, one.std, one.low) == (1.0, None, None)
     for bad in ({}, {unit(0, "a"): float("nan")}, {unit(0, "a"): float("inf")}):
