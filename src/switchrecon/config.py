@@ -287,7 +287,7 @@ class Config(ResultSettings, TrainingSettings, ObjectiveSettings, NetworkSetting
         return 2 if self.representation == "complex" else 1
 
     def to_yaml(self) -> str:
-        """The settings as YAML text that :func:`load_config` reads back."""
+        """Return the settings as YAML text that :func:`load_config` reads back."""
         return yaml.safe_dump(json.loads(self.model_dump_json()), sort_keys=False)
 
 
@@ -297,7 +297,7 @@ def parse_config(values: dict[str, Any], source: str = "settings") -> Config:
 
 
 def _named(file: Path) -> Path:
-    """The paper's settings, where they are asked for by name and no such file is there."""
+    """Return the paper's settings, where they are asked for by name and no such file is there."""
     return Path(__file__).with_name("paper.yaml") if str(file) == "paper" and not file.exists() else file
 
 

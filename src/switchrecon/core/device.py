@@ -18,7 +18,7 @@ PROCESSOR = torch.device("cpu")
 
 
 def find_device(name: str | None = None) -> torch.device:
-    """The device to compute on.
+    """Return the device to compute on.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def find_device(name: str | None = None) -> torch.device:
 
 
 def describe(device: torch.device) -> str:
-    """The device's kind in words."""
+    """Return the device's kind in words."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
@@ -55,12 +55,12 @@ def _capabilities() -> Mapping[str, Any]:
 
 
 def processor_has(*capabilities: str) -> bool:
-    """Whether torch knows this processor to have any of these, such as ``avx512_f``."""
+    """Return whether torch knows this processor to have any of these, such as ``avx512_f``."""
     return any(_capabilities().get(name) for name in capabilities)
 
 
 def emulates_bfloat16() -> bool:
-    """Whether this is an x86 processor without instructions for bfloat16; of others nothing is known."""
+    """Return whether this is an x86 processor without instructions for bfloat16; of others nothing is known."""
     return _capabilities().get("architecture") == "x86_64" and not processor_has("avx512_bf16", "amx_bf16")
 
 
@@ -85,5 +85,5 @@ def set_up(device: torch.device, precision: Precision) -> None:
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """A tensor of the processor on a device, without waiting for what that is still computing."""
+    """Return a tensor of the processor on a device, without waiting for what that is still computing."""
     return tensor.to(device, non_blocking=True)

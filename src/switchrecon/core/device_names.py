@@ -14,7 +14,7 @@ ENVIRONMENT = "SWITCHRECON_DEVICE"
 
 
 def check_name(name: str) -> str:
-    """The name, if it is one of a device.
+    """Return the name, if it is one of a device.
 
     Raises
     ------

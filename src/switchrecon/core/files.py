@@ -15,7 +15,7 @@ NOTE = "switchrecon: research use only, not for diagnosis"  # in every image tha
 
 
 def named_error(error: OSError, target: Path) -> OSError:
-    """An error of writing that names the target and says what is wrong.
+    """Return an error of writing that names the target and says what is wrong.
 
     Some writers raise only "16384 requested and 0 written", or no name, where the disk is full.
     """

@@ -14,5 +14,5 @@ def first_problem(error: Exception) -> str:
 
 
 def message_of(problem: ErrorDetails) -> str:
-    """What is wrong with one value, from an entry of ``ValidationError.errors()``."""
+    """Return what is wrong with one value, from an entry of ``ValidationError.errors()``."""
     return problem["msg"].removeprefix("Value error, ")

@@ -93,17 +93,17 @@ class UserCode:
         return found[self.name]
 
     def error(self, sentence: str) -> ConfigError:
-        """An error that says which code it is about."""
+        """Return an error that says which code it is about."""
         return ConfigError(f"{self.what} '{self.reference}': {sentence}")
 
 
 def is_user_code(name: str) -> bool:
-    """Whether a setting names an object in a user's file, ``FILE.py:NAME``."""
+    """Return whether a setting names an object in a user's file, ``FILE.py:NAME``."""
     return ":" in name
 
 
 def user_file(name: str, what: str) -> Path:
-    """The file of ``FILE.py:NAME``; a relative path starts from the working folder.
+    """Return the file of ``FILE.py:NAME``; a relative path starts from the working folder.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def read_code(name: str, what: str, copy: Path | None = None) -> UserCode:
 
 
 def digest(name: str, what: str) -> str:
-    """SHA-256 of that file, so that a change is noticed; arguments and errors as :func:`read_code`."""
+    """Return SHA-256 of that file, so that a change is noticed; arguments and errors as :func:`read_code`."""
     return read_code(name, what).sha256
 
 
@@ -170,7 +170,7 @@ def remember(code: UserCode) -> None:
 
 
 def known(sha256: str, name: str) -> bool:
-    """Whether this user has named code with this content and NAME to be run, here, before."""
+    """Return whether this user has named code with this content and NAME to be run, here, before."""
     if len(sha256) != 64 or not sha256.isalnum() or not name.isidentifier():
         return False
     return _key(sha256, name) in _run_here or (_records() / _key(sha256, name)).is_file()

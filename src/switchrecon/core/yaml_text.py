@@ -44,7 +44,7 @@ def load_yaml(text: str) -> Any:
 
 
 def _values(node: yaml.Node, known: dict[int, float]) -> float:
-    """How many values a node stands for; infinite where it holds itself."""
+    """Return how many values a node stands for; infinite where it holds itself."""
     if id(node) not in known:
         known[id(node)] = float("inf")  # until it is known
         inside = []

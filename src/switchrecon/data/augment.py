@@ -65,7 +65,7 @@ def distortion_probability(strength: float, progress: float) -> float:
 
 
 def draw_distortion(random: RandomState, probability: float) -> tuple[np.ndarray, float]:
-    """An affine map (2, 3) about the image's centre and an exponent of its magnitude.
+    """Return an affine map (2, 3) about the image's centre and an exponent of its magnitude.
 
     Rotation (±20°), scaling of each side (±20 %), shear (±12°) and the exponent (1 ± 0.3) are each drawn with the given
     probability, and are none otherwise.
@@ -110,7 +110,7 @@ FAINT = 0.25  # the most that the first of them becomes, so that noise in the ba
 
 
 def draw_contrast(random: RandomState) -> np.ndarray:
-    """A random map of magnitudes: its values at 0, ⅛, … 1 of the brightest one, float64 (9,).
+    """Return a random map of magnitudes: its values at 0, ⅛, … 1 of the brightest one, float64 (9,).
 
     0 stays 0, the first one after it is uniform in (0, ¼), the others in (0, 1), all over the largest of them: dark
     tissues may become bright and bright ones dark, but the background stays dark.

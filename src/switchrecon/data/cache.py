@@ -60,7 +60,7 @@ class Stored:
     scale: float = 1.0
 
     def load(self) -> Slice:
-        """The slice, in memory."""
+        """Return the slice, in memory."""
         record = self._record()
 
         def tensor(name: str) -> torch.Tensor | None:
@@ -91,17 +91,17 @@ class Stored:
         return replace(self, scale=1.0).load().brightness(center_fraction)
 
     def full_centre(self, center_fraction: float) -> float:
-        """The same."""
+        """Return the same."""
         if center_fraction == self.center_fraction:
             return self.known_full_centre
         return self.load().full_centre(center_fraction)
 
     def divided(self, scale: float) -> "Stored":
-        """The same place; the slice is divided when it is loaded."""
+        """Return the same place; the slice is divided when it is loaded."""
         return replace(self, scale=scale)
 
     def to(self, device: torch.device) -> "Stored":
-        """The same place; :class:`Slices` sends the slice once it is loaded."""
+        """Return the same place; :class:`Slices` sends the slice once it is loaded."""
         return self
 
 
@@ -150,7 +150,7 @@ def through_cache(
 
 
 def _key(files: tuple[Path, ...], config: Config, undersample: bool, paired: bool) -> str:
-    """SHA-256 over all that a scan's slices depend on."""
+    """Return SHA-256 over all that a scan's slices depend on."""
     known = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(files)]
     settings = config.model_dump(mode="json", include=set(SETTINGS))
     kind = config.mask.kind
@@ -172,7 +172,7 @@ def _data(entry: Path, facts: dict[str, Any]) -> Path:
 
 
 def _facts(entry: Path) -> dict[str, Any] | None:
-    """What an entry says, once it is verified; None where there is none, or a damaged one."""
+    """Return what an entry says, once it is verified; None where there is none, or a damaged one."""
     if not entry.exists():
         return None
     try:
@@ -214,7 +214,7 @@ def _keep(entry: Path, scan: Prepared, fraction: float) -> dict[str, Any]:
 
 
 def _records(slices: list[Slice]) -> np.ndarray:
-    """One record a slice."""
+    """Return one record a slice."""
     arrays = ("image", "mask", "maps", "measured_images")
     fields: list[Any] = [("index", np.int64)]
     for name in arrays if slices else ():

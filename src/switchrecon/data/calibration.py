@@ -50,7 +50,7 @@ class Calibrator:
             self.own_level = float(np.median([noise_level(own.kspace.numpy(), everywhere) for own in full.slices]))
 
     def image(self, own: Tensor, random: RandomState) -> Tensor:
-        """An image of Y with X's intensities and the low-resolution phase of one of X's slices; complex (H, W).
+        """Return an image of Y with X's intensities and the low-resolution phase of one of X's slices; complex (H, W).
 
         Intensities are mapped by the monotone function that takes the quantiles of Y's low-resolution magnitudes to
         X's; phases keep what is finer than the centre of k-space.

@@ -25,7 +25,7 @@ SMALLEST_REGION = 4  # side of the centre; ESPIRiT needs its kernel
 
 
 def with_maps(scan: Scan, config: Config) -> Scan:
-    """A scan of several coils made ready: whitened, compressed, with sensitivity maps.
+    """Return a scan of several coils made ready: whitened, compressed, with sensitivity maps.
 
     Noise is whitened where the file has a noise scan; coils are reduced to ``config.coils`` virtual ones; maps come
     from the fully measured centre of k-space alone, lines for calibration included, so that they are the same whether

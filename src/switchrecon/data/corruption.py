@@ -14,7 +14,7 @@ from switchrecon.scans.scan import Scan
 
 
 def corrupted(scan: Scan, corruption: CorruptionConfig) -> Scan:
-    """The scan with its k-space corrupted, the same in every call.
+    """Return the scan with its k-space corrupted, the same in every call.
 
     ``noise``: complex Gaussian, with a standard deviation of ``level`` times the brightest pixel of the volume, of any
     coil, in each of real and imaginary part. ``phase-errors``: each column of k-space, a phase encode, is turned by a

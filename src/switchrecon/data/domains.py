@@ -69,7 +69,7 @@ def low_resolution_centre(kspace: np.ndarray, fraction: float) -> np.ndarray:
 
 
 def slice_features(kspace: np.ndarray, mask: np.ndarray, fraction: float) -> tuple[list[float], np.ndarray]:
-    """The numbers of one slice, free of its scale, and the magnitude of its low-resolution image."""
+    """Return the numbers of one slice, free of its scale, and the magnitude of its low-resolution image."""
     image = low_resolution_centre(kspace, fraction)
     magnitude = np.abs(image)
     bright = np.quantile(magnitude, 0.99) or 1.0
@@ -101,7 +101,7 @@ def slice_features(kspace: np.ndarray, mask: np.ndarray, fraction: float) -> tup
 def common_centre(
     full: Sequence[Path | Scan], sub: Sequence[Path | Scan], config: Config
 ) -> tuple[tuple[int, int] | None, float]:
-    """The matrix that scans are compared at, and the centre of k-space that all of X has measured.
+    """Return the matrix that scans are compared at, and the centre of k-space that all of X has measured.
 
     The matrix is None where all have one, else the smallest of both sides: a centre of as many samples then shows as
     much of each scan, whatever it was zero-padded to.

@@ -46,12 +46,12 @@ class Pile:
         return any(own.line_direction is not None for own in self.sources)
 
     def acceleration(self) -> float:
-        """Mean measured acceleration of the slices' own masks."""
+        """Return mean measured acceleration of the slices' own masks."""
         values = [own.acceleration for own in self.sources]
         return sum(values) / max(len(values), 1)
 
     def thinned(self, count: int | None) -> "Pile":
-        """The same pile with ``count`` of its slices, evenly spread; all where that is None."""
+        """Return the same pile with ``count`` of its slices, evenly spread; all where that is None."""
         if count is None or count >= len(self.slices):
             return self
         slices = Slices.of(self.slices).thinned(count)
@@ -70,7 +70,7 @@ def usable_slices(scan: Scan, config: Config) -> list[int]:
 
 
 def _usable(coil_images: Tensor, config: Config) -> list[int]:
-    """The same, of images that are at hand, (slices, n_coils, H, W)."""
+    """Return the same, of images that are at hand, (slices, n_coils, H, W)."""
     means = [float(np.abs(own).mean()) for own in coil_images.numpy()]  # six times as fast as torch's abs
     return [i for i, mean in enumerate(means) if mean > 0 and mean >= config.empty_below * max(means)]
 
@@ -265,13 +265,13 @@ class TrainingData:
         return {name: pile for name, pile in (("full", self.full), ("sub", self.sub)) if pile is not None}
 
     def centre_fraction(self, config: Config) -> float:
-        """The k-space centre that every slice has measured, so that one rule scales both domains."""
+        """Return the k-space centre that every slice has measured, so that one rule scales both domains."""
         fraction = config.mask.center_fraction
         sources = self.sub.sources if self.sub is not None else ()
         return min((own.full_centre(fraction) for own in sources), default=fraction)
 
     def scaled(self, config: Config) -> "TrainingData":
-        """Itself, with every slice divided by its intensity scale."""
+        """Return itself, with every slice divided by its intensity scale."""
         fraction = self.centre_fraction(config)
         for pile in self.piles.values():
             pile.slices = slices = Slices.of(pile.slices)
@@ -279,7 +279,7 @@ class TrainingData:
         return self
 
     def to(self, device: torch.device) -> "TrainingData":
-        """The same data with its slices on a device; this one stays as it is."""
+        """Return the same data with its slices on a device; this one stays as it is."""
 
         def moved(pile: Pile | None) -> Pile | None:
             return None if pile is None else replace(pile, slices=Slices.of(pile.slices).to(device))
@@ -287,7 +287,7 @@ class TrainingData:
         return TrainingData(moved(self.full), moved(self.sub))
 
     def fingerprint(self) -> str:
-        """SHA-256 over the scans' own, and over each slice's volume, scale and acceleration.
+        """Return SHA-256 over the scans' own, and over each slice's volume, scale and acceleration.
 
         So a run is never continued with other data, or with data that another version scales or samples otherwise. No
         image is read for it.
@@ -330,7 +330,7 @@ def read_training_data(
     check, count = MatrixCheck(), config.pile_slices
 
     def read(paths: Sequence[ScanInput], parts: int = 1, **how: bool) -> tuple[Pile, dict[str, Path]]:
-        """A pile with as many slices as are asked for, and all its subjects; the other slices are let go."""
+        """Return a pile with as many slices as are asked for, and all its subjects; the other slices are let go."""
         pile = read_pile(find_scans(paths), config, check, cache=cache, **how)
         return pile.thinned(count and count * parts), pile.subjects
 

@@ -59,23 +59,23 @@ class Slice:
     measured_images: Tensor | None = None
 
     def load(self) -> "Slice":
-        """Itself: it is in memory already."""
+        """Return itself: it is in memory already."""
         return self
 
     def to(self, device: torch.device) -> "Slice":
-        """The slice on a device."""
+        """Return the slice on a device."""
         if self.image.device == device:
             return self
         return self._changed(lambda tensor: send(tensor, device))
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> "Slice":
-        """The slice with its image, mask, maps and measured images changed alike."""
+        """Return the slice with its image, mask, maps and measured images changed alike."""
         measured = None if self.measured_images is None else change(self.measured_images)
         coils = self.coils.changed(change)
         return replace(self, image=change(self.image), mask=change(self.mask), coils=coils, measured_images=measured)
 
     def divided(self, scale: float) -> "Slice":
-        """The slice divided by its intensity scale."""
+        """Return the slice divided by its intensity scale."""
         measured = None if self.measured_images is None else self.measured_images / scale
         return replace(self, image=self.image / scale, scale=scale, measured_images=measured)
 
@@ -120,7 +120,7 @@ class Slice:
         return self.coils.H(low_resolution_of_centre(samples, matrix, center_fraction, mask))
 
     def sampled_by(self, mask: Tensor) -> "Slice":
-        """An undersampled slice with only those of its samples that a mask (H, W) keeps."""
+        """Return an undersampled slice with only those of its samples that a mask (H, W) keeps."""
         measured = inverse_fourier(self.kspace * mask)
         return replace(self, image=self.coils.H(measured), mask=self.mask & mask, measured_images=measured)
 
@@ -133,7 +133,7 @@ class Slice:
         return replace(self, coils=self.coils.changed(lambda maps: distort(maps, matrix)))._showing(image)
 
     def in_another_contrast(self, random: RandomState, center_fraction: float) -> "Slice":
-        """A fully sampled slice with a random map of its magnitudes, and what its coils would have shown of it.
+        """Return a fully sampled slice with a random map of its magnitudes, and what its coils would have shown of it.
 
         Its low-resolution image stays as bright as it was: it is what a slice is scaled by.
         """
@@ -142,11 +142,11 @@ class Slice:
         return mapped._showing(mapped.image * (before / after.clamp_min(torch.finfo(after.dtype).tiny)))
 
     def _showing(self, image: Tensor) -> "Slice":
-        """The slice with another image, and what its coils would have shown of it."""
+        """Return the slice with another image, and what its coils would have shown of it."""
         return replace(self, image=image, measured_images=None)
 
     def moved(self, symmetry: int) -> "Slice":
-        """The slice, its mask and its coils, moved by one of :mod:`switchrecon.data.augment`'s symmetries."""
+        """Return the slice, its mask and its coils, moved by one of :mod:`switchrecon.data.augment`'s symmetries."""
         return self._changed(lambda tensor: move(tensor, symmetry))
 
 
@@ -195,15 +195,15 @@ class Source(Protocol):
         ...
 
     def load(self) -> Slice:
-        """The slice, in memory."""
+        """Return the slice, in memory."""
         ...
 
     def divided(self, scale: float) -> "Source":
-        """The same, divided by its intensity scale."""
+        """Return the same, divided by its intensity scale."""
         ...
 
     def to(self, device: torch.device) -> "Source":
-        """The same; on a device, if it is in memory."""
+        """Return the same; on a device, if it is in memory."""
         ...
 
 
@@ -224,11 +224,11 @@ class Slices(Sequence[Slice]):
 
     @classmethod
     def of(cls, slices: Sequence[Slice]) -> "Slices":
-        """Any sequence of slices as one of this class."""
+        """Return any sequence of slices as one of this class."""
         return slices if isinstance(slices, cls) else cls(slices)
 
     def __len__(self) -> int:
-        """How many."""
+        """Return how many."""
         return len(self.sources)
 
     @overload
@@ -238,7 +238,7 @@ class Slices(Sequence[Slice]):
     def __getitem__(self, place: slice) -> "Slices": ...
 
     def __getitem__(self, place: int | slice) -> "Slice | Slices":
-        """The slice at a place."""
+        """Return the slice at a place."""
         if isinstance(place, slice):
             return Slices(self.sources[place], self.device)
         own = self.sources[place].load()

@@ -153,7 +153,7 @@ class Cell(Place):
         return f"{self.setting} · {self.row} · fold {self.fold} · seed {self.seed}"
 
     def identity(self) -> Identity:
-        """What its result depends on."""
+        """Return what its result depends on."""
         return Identity(
             config=self.config,
             scans=names_and_sizes({"full": self.full, "sub": self.sub, "test": self.test}),
@@ -165,7 +165,7 @@ class Cell(Place):
 
 
 def _hash_of(source: Callable[[Config], str], config: Config) -> str | None:
-    """The hash of a user's file; None without such a file here, which training refuses."""
+    """Return the hash of a user's file; None without such a file here, which training refuses."""
     try:
         return source(config)
     except (OSError, ConfigError):
@@ -173,7 +173,7 @@ def _hash_of(source: Callable[[Config], str], config: Config) -> str | None:
 
 
 def names_and_sizes(scans: Mapping[str, Sequence[Path]]) -> str:
-    """A hash of groups of scans."""
+    """Return a hash of groups of scans."""
     found = {group: [(path.name, path.stat().st_size) for path in own] for group, own in scans.items()}
     return sha256(json.dumps(found).encode())
 
@@ -220,12 +220,12 @@ def claim(cell: Cell) -> None:
 
 
 def is_done(cell: Cell) -> bool:
-    """Whether training and evaluation are complete."""
+    """Return whether training and evaluation are complete."""
     return _done(cell) is not None
 
 
 def is_wanting(cell: Cell) -> bool:
-    """Whether there is something to do.
+    """Return whether there is something to do.
 
     It is unfinished, or was evaluated without LPIPS although its weights are now available, or without a metric of the
     recipe, or with another version of that metric's file.
@@ -248,7 +248,7 @@ def _weights_are_there(cell: Cell) -> bool:
 
 
 def _done(cell: Cell) -> Done | None:
-    """What was measured in a finished cell; None for an unfinished one."""
+    """Return what was measured in a finished cell; None for an unfinished one."""
     try:
         return Done.read(cell.folder / "DONE")
     except (OSError, ValueError):

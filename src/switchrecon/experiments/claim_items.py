@@ -73,7 +73,7 @@ def _subsets(facts: Facts) -> str:
 
 
 def _grouped(facts: Facts, describe: Callable[[Card, Config], str]) -> str:
-    """What is said of each run, with the methods that it is true of; once where it is true of all."""
+    """Return what is said of each run, with the methods that it is true of; once where it is true of all."""
     said: dict[str, list[str]] = {}
     for card in facts.cards:
         said.setdefault(describe(card, card.config), []).append(card.config.method)

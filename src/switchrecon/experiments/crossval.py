@@ -42,7 +42,7 @@ class Only:
     seeds: Sequence[int] = field(default=())
 
     def holds(self, cell: Cell) -> bool:
-        """Whether a cell belongs to this part."""
+        """Return whether a cell belongs to this part."""
         asked = (
             (self.methods, cell.row),
             (self.folds, cell.fold),
@@ -88,7 +88,7 @@ def look_at_grid(
 
 
 def select(grid: Grid, only: Only) -> list[Cell]:
-    """The unfinished cells of a part of the grid.
+    """Return the unfinished cells of a part of the grid.
 
     Raises
     ------
@@ -202,7 +202,7 @@ def write_results(grid: Grid, only: Only | None = None) -> Table:
 
 
 def failures(grid: Grid) -> list[str]:
-    """A sentence for each cell that failed."""
+    """Return a sentence for each cell that failed."""
     told = []
     for cell in unfinished(grid):
         try:
@@ -214,7 +214,7 @@ def failures(grid: Grid) -> list[str]:
 
 
 def elsewhere(grid: Grid, only: Only) -> list[str]:
-    """A sentence where cells of a part are neither done nor failed: other processes work, or worked, on them."""
+    """Return a sentence where cells of a part are neither done nor failed: other processes work, or worked, on them."""
     open_cells = [cell for cell in select(grid, only) if not is_done(cell)]
     names = [cell.name for cell in open_cells if not (cell.folder / "failed.json").is_file()]
     if not names:

@@ -62,7 +62,7 @@ def make_heads(folder: Path) -> None:
 
 
 def demo_config(method: str, steps: int | None) -> Config:
-    """The demo's settings for a method."""
+    """Return the demo's settings for a method."""
     own = METHODS[method]
     return load_config(None, SETTINGS, method=method, **{**own, "steps": steps or own["steps"]})
 
@@ -86,7 +86,7 @@ def reduced(config: Config) -> list[str]:
 
 
 def real_slice() -> np.ndarray:
-    """The MR image among matplotlib's sample data: magnitudes, float32 (256, 256)."""
+    """Return the MR image among matplotlib's sample data: magnitudes, float32 (256, 256)."""
     from matplotlib import cbook
 
     file = cbook.get_sample_data("s1045.ima.gz", asfileobj=False)

@@ -22,7 +22,7 @@ class Drawn:
 
 
 def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure; sides in inches."""
+    """Return an empty figure; sides in inches."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")

@@ -62,7 +62,7 @@ def preview(
 
 
 def _changes(first: Config, other: Config) -> str:
-    """The settings that differ from those of the first row, as YAML."""
+    """Return the settings that differ from those of the first row, as YAML."""
     before, after = (json.loads(config.model_dump_json()) for config in (first, other))
     changed = {name: value for name, value in after.items() if before[name] != value}
     return "# the settings of the first row, but\n" + yaml.safe_dump(changed, sort_keys=False)

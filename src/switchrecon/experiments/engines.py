@@ -270,7 +270,7 @@ def _follow(ray: Any, grid: Grid, cells: Sequence[Cell], submit: Callable[[Cell]
 
 
 def slurm_script(grid: Grid, cells: Sequence[Cell]) -> str:
-    """A batch script for Slurm in which task i of the array runs one unfinished cell."""
+    """Return a batch script for Slurm in which task i of the array runs one unfinished cell."""
     keys = " ".join(cell.key for cell in cells)
     options = shlex.join(["--out", str(grid.out.resolve()), *grid.options.on(grid.options.device).arguments()])
     out = shlex.quote(str(grid.out.resolve()))
@@ -296,5 +296,5 @@ exit $code
 
 
 def unfinished(grid: Grid) -> list[Cell]:
-    """The cells that have something to do, in order."""
+    """Return the cells that have something to do, in order."""
     return [cell for cell in grid.cells if is_wanting(cell)]

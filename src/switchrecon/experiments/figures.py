@@ -51,7 +51,7 @@ def draw_figures(grid: Grid, results: Results, table: Table) -> list[Drawn]:
 
 
 def _one_fold(grid: Grid, results: Results, setting: str) -> list[Cell]:
-    """The finished cells of the fold and seed that have the most, the earliest of these."""
+    """Return the finished cells of the fold and seed that have the most, the earliest of these."""
     groups: dict[tuple[int, int], list[Cell]] = {}
     for cell in grid.cells:
         if cell.setting == setting and cell not in results.missing:

@@ -60,7 +60,7 @@ class Layout:
     folds: list[Fold[str]]
 
     def digest(self) -> str:
-        """A hash of the names and sizes of all scans by subject."""
+        """Return a hash of the names and sizes of all scans by subject."""
         every = {f"{role} {s}": own for role, of in (("", self.scans), ("Y", self.full_scans)) for s, own in of.items()}
         return names_and_sizes(every)
 

@@ -97,7 +97,7 @@ def spectrum_plot(out: Path, suffix: str, said: str, spectrum: Spectra, setting:
 
 
 def _colours(methods: Iterable[str]) -> dict[str, Any]:
-    """A colour for each row, the same in every figure of a setting; estimates share their row's."""
+    """Return a colour for each row, the same in every figure of a setting; estimates share their row's."""
     from matplotlib import colormaps
 
     rows = dict.fromkeys(method.partition("/")[0] for method in methods)

@@ -104,7 +104,7 @@ class GridProgress(AbstractContextManager["GridProgress"]):
         return f"cells: {', '.join(words)}; " + ("time left unknown" if left is None else f"{left / 60:.0f} min left")
 
     def table(self, running: int) -> Table:
-        """The cells that are not done, at most ``SHOWN`` of them."""
+        """Return the cells that are not done, at most ``SHOWN`` of them."""
         table = Table(title=self.summary(running))
         for column in ("cell", "state", "steps", "left"):
             table.add_column(column, justify="right" if column in ("steps", "left") else "left")

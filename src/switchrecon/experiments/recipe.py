@@ -104,7 +104,7 @@ class Recipe(Settings):
 
 
 def _own_settings(name: str) -> Mapping[str, Any]:
-    """A method's own settings; those of a user's file are found when it is run."""
+    """Return a method's own settings; those of a user's file are found when it is run."""
     return METHODS[name].settings if name in METHODS else {}
 
 

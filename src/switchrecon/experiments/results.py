@@ -60,7 +60,7 @@ class Measured:
         return min(collections.Counter(fold for fold, _ in self.spectra).values(), default=0)
 
     def spectrum(self) -> list[float]:
-        """The mean over folds of each fold's mean over seeds."""
+        """Return the mean over folds of each fold's mean over seeds."""
         folds: dict[int, list[Sequence[float]]] = {}
         for (fold, _), ratios in sorted(self.spectra.items()):
             folds.setdefault(fold, []).append(ratios)
@@ -78,7 +78,7 @@ class Results:
 
 
 def row_name(cell: Cell, method: str) -> str:
-    """The table's name of what an evaluation calls ``method``: the recipe's row, with the estimate behind it."""
+    """Return the table's name of what an evaluation calls ``method``: the recipe's row, with the estimate behind it."""
     return method if method == ZERO_FILLED else cell.row + method.removeprefix(cell.config.method)
 
 
@@ -135,7 +135,7 @@ def _order(methods: Iterable[str], name: str) -> tuple[int, str]:
 
 
 def tabulate(grid: Grid, results: Results, convention: str) -> Table:
-    """All results in one metric convention: what ``table.json`` holds."""
+    """Return all results in one metric convention: what ``table.json`` holds."""
     recipe = grid.recipe
     tables = {
         setting: _setting(grid, rows, convention, results.columns)
@@ -204,7 +204,7 @@ def _setting(grid: Grid, rows: dict[str, Measured], convention: str, columns: Se
 
 
 def _trained(cards: Sequence[Card]) -> dict[str, Any]:
-    """What a row says of its trainings; nothing where nothing was learnt."""
+    """Return what a row says of its trainings; nothing where nothing was learnt."""
     if not cards:
         return {}
     return {
@@ -218,7 +218,7 @@ def _trained(cards: Sequence[Card]) -> dict[str, Any]:
 
 
 def cell_rows(results: Results) -> list[dict[str, Any]]:
-    """A row for each cell, estimate and convention: the mean of each metric over the cell's units."""
+    """Return a row for each cell, estimate and convention: the mean of each metric over the cell's units."""
     rows = []
     for setting, methods in results.settings.items():
         for name, row in methods.items():

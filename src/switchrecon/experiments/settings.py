@@ -91,7 +91,7 @@ def _setting(name: str, field: FieldInfo, group: str) -> Setting:
 
 @lru_cache
 def _settings_with(method: str) -> Config:
-    """The settings of a training that asks for a method and says nothing else."""
+    """Return the settings of a training that asks for a method and says nothing else."""
     return with_method_settings(load_config(None, method=method), METHODS[method])
 
 
@@ -121,7 +121,7 @@ EXAMPLES = {
 
 
 def _text(value: Any) -> str:
-    """A value as it is written in YAML, on one line."""
+    """Return a value as it is written in YAML, on one line."""
     plain = list(value) if isinstance(value, tuple) else value
     if plain is None:
         return "null"
@@ -131,7 +131,7 @@ def _text(value: Any) -> str:
 
 
 def _parts(annotation: Any) -> tuple[Any, ...]:
-    """The members of a union, without None."""
+    """Return the members of a union, without None."""
     if get_origin(annotation) in (Union, UnionType):
         return tuple(part for part in get_args(annotation) if part is not NoneType)
     return (annotation,)

@@ -1,4 +1,4 @@
-"""Methods as data. What a method file of your own needs can be imported from here."""
+"""Methods as data. A user's method file can import all that it needs from here."""
 
 from switchrecon.methods.methods import *  # noqa: F403
 from switchrecon.methods.players import (

@@ -1,6 +1,6 @@
-"""Methods are data: who plays, what each update moves, and which objectives it adds up.
+"""Methods are data: the networks, the updates of one step, and the objectives that each update minimises.
 
-``METHODS`` maps the names of the command line to methods. A method of your own needs one file::
+``METHODS`` maps names, as the command line takes them, to methods. To add a method, write one file::
 
     from switchrecon.methods.methods import ISCL, GENERATOR
     from switchrecon.methods.objectives import l1
@@ -63,45 +63,44 @@ from switchrecon.nets.builder import NETWORKS
 
 @dataclass(frozen=True)
 class Phase:
-    """One update: the group that moves and the weights of the objectives that it minimises."""
+    """One update: the group of networks whose parameters move, and the weighted objectives that it minimises."""
 
     group: str
     objectives: Mapping[Objective, float]
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The objectives' names."""
+        """Names of the objectives."""
         return tuple(map(objective_name, self.objectives))
 
     @property
     def kind(self) -> tuple[str, tuple[Objective, ...]]:
-        """What it moves and looks at, whatever the weights: hashable."""
+        """The group and the objectives without their weights, as a hashable key."""
         return self.group, tuple(self.objectives)
 
 
 @dataclass(frozen=True)
 class Method:
-    """Players and the phases of a step, in order.
+    """A method: its networks, and the updates (phases) of one training step, in order.
 
     Attributes
     ----------
     cast
-        Who plays.
+        Which networks the method has.
     phases
         The updates of one step.
     pairing
-        ``unpaired``: x and y of different subjects; ``paired``: y is x's own reference, x sampled once;
-        ``simulated``: x is made from y with a mask redrawn in every step, and only Y is used;
+        How x and y belong together. ``unpaired``: of different subjects; ``paired``: y is the reference of x, which is
+        undersampled once; ``simulated``: only Y is used, and x is made from y with a new mask in every step;
         ``undersampled``: only X is used.
     settings
-        Values of settings that belong to the method, where the user has set none. A recipe's common ones do not change
-        them.
+        Values of settings that belong to the method. The user's values win over them; a recipe's common values do not.
     recommended
-        Values that measurements recommend, where neither the user nor a recipe has set any.
+        Values that measurements recommend. The user's values and a recipe's win over them.
     warm_up
-        The phases of the first ``warm_up`` steps instead.
+        Phases that replace ``phases`` in the first steps; the setting ``warm_up`` says how many steps.
     gated
-        Objectives that match G(X) to Y, which is right only where the two piles are alike.
+        Objectives that make G(X) look like Y, which is right only where the two piles of scans are alike.
     """
 
     cast: Cast
@@ -113,12 +112,12 @@ class Method:
     gated: frozenset[Objective] = frozenset()
 
     def __post_init__(self) -> None:
-        """Refuse two objectives of one name, which a log could not tell apart.
+        """Refuse two objectives with the same name, which could not be told apart in a log.
 
         Raises
         ------
         ConfigError
-            Naming them.
+            If there are two; the message says their name.
         """
         for phases in (self.phases, self.warm_up):
             known: dict[str, Objective] = {}
@@ -131,7 +130,7 @@ class Method:
                     )
 
     def adding(self, group: str, objectives: Mapping[Objective, float]) -> "Method":
-        """The same method with objectives added to the phase of a group."""
+        """Return the same method with objectives, ``{objective: weight}``, added to the phase of a group."""
         return replace(
             self,
             phases=tuple(
@@ -140,11 +139,11 @@ class Method:
         )
 
     def using(self, cast: Cast) -> "Method":
-        """The same objectives with another cast."""
+        """Return the same method with another cast."""
         return replace(self, cast=cast)
 
     def closed(self) -> "Method":
-        """The same method without its gated objectives, and without a discriminator that nothing else needs."""
+        """Return the same method without its gated objectives, and without a discriminator that nothing else needs."""
         kept = [Phase(p.group, {f: w for f, w in p.objectives.items() if f not in self.gated}) for p in self.phases]
         phases = tuple(phase for phase in kept if phase.objectives)
         judged = any(phase.group == DISCRIMINATOR for phase in phases)
@@ -152,7 +151,7 @@ class Method:
         return replace(self, cast=cast, phases=phases, gated=frozenset())
 
     def exchanging(self, exchange: Mapping[Objective, Objective]) -> "Method":
-        """The same method with some objectives replaced by others, at the same weights."""
+        """Return the same method with some objectives replaced by others, at the same weights."""
         return replace(
             self,
             phases=tuple(Phase(p.group, {exchange.get(f, f): w for f, w in p.objectives.items()}) for p in self.phases),
@@ -161,13 +160,13 @@ class Method:
 
 
 WARM_UP = (Phase(GENERATOR, {identity: 1}),)
-"""The phases of the first ``warm_up`` steps of an unpaired method.
+"""The phases of the first ``warm_up`` steps of an unpaired method: a few steps towards the identity.
 
-Cycle consistency is as content with an inverted contrast as with the right one, and methods that start at random
-leave the wrong one after some hundred or thousand steps, by luck. A few steps towards the identity settle the sign;
-they do not trap G there, as a skip connection does. They also allow ``output_deviation`` to be small: from ISCL's 0.05
-tanh starts saturated, which cost the supervised family 2 dB in 3,000 steps, while without the warm-up unpaired methods
-that started from 0.005 were still in the inverted contrast after 1,200.
+Cycle consistency cannot tell an inverted contrast from the right one. Methods that start at random leave the inverted
+one only by luck, after hundreds or thousands of steps. Steps towards the identity settle the sign, and do not keep G at
+the identity as a skip connection does. They also allow a small ``output_deviation``. With ISCL's 0.05 tanh starts
+saturated, which cost the supervised family 2 dB in 3,000 steps; with 0.005 and no warm-up, unpaired methods were still
+in the inverted contrast after 1,200 steps.
 """
 
 CYCLEGAN = Method(
@@ -194,7 +193,7 @@ SWITCHABLE_ISCL = ISCL_SAMPLING.using(SWITCHABLE)
 SUPERVISED = Method(SINGLE, (Phase(GENERATOR, {supervised: 1}),), pairing="paired")
 SIMULATED = replace(SUPERVISED, pairing="simulated")
 
-# RAdam is slow at first: these move the logarithm of the one weight by several units.
+# RAdam is slow at first; with these values the logarithm of the one weight can move by several units.
 TUNING = MappingProxyType({"steps": 100, "learning_rate": 1.0})
 TOTAL_VARIATION = replace(SIMULATED, settings={"network": "total-variation", **TUNING})
 SENSE = replace(SIMULATED, settings={"network": "sense", **TUNING})
@@ -279,7 +278,7 @@ def find_method(config: Config) -> Method:
     Raises
     ------
     ConfigError
-        If there is no such method; the message names the nearest one.
+        If there is no such method; the message names the one with the closest name.
     """
     if is_user_code(config.method):
         method = _from_file(config.method)

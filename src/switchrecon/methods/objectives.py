@@ -1,9 +1,10 @@
 """Objectives: functions of a step, one for each equation of the paper.
 
-‖·‖₁ is the mean of absolute values. Complex images are two channels here, so that theirs is the mean over real and
-imaginary parts; of k-space it is the mean over samples of |re| + |im|, which counts twice as much. X holds undersampled
-images x, Y fully sampled images y. What the networks make of them is asked for by name: ``full_of_x`` is G(x),
-``sub_of_y`` G(y, A(z)), ``noise_of_x`` H(x), ``score_of_y`` D_Y(y); see :class:`switchrecon.methods.step.Step`.
+‖·‖₁ is the mean of absolute values. A complex image has two channels here, so its ‖·‖₁ is the mean over real and
+imaginary parts. The ‖·‖₁ of k-space is the mean over samples of |re| + |im|, which is twice as large. X holds
+undersampled images x, Y fully sampled images y. Objectives ask for the networks' images by name: ``full_of_x`` is G(x),
+``sub_of_y`` is G(y, A(z)), ``noise_of_x`` is H(x), ``score_of_y`` is D_Y(y); see
+:class:`switchrecon.methods.step.Step`.
 """
 
 from collections.abc import Callable
@@ -22,23 +23,23 @@ Objective = Callable[[Step], Tensor]
 
 @dataclass(frozen=True)
 class Named:
-    """An objective under a name of its own; see :func:`named`."""
+    """An objective with a given name; see :func:`named`."""
 
     name: str
     objective: Objective
 
     def __call__(self, step: Step) -> Tensor:
-        """The objective's value."""
+        """Return the objective's value, a scalar."""
         return self.objective(step)
 
 
 def named(name: str, objective: Objective) -> Named:
-    """Give an objective a name, which logs and tables show: for lambdas, and for two closures of one function."""
+    """Return an objective with a name for logs and tables; lambdas and two closures of one function need it."""
     return Named(name, objective)
 
 
 def objective_name(objective: Objective) -> str:
-    """Return the name that logs show: given by :func:`named`, or the function's, with what a ``partial`` has set."""
+    """Return an objective's name for logs: from :func:`named`, or the function's, with a ``partial``'s arguments."""
     if isinstance(objective, Named):
         return objective.name
     if isinstance(objective, partial):
@@ -49,14 +50,17 @@ def objective_name(objective: Objective) -> str:
 
 
 def l1(difference: Tensor) -> Tensor:
-    """‖·‖₁: the mean of absolute values; of complex entries, of |re| + |im|."""
+    """Return ‖·‖₁, a scalar: the mean of absolute values; for complex entries the mean of |re| + |im|."""
     if difference.is_complex():
         return difference.real.abs().mean() + difference.imag.abs().mean()
     return difference.abs().mean()
 
 
 def over_coils(difference: Tensor, encoding: Encoding) -> Tensor:
-    """Σ_c (|re| + |im|) / √C of k-space (B, C, H, W), as an image error spread over C coils gives; (B, H, W)."""
+    """Return Σ_c (|re| + |im|) / √C, shape (B, H, W), of a difference of k-space (B, C, H, W).
+
+    An image error that is spread evenly over C coils has about the same value for every C.
+    """
     return encoding.coils.spread(difference.real.abs() + difference.imag.abs())
 
 
@@ -77,7 +81,7 @@ def bypass(step: Step) -> Tensor:
 
 
 def boosting(step: Step) -> Tensor:
-    """Eq. (4): D_Y(x − H(x))² + D_X(y + H(x))², which teaches D that pseudo-labels are not real."""
+    """Eq. (4): D_Y(x − H(x))² + D_X(y + H(x))², which teaches D to score pseudo-labels as not real."""
     return step.score_of_pseudo_full.square().mean() + step.score_of_pseudo_sub.square().mean()
 
 
@@ -128,29 +132,29 @@ def hinge_generator(step: Step) -> Tensor:
 
 
 def hinge_discriminator(step: Step) -> Tensor:
-    """The ISCL code's loss for D: [1 − D_Y(y)]₊ + [D_Y(G(x))]₊ + [1 − D_X(x)]₊ + [D_X(G(y, A(z)))]₊."""
+    """Hinge for D, as in the ISCL code: [1 − D_Y(y)]₊ + [D_Y(G(x))]₊ + [1 − D_X(x)]₊ + [D_X(G(y, A(z)))]₊."""
     full = F.relu(1 - step.score_of_y).mean() + F.relu(step.score_of_full_of_x).mean()
     return full + F.relu(1 - step.score_of_x).mean() + F.relu(step.score_of_sub_of_y).mean()
 
 
 def hinge_boosting(step: Step) -> Tensor:
-    """Boosting in the ISCL code's form: [D_Y(x − H(x))]₊ + [D_X(y + H(x))]₊."""
+    """Boosting as in the ISCL code: [D_Y(x − H(x))]₊ + [D_X(y + H(x))]₊."""
     return F.relu(step.score_of_pseudo_full).mean() + F.relu(step.score_of_pseudo_sub).mean()
 
 
 def identity(step: Step) -> Tensor:
-    """‖G(x) − x‖₁ + ‖G(y, A(z)) − y‖₁: what a warm-up minimises, to settle the sign of the contrast."""
+    """Identity: ‖G(x) − x‖₁ + ‖G(y, A(z)) − y‖₁; a warm-up minimises it to settle the sign of the contrast."""
     return l1(step.full_of_x - step.x) + l1(step.sub_of_y - step.y)
 
 
 def simulated_pairs(step: Step) -> Tensor:
-    """L1 on pairs (x', y') simulated from y with X's own masks: ‖G(x') − y'‖₁; y' is y unless it is calibrated."""
+    """L1 on pairs (x', y') simulated from y with the masks of X: ‖G(x') − y'‖₁; y' = y without calibration."""
     *_, reference = step.pair
     return l1(step.full_of_pair - reference)
 
 
 def held_out_samples(step: Step) -> Tensor:
-    """SSDU with density weighting: x's measured samples are split, G sees one part, the other is compared.
+    """SSDU with density weighting: G reconstructs from a part Θ of x's samples, and is compared at the rest, Λ.
 
     Σ w |A G(x_Θ) − k| / Σ w over the held-out samples Λ, with |·| = |re| + |im|; with C coils, their sum over √C. The
     weight w = 1 / P(j ∈ Λ | j ∉ Θ) makes it an estimate of the error at all samples outside Θ (Yaman et al. 2020;
@@ -164,11 +168,11 @@ def held_out_samples(step: Step) -> Tensor:
 def equivariance(step: Step) -> Tensor:
     """Multi-operator equivariance (Chen et al. 2021): ‖G(A' T G(x)) − T G(x)‖₁, T a symmetry, A' another mask.
 
-    T is one of augmentation's symmetries: with ``augment=none`` the other mask is all that is left.
+    T is one of augmentation's symmetries; with ``augment=none`` T is the identity, and only the mask A' differs.
     """
     return l1(step.full_of_turned - step.turned)
 
 
 def supervised(step: Step) -> Tensor:
-    """L1 against the reference: ‖G(x) − y‖₁, where y is x's own fully sampled image."""
+    """L1 against the reference: ‖G(x) − y‖₁, where y is the fully sampled image of x."""
     return l1(step.full_of_x - step.y)

@@ -1,8 +1,8 @@
-"""Players supply the five verbs that every method is written with.
+"""Players: the networks of a method, as five verbs that every method is written with.
 
-``to_full`` (X → Y), ``to_sub`` (Y → X), ``noise`` (H), ``score_full`` (is it a real image of Y?) and
-``score_sub`` (of X?). X holds undersampled, Y fully sampled images. A :class:`Cast` says who plays: two
-networks a verb pair as in ISCL, or one switchable network as in the paper's proposal.
+The verbs are ``to_full`` (X → Y), ``to_sub`` (Y → X), ``noise`` (H), ``score_full`` (is it a real image of Y?) and
+``score_sub`` (of X?). X holds undersampled images, Y fully sampled ones. A :class:`Cast` names the networks: two for
+each pair of verbs, as in ISCL, or one switchable network, as the paper proposes.
 """
 
 from collections.abc import Callable
@@ -22,7 +22,7 @@ from switchrecon.physics.operators import Encoding
 
 
 class Generators(nn.Module):
-    """Base of the generators of a cast, with the network for X → Y as ``full``."""
+    """Base class of the generators of a cast; ``full`` is the network for X → Y."""
 
     adaptive = False
     """Whether the networks have AdaIN sites."""
@@ -32,24 +32,24 @@ class Generators(nn.Module):
         self.full = build_generator(config, self.adaptive)
 
     def to_full(self, x: Tensor, encoding: Encoding) -> Tensor:
-        """Reconstruct x (B, channels, H, W); with AdaIN, at mean 0 and variance 1 at each site."""
+        """Reconstruct x (B, channels, H, W); AdaIN sites use mean 0 and variance 1."""
         return run(self.full, x, encoding)
 
     def mixed(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor | None:
-        """G(x), then G(y, A(z)), as one batch of one network; None where they are calls of two networks."""
+        """Return G(x), then G(y, A(z)), from one call of one network; None where they need two networks."""
         return None
 
 
 class OneGenerator(Generators):
-    """Only X → Y: the supervised family's generator, with affine instance norm and no AdaIN."""
+    """One generator for X → Y alone, for the supervised family: affine instance norm, no AdaIN."""
 
     def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
-        """Not played by this generator."""
+        """Raise an error: this generator cannot undersample."""
         raise TypeError("this method has no generator from fully sampled to undersampled images")
 
 
 class TwoGenerators(Generators):
-    """Two networks, as in CycleGAN and ISCL: one for each direction. z is not used."""
+    """Two generators, one for each direction, as in CycleGAN and ISCL. z is not used."""
 
     def __init__(self, config: Config) -> None:
         super().__init__(config)
@@ -61,7 +61,7 @@ class TwoGenerators(Generators):
 
 
 class SwitchableGenerator(Generators):
-    """One network G; the code generator A switches it to Y → X: G(x) and G(y, A(z))."""
+    """One generator G for both directions, G(x) and G(y, A(z)); the code generator A switches it to Y → X."""
 
     adaptive = True
 
@@ -71,7 +71,7 @@ class SwitchableGenerator(Generators):
 
     @property
     def plain(self) -> nn.Module:
-        """G itself, also where it stands in cascades."""
+        """G without the cascades that may surround it."""
         return image_parts(self.full)[0]
 
     def to_sub(self, y: Tensor, z: Tensor) -> Tensor:
@@ -79,7 +79,7 @@ class SwitchableGenerator(Generators):
         return self.plain(y, self.code(z))
 
     def mixed(self, x: Tensor, y: Tensor, z: Tensor) -> Tensor | None:
-        """Both directions as one batch; None where G stands in cascades, which reconstruct alone."""
+        """Return G(x), then G(y, A(z)), from one call; None with cascades, which only reconstruct."""
         if self.plain is not self.full:
             return None
         codes = [
@@ -94,7 +94,7 @@ class SwitchableGenerator(Generators):
 
 
 class TwoDiscriminators(nn.Module):
-    """D_X and D_Y of CycleGAN and ISCL."""
+    """Two discriminators, D_X and D_Y, as in CycleGAN and ISCL."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
@@ -102,47 +102,47 @@ class TwoDiscriminators(nn.Module):
         self.full = Discriminator(config.channels, config.width, switchable=False)
 
     def score_full(self, image: Tensor) -> Tensor:
-        """D_Y's scores (B, 1, h, w)."""
+        """Return D_Y's scores (B, 1, h, w)."""
         return self.full(image)
 
     def score_sub(self, image: Tensor) -> Tensor:
-        """D_X's scores (B, 1, h, w)."""
+        """Return D_X's scores (B, 1, h, w)."""
         return self.sub(image)
 
 
 class OneDiscriminator(nn.Module):
-    """D_Y alone, for methods that never make undersampled images."""
+    """One discriminator, D_Y, for methods that never make undersampled images."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.full = Discriminator(config.channels, config.width, switchable=False)
 
     def score_full(self, image: Tensor) -> Tensor:
-        """D_Y's scores (B, 1, h, w)."""
+        """Return D_Y's scores (B, 1, h, w)."""
         return self.full(image)
 
     def score_sub(self, image: Tensor) -> Tensor:
-        """Not played by this discriminator."""
+        """Raise an error: this discriminator cannot judge undersampled images."""
         raise TypeError("this method has no discriminator of undersampled images")
 
 
 class SwitchableDiscriminator(nn.Module):
-    """One network D whose affine transform is switched on for domain Y."""
+    """One discriminator D for both domains; its affine transform is switched on for domain Y."""
 
     def __init__(self, config: Config) -> None:
         super().__init__()
         self.both = Discriminator(config.channels, config.width, switchable=True)
 
     def score_full(self, image: Tensor) -> Tensor:
-        """Scores (B, 1, h, w) with γ and β."""
+        """Return scores (B, 1, h, w) with γ and β."""
         return self.both(image, full=len(image))
 
     def score_sub(self, image: Tensor) -> Tensor:
-        """Scores (B, 1, h, w) without them."""
+        """Return scores (B, 1, h, w) without γ and β."""
         return self.both(image, full=0)
 
     def mixed(self, full: Tensor, sub: Tensor) -> Tensor:
-        """The scores of ``full`` as images of Y, then those of ``sub`` as images of X, as one batch."""
+        """Return the scores of ``full`` as images of Y, then those of ``sub`` as images of X, from one call."""
         return self.both(torch.cat([full, sub]), full=len(full))
 
 
@@ -151,7 +151,7 @@ GROUPS = (GENERATOR, DISCRIMINATOR, EXTRACTOR)
 
 
 def _missing(group: str) -> Callable[..., Tensor]:
-    """Stand in for a group that a method does not have: any call is an error that says so."""
+    """Return a function for a verb of a group that the method does not have; calling it raises a clear error."""
 
     def call(*_: object) -> Tensor:
         raise TypeError(f"this method has no {group}, but one of its objectives needs it")
@@ -165,15 +165,15 @@ class Players(nn.Module):
     Attributes
     ----------
     generator, discriminator, extractor
-        The groups; the last two are None where a method has none.
+        The groups; the last two are None in methods without them.
     to_full
-        X → Y: reconstruct x (B, channels, H, W), which was measured by an encoding: G(x).
+        X → Y: reconstruct x (B, channels, H, W) that was measured with an encoding: G(x).
     to_sub
         Y → X: undersample y with z of shape (B, code_size): G(y, A(z)).
     noise
         H(x), the estimate of what undersampling added.
     score_full, score_sub
-        D_Y and D_X: the scores (B, 1, h, w) of images as real ones of Y and of X.
+        D_Y and D_X: scores (B, 1, h, w) that say how real images look as images of Y and of X.
     """
 
     def __init__(
@@ -198,20 +198,20 @@ class Players(nn.Module):
         return network
 
     def groups(self) -> dict[str, nn.Module]:
-        """The groups that this method has, by name."""
+        """Return the groups that this method has, by name."""
         return {name: getattr(self, name) for name in GROUPS if getattr(self, name) is not None}
 
 
 @dataclass(frozen=True)
 class Cast:
-    """Who plays: a class a group, each built from the settings alone."""
+    """The classes of a method's networks, one for each group; each is built from the settings alone."""
 
     generator: type[nn.Module]
     discriminator: type[nn.Module] | None = None
     extractor: bool = False
 
     def build(self, config: Config) -> Players:
-        """Make the networks, with weights drawn from torch's global generator."""
+        """Build the networks, with weights drawn from torch's global random generator."""
         players = Players(
             self.generator(config),
             self.discriminator(config) if self.discriminator is not None else None,
@@ -220,7 +220,7 @@ class Cast:
         return with_precision(players, config.precision)
 
     def using(self, **parts: object) -> "Cast":
-        """The same cast with some parts replaced."""
+        """Return the same cast with some parts replaced."""
         return replace(self, **parts)  # type: ignore[arg-type]
 
 

@@ -1,9 +1,9 @@
 """One training step's images: G(x), G(y, A(z)), H(x), …, each computed at most once, when first asked for.
 
-D, G and H are updated in turn. G(x), G(y, A(z)) and H(x) serve several updates; as long as the parameters that
-they depend on have not moved, they are computed once. Objectives ask for images by name and know nothing of
-this. In the paper's order of updates a step takes 7 images through G, 2 through H and 8 through D. Those that can be
-made at the same time may go through a network as one batch, see :mod:`switchrecon.methods.together`.
+D, G and H are updated in turn. G(x), G(y, A(z)) and H(x) serve several updates. Each is computed once, and again only
+after parameters that it depends on have been updated. Objectives ask for images by name and need not know this. In the
+paper's order of updates one step sends 7 images through G, 2 through H and 8 through D. Images that can be made at the
+same time may go through a network as one batch, see :mod:`switchrecon.methods.together`.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,44 +23,44 @@ Turn = tuple[Tensor, Encoding]
 
 
 class Draws(Protocol):
-    """Draws for objectives that need more than x and y: seeded by the step, so that asking twice gives the same."""
+    """Random draws for objectives that need more than x and y; the step is the seed, so asking twice gives the same."""
 
     def pair(self) -> Drawn:
-        """y as X would show it: the undersampled image (B, channels, H, W), what encoded it, and its reference."""
+        """Return y as a scan of X: the undersampled image (B, channels, H, W), its encoding, and its reference."""
         ...
 
     def split(self) -> Drawn:
-        """x's samples in two: the image of the kept ones, their encoding, weights (B, H, W) of the held-out ones."""
+        """Split x's samples: return the image of the kept ones, their encoding, and weights (B, H, W) of the others."""
         ...
 
     def turn(self) -> Turn:
-        """A symmetry T for each of x's images, and x's coils turned by it, with another mask.
+        """Return a symmetry T for each image of x, and the encoding with coils turned by T and another mask.
 
-        T is int64 (B, H W), where each pixel comes from: pixel n of T u is pixel T[n] of u.
+        T is int64 (B, H W) and says where each pixel comes from: pixel n of T u is pixel T[n] of u.
         """
         ...
 
 
 @dataclass
 class Batch:
-    """What one step is made of. Images are (B, channels, H, W) in [−1, 1].
+    """The data of one step. Images are (B, channels, H, W) in [−1, 1].
 
     Attributes
     ----------
     x
         Undersampled images.
     y
-        Fully sampled images: of other subjects, or x's own reference in paired and simulated methods.
+        Fully sampled images: of other subjects, or the reference of x in paired and simulated methods.
     z
         Input of the code generator, (B, code_size).
     encoding_x
-        How x was measured: x's own mask and coils, for images (B, H, W).
+        How x was measured: its mask and coils, for images (B, H, W).
     encoding_y
-        The same for y in Eq. (1).
+        The encoding that Eq. (1) applies to y.
     measured
-        x's k-space, complex (B, n_coils, H, W); None where x alone gives it: A x.
+        k-space of x, complex (B, n_coils, H, W); None if it equals A x.
     draws
-        What some objectives draw besides; made when it is asked for.
+        Further random draws for some objectives; made when they are asked for.
     """
 
     x: Tensor
@@ -74,7 +74,7 @@ class Batch:
 
 @dataclass(frozen=True)
 class Call:
-    """A network call that is still to be made.
+    """A network call that has not been made yet.
 
     Attributes
     ----------
@@ -96,16 +96,16 @@ class Call:
 
 
 class Waiting(Exception):
-    """An image that others depend on has not been made yet."""
+    """Raised inside a step when an image depends on another image that has not been made yet."""
 
 
 class Image:
-    """A named image of a step, kept until a group that it depends on has moved.
+    """A named image of a step, kept until the parameters of a group that it depends on are updated.
 
     Parameters
     ----------
     compute
-        Makes the image, or the :class:`Call` that does.
+        Function that makes the image, or the :class:`Call` that will make it.
     groups
         The groups whose parameters the image depends on.
     maker
@@ -142,7 +142,7 @@ def depends_on(*groups: str) -> Callable[[Callable[["Step"], Tensor]], Image]:
 
 
 def made_by(maker: str, *groups: str) -> Callable[[Callable[["Step"], Call]], Image]:
-    """Mark a method of :class:`Step` as a call of this group; what goes into the call depends on the other groups."""
+    """Mark a method of :class:`Step` as a call of the group ``maker``; its input depends on the other groups."""
     return lambda compute: Image(compute, (maker, *groups), maker)
 
 
@@ -171,7 +171,7 @@ class Step:
         self.waiting = False  # raise Waiting instead of calling a network
 
     def differentiates(self, groups: frozenset[str]) -> bool:
-        """Whether an update to come moves one of these groups; otherwise nothing needs the gradient of their images."""
+        """Return whether the images of these groups need gradients: a later update of the step moves one of them."""
         return torch.is_grad_enabled() and not groups.isdisjoint(self.to_come)
 
     def moved(self, group: str) -> None:
@@ -257,19 +257,19 @@ class Step:
 
     @made_by(GENERATOR)
     def full_of_pair(self) -> Call:
-        """G(x'), x' simulated from y."""
+        """G(x') with x' simulated from y."""
         image, encoding, _ = self.pair
         return Call(self.players.to_full, image, encoding)
 
     @made_by(GENERATOR)
     def full_of_split(self) -> Call:
-        """G(x_Θ), of x's kept samples."""
+        """G(x_Θ), where x_Θ is made from the kept samples of x."""
         image, kept, _ = self.split
         return Call(self.players.to_full, image, kept)
 
     @depends_on(GENERATOR)
     def turned(self) -> Tensor:
-        """T G(x)."""
+        """T G(x), the reconstruction turned by the symmetry T."""
         places, _ = self.turn
         return self.full_of_x.flatten(2).gather(2, places[:, None].expand(-1, self.x.shape[1], -1)).view_as(self.x)
 
@@ -297,21 +297,21 @@ class Step:
 
     @property
     def drawn(self) -> Draws:
-        """The batch's draws."""
+        """The draws of the batch; a TypeError if it was made without them."""
         if self.draws is None:
             raise TypeError("this batch was made without draws, but an objective needs them")
         return self.draws
 
     def sampled_difference_x(self) -> Tensor:
-        """k − A G(x), which is R F (x − G(x)) with one coil; complex, of the shape of x's k-space k."""
+        """Return k − A G(x), complex, in the shape of x's k-space k; with one coil it is R F (x − G(x))."""
         return self.measured - self.encoding_x(channels_to_complex(self.full_of_x))
 
     def sampled_difference_y(self) -> Tensor:
-        """A (y − G(y, A(z))), which is R F (y − G(y, A(z))) with one coil."""
+        """Return A (y − G(y, A(z))), complex; with one coil it is R F (y − G(y, A(z)))."""
         return self.encoding_y(channels_to_complex(self.y - self.sub_of_y))
 
 
 def image_of(name: str) -> Image:
-    """The description of an image: what it depends on and who makes it."""
+    """Return the entry of a named image: the groups that it depends on and the group that makes it."""
     image: Image = vars(Step)[name]
     return image

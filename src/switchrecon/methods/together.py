@@ -1,10 +1,11 @@
 """Network calls that are made together: several images of a step go through a network as one batch.
 
-On a GPU one call with several images takes hardly longer than one with a single image. Norms are per sample, so the
-results are those of single calls but for the order of sums. In the paper's order a step makes 7 network calls instead
-of 17: one of each network for D's update, one of G and one of D for G's, and one of G and one of H for H's.
+On a GPU one call with several images takes hardly longer than a call with one image. Norms are computed for each
+sample, so the results are those of single calls except for the order of sums. In the paper's order of updates a step
+makes 7 network calls instead of 17: one call of each network for D's update, one of G and one of D for G's update, and
+one of G and one of H for H's update.
 
-:func:`make_together` makes the images that a phase asks for. Which those are, :class:`Plans` finds out beforehand.
+:class:`Plans` finds out which images each phase asks for, and :func:`make_together` makes them.
 """
 
 import warnings
@@ -25,10 +26,10 @@ Plan = Sequence[Sequence[str]]
 
 
 def make_together(step: Step, names: Sequence[str]) -> None:
-    """Make these images now; those that go through the same network at the same time go through it as one batch.
+    """Make these images now; images that can go through the same network at the same time go through as one batch.
 
-    Calls of one group wait for each other as long as another group has something to do. What needs an image that is
-    not among the names is left until it is asked for.
+    A group waits, to collect its calls, as long as another group has something to do. An image that needs one which is
+    not among the names is not made now, but when it is asked for.
     """
     left = -1
     while (missing := [name for name in names if name not in step.kept]) and len(missing) != left:
@@ -39,7 +40,7 @@ def make_together(step: Step, names: Sequence[str]) -> None:
 
 
 def _call(step: Step, name: str) -> Call | None:
-    """The call that makes an image; None while another one is missing. What needs no network is made at once."""
+    """Return the call that makes an image; None while another image is missing, or if no network was needed."""
     image = image_of(name)
     step.waiting = True
     try:
@@ -64,7 +65,7 @@ def _make(step: Step, calls: dict[str, Call]) -> None:
 
 
 def call_together(players: Players, calls: Sequence[Call]) -> list[Tensor]:
-    """Return the results of calls; those that go through the same network go through it as one batch."""
+    """Make calls, as one batch for each network, and return their results in order."""
     places: dict[Callable[..., Tensor], list[int]] = {}
     for place, call in enumerate(calls):
         places.setdefault(call.verb, []).append(place)
@@ -85,7 +86,7 @@ def call_together(players: Players, calls: Sequence[Call]) -> list[Tensor]:
 
 
 def _switchable(players: Players) -> list[tuple[Callable[..., Tensor | None], Any, Any]]:
-    """For each group whose two verbs may be one network: what calls both at once, and the verbs."""
+    """Return, for each group with one network for two verbs, the function that calls both at once, and the verbs."""
     found = []
     for group, full, sub in (
         (getattr(players, "generator", None), players.to_full, players.to_sub),
@@ -98,7 +99,7 @@ def _switchable(players: Players) -> list[tuple[Callable[..., Tensor | None], An
 
 
 def _joined(calls: Sequence[Call]) -> Call:
-    """Calls of one verb as one call of all their images."""
+    """Join calls of one verb into one call with all their images."""
     if len(calls) == 1:
         return calls[0]
     others: list[Any] = [call.other for call in calls]
@@ -111,7 +112,7 @@ def _joined(calls: Sequence[Call]) -> Call:
 
 
 class Shapes:
-    """Players that compute nothing: their results have the shapes of a network's."""
+    """Players that compute nothing; their results have the shapes of the networks' results."""
 
     def to_full(self, x: Tensor, encoding: Encoding) -> Tensor:
         """Return x in place of a reconstruction."""
@@ -135,10 +136,10 @@ class Shapes:
 
 
 class Plans:
-    """The images that each phase of a kind of step asks for, found out once.
+    """Finds out, once for each kind of step, which images each of its phases asks for.
 
-    Each objective is called once on images that no network has made. A user's objective may not bear them, because it
-    looks into the networks or differentiates. Then its method's calls are made one by one, and a warning says so.
+    Each objective is called once on images that no network has made. A user's objective may fail on them, for example
+    because it uses the networks' parameters or gradients. Then network calls are made one by one, with a warning.
     """
 
     def __init__(self) -> None:
@@ -161,7 +162,7 @@ def _plan(phases: Sequence[Phase], batch: Batch) -> Plan:
         try:
             for objective in phase.objectives:
                 objective(step)
-        except Exception as error:  # an error of the objective itself comes again with real images
+        except Exception as error:  # a fault of the objective shows again with real images
             warnings.warn(
                 f"calls of networks are made one by one: {objective_name(objective)} raises {type(error).__name__} on "
                 "images that no network has made",

@@ -1,4 +1,4 @@
-"""Which methods a setting matters to."""
+"""Which methods use a setting."""
 
 from collections.abc import Callable, Mapping
 
@@ -65,10 +65,10 @@ USED_BY: Mapping[str, Callable[[Method], bool]] = {
     "lookahead_steps": _several,
     "lookahead_rate": _several,
 }
-"""Whether a method uses a setting, with the network that the method has by default; all methods use the others."""
+"""For each setting that not all methods use: whether a method uses it with the method's default network."""
 
 
 def methods_using(name: str) -> list[str]:
-    """Return the names of the package's methods that a setting such as ``mask.kind`` matters to."""
+    """Return the names of the package's methods that use a setting such as ``mask.kind``."""
     uses = USED_BY.get(name.partition(".")[0], lambda method: True)
-    return [own for own, method in METHODS.items() if uses(method)]
+    return [method_name for method_name, method in METHODS.items() if uses(method)]

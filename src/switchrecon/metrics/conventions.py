@@ -39,7 +39,7 @@ class Summary(Record):
 
 
 def explain(convention: str, columns: Sequence[Column] = COLUMNS) -> str:
-    """What a convention means, in one sentence; after its last semicolon, what mean and deviation are over."""
+    """Return what a convention means, in one sentence; after its last semicolon, what mean and deviation are over."""
     if convention == "slice-max":
         return (
             "slice-maximum convention: data range is the maximum of each reference slice; "
@@ -111,7 +111,7 @@ def pool(
     maximum: float | None = None,
     metrics: Sequence[Metric] = tuple(METRICS.values()),
 ) -> list[dict[str, float]]:
-    """The values that a result is the mean of, from a volume's slices and their metrics.
+    """Return the values that a result is the mean of, from a volume's slices and their metrics.
 
     ``slice-max``: the slices themselves. ``fastmri``: one value a metric, of all slices together where its column says
     so (with the maximum that :func:`slice_metrics` takes), else the mean of the slices.
@@ -131,7 +131,7 @@ def pool(
 
 
 def summarise(values: Sequence[Mapping[str, float]]) -> dict[str, Summary]:
-    """Mean and standard deviation of each metric over values that have the same names."""
+    """Return mean and standard deviation of each metric over values that have the same names."""
     summary = {}
     for name in values[0]:
         column = np.array([value[name] for value in values])

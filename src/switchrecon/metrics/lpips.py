@@ -34,7 +34,7 @@ SCALE = (0.458, 0.448, 0.450)
 
 
 def content_hash(tensors: dict[str, Tensor]) -> str:
-    """SHA-256 over sorted names and raw float32 bytes: the same for every file with these weights."""
+    """Return SHA-256 over sorted names and raw float32 bytes: the same for every file with these weights."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(name.encode())

@@ -69,7 +69,7 @@ def ssim_map(reference: np.ndarray, image: np.ndarray, data_range: float | None 
 
 
 def _ssim_of_rows(r: np.ndarray, u: np.ndarray, data_range: float) -> np.ndarray:
-    """The formula, for as many rows as a processor's cache holds: twice as quick as for all at once, or more."""
+    """Return the formula, for as many rows as a processor's cache holds: twice as quick as for all at once, or more."""
     pixels = WINDOW**2
     mean_r, mean_u = window_sums(r, WINDOW) / pixels, window_sums(u, WINDOW) / pixels
     product, squares = mean_r * mean_u, mean_r**2 + mean_u**2

@@ -69,7 +69,7 @@ class Interval(Record):
 
 
 def over_folds(values: Values, seed_std: float | None = None) -> OverFolds:
-    """Mean and standard deviation over folds, each fold the mean of its units, and the interval of the mean."""
+    """Return mean and standard deviation over folds, each fold the mean of its units, and the interval of the mean."""
     if not values or not all(math.isfinite(value) for value in values.values()):
         return OverFolds()
     numbers = sorted({unit.fold for unit in values})
@@ -93,7 +93,7 @@ def fold_weights(units: Iterable[Unit]) -> dict[Unit, float]:
 
 
 def difference(first: Mapping[int, Values], second: Mapping[int, Values]) -> Interval:
-    """Mean of paired differences second − first, by seed, over the seeds and units that both have.
+    """Return mean of paired differences second − first, by seed, over the seeds and units that both have.
 
     Every fold counts alike. None and 0 where the two have nothing in common, or a value is not a finite number.
     """
@@ -116,7 +116,7 @@ def difference(first: Mapping[int, Values], second: Mapping[int, Values]) -> Int
 
 
 def recovered(values: Mapping[int, Values], lower: Mapping[int, Values], upper: Mapping[int, Values]) -> Interval:
-    """The part of a gap that a method recovers: mean (value − lower) / mean (upper − lower), by seed.
+    """Return the part of a gap that a method recovers: mean (value − lower) / mean (upper − lower), by seed.
 
     Over the seeds and units that all three have, so that no seed of one stands against another seed of the others.
     Every fold counts alike. The interval is the percentile bootstrap's of that ratio, with subjects drawn. None where
@@ -162,7 +162,7 @@ def clustered_interval(values: Values, resamples: int = RESAMPLES) -> tuple[floa
 
 
 def _by_subject(pairs: Mapping[Unit, tuple[float, float]]) -> list[np.ndarray]:
-    """The sum of each subject's pairs, weighted so that every fold counts alike."""
+    """Return the sum of each subject's pairs, weighted so that every fold counts alike."""
     sums: dict[tuple[int, str], np.ndarray] = {}
     for unit, weight in fold_weights(sorted(pairs)).items():
         sums[unit.cluster] = sums.get(unit.cluster, np.zeros(2)) + weight * np.array(pairs[unit])

@@ -73,11 +73,11 @@ class Column:
         return self.header + {"higher": " ↑", "lower": " ↓", "": ""}[self.better]
 
     def text(self, value: float, signed: bool = False) -> str:
-        """A value with the metric's digits."""
+        """Return a value with the metric's digits."""
         return f"{value:{'+' if signed else ''}.{self.digits}f}"
 
     def told(self, value: float) -> str:
-        """A value as a sentence says it: ``31.20 dB``, ``SSIM 0.912``."""
+        """Return a value as a sentence says it: ``31.20 dB``, ``SSIM 0.912``."""
         return f"{self.text(value)} {self.unit}" if self.unit else f"{self.title} {self.text(value)}"
 
 
@@ -117,7 +117,7 @@ class Metric:
         return self.column.name
 
     def __call__(self, reference: np.ndarray, image: np.ndarray, maximum: float) -> float:
-        """The value.
+        """Return the value.
 
         Raises
         ------
@@ -153,7 +153,7 @@ COLUMNS: tuple[Column, ...] = tuple(metric.column for metric in METRICS.values()
 
 
 def with_lpips(weights: Path | None) -> Metric:
-    """The table's LPIPS with its weights; as it is where no path is given and none are found.
+    """Return the table's LPIPS with its weights; as it is where no path is given and none are found.
 
     Raises
     ------
@@ -174,7 +174,7 @@ def with_lpips(weights: Path | None) -> Metric:
 
 
 def find_metrics(asked: Sequence[str | Metric] = (), lpips_weights: Path | None = None) -> tuple[Metric, ...]:
-    """The table's metrics, then others.
+    """Return the table's metrics, then others.
 
     Parameters
     ----------
@@ -194,7 +194,7 @@ def find_metrics(asked: Sequence[str | Metric] = (), lpips_weights: Path | None 
 
 
 def extra_metrics(asked: Sequence[str | Metric]) -> tuple[Metric, ...]:
-    """Those of :func:`find_metrics` that are not in the table."""
+    """Return those of :func:`find_metrics` that are not in the table."""
     found: dict[str, Metric] = {}
     for each in asked:
         if isinstance(each, str) and not is_user_code(each):
@@ -212,7 +212,7 @@ def extra_metrics(asked: Sequence[str | Metric]) -> tuple[Metric, ...]:
 
 
 def fingerprint(asked: str) -> str | None:
-    """SHA-256 of the file of ``FILE.py:NAME``, or None without such a file; empty for a name of the table."""
+    """Return SHA-256 of the file of ``FILE.py:NAME``, or None without such a file; empty for a name of the table."""
     try:
         return digest(asked, "metric") if is_user_code(asked) else ""
     except (ConfigError, OSError):
@@ -220,7 +220,7 @@ def fingerprint(asked: str) -> str | None:
 
 
 def columns_of(names: Iterable[str], known: Sequence[Column] = ()) -> tuple[Column, ...]:
-    """The columns of a table: the package's first, then the others, in the order in which they come.
+    """Return the columns of a table: the package's first, then the others, in the order in which they come.
 
     Parameters
     ----------

@@ -1,8 +1,9 @@
 """The table of networks that reconstruct (X → Y), and the one place that builds them, for training and for loading.
 
-A network maps an image (B, channels, H, W) to an image of that shape. One that knows the physics has the attribute
-``takes_encoding = True`` and is called as ``network(image, encoding)``; any other as ``network(image)``. A new network
-of the package is one entry of :data:`NETWORKS`; one of the user's is ``FILE.py:NAME``, see docs/how-to/network.md.
+A network maps an image (B, channels, H, W) to an image of the same shape. A network that knows the physics has the
+attribute ``takes_encoding = True`` and is called as ``network(image, encoding)``; any other as ``network(image)``. To
+add a network to the package, add one entry to :data:`NETWORKS`. A network in a user's file is named ``FILE.py:NAME``;
+see docs/how-to/network.md.
 """
 
 import inspect
@@ -24,7 +25,7 @@ from switchrecon.physics.operators import Encoding
 RECOMMENDED = MappingProxyType(
     {"optimizer": "adamw", "learning_rate": 3e-3, "schedule": "cosine", "average": "ema", "gradient_clip": 1.0}
 )
-"""For the unrolled network; benchmarks/unrolled_settings.py compares them with others."""
+"""Recommended settings of the unrolled network; benchmarks/unrolled_settings.py compares them with others."""
 
 Text = Callable[[Config], str]
 
@@ -38,13 +39,13 @@ class Network:
     about
         One sentence for lists.
     build
-        Makes the network from the settings; the flag says whether it has AdaIN sites.
+        Function that makes the network from the settings and a flag: whether the network has AdaIN sites.
     architecture, initial_weights
-        What a publication says of it.
+        Functions that describe the network for a publication, from the settings.
     adaptive
-        Whether it can have AdaIN sites, which methods with a switchable generator need.
+        Whether the network can have AdaIN sites, which methods with a switchable generator need.
     recommended
-        Settings that measurements recommend for it where no discriminator judges; a user's settings stand over them.
+        Settings that measurements recommend for methods without a discriminator. The user's settings win over them.
     """
 
     about: str
@@ -56,7 +57,7 @@ class Network:
 
 
 def plain_generator(config: Config, adaptive: bool) -> Generator:
-    """The paper's G with the sizes of the settings."""
+    """Return the paper's G with the sizes of the settings."""
     sizes = (config.channels, config.width, config.residual_blocks)
     return Generator(*sizes, adaptive, config.output_deviation)
 
@@ -131,19 +132,19 @@ NETWORKS: Mapping[str, Network] = MappingProxyType(
 
 
 def find_network(config: Config, code: UserCode | None = None) -> Network:
-    """Return the entry of the network that the settings name; code of the user's is not run before it is built.
+    """Return the table entry of the network that the settings name; a user's code runs only when it is built.
 
     Parameters
     ----------
     config
-        Its ``network``: a name of :data:`NETWORKS`, or ``FILE.py:NAME``.
+        Settings; ``config.network`` is a name of :data:`NETWORKS`, or ``FILE.py:NAME``.
     code
-        What to run for ``FILE.py:NAME``; None: that file.
+        Code to run for ``FILE.py:NAME``, such as a run's copy of it. None: the code is read from that file.
 
     Raises
     ------
     ConfigError
-        If there is no such network; the message names the nearest one.
+        If there is no such network; the message names the one with the closest name.
     """
     if is_user_code(config.network):
         return Network(
@@ -158,7 +159,7 @@ def find_network(config: Config, code: UserCode | None = None) -> Network:
 
 
 def check_network(config: Config) -> None:
-    """Refuse a network that does not exist, or a file of the user's that does not run, before longer work begins.
+    """Check early that the network exists and, if it is a user's file, that the file runs.
 
     Raises
     ------
@@ -171,12 +172,12 @@ def check_network(config: Config) -> None:
 
 
 def _from_code(code: UserCode, config: Config) -> nn.Module:
-    """``NAME(config)``, checked.
+    """Return ``NAME(config)``, checked.
 
     Raises
     ------
     ConfigError
-        If it is no network that learns, or cannot be called with what it says it takes.
+        If the result is not a network with parameters, or its ``forward`` does not take the arguments that it will get.
     """
     make = _load(code)
     try:
@@ -212,12 +213,12 @@ def _makes_networks(value: Any) -> bool:
 
 
 def build_generator(config: Config, adaptive: bool, code: UserCode | None = None) -> nn.Module:
-    """Build the network that maps X to Y, with weights drawn from torch's global generator.
+    """Build the network that maps X to Y, with weights drawn from torch's global random generator.
 
     Parameters
     ----------
     config
-        Its ``network`` and the sizes.
+        Settings: the name of the network and its sizes.
     adaptive
         Whether the method needs AdaIN sites.
     code
@@ -226,7 +227,7 @@ def build_generator(config: Config, adaptive: bool, code: UserCode | None = None
     Raises
     ------
     ConfigError
-        If the network does not go with the other settings.
+        If there is no such network, or it does not fit the other settings.
     """
     entry = find_network(config, code)
     if adaptive and not entry.adaptive:
@@ -244,7 +245,7 @@ def build_generator(config: Config, adaptive: bool, code: UserCode | None = None
 
 
 def takes_encoding(network: nn.Module) -> bool:
-    """Whether a network knows the physics: it is called as ``network(image, encoding)``."""
+    """Return whether a network knows the physics: it is called as ``network(image, encoding)``."""
     return bool(getattr(network, "takes_encoding", False))
 
 
@@ -266,29 +267,29 @@ def run(network: nn.Module, image: Tensor, encoding: Encoding) -> Tensor:
 
 
 def image_parts(network: nn.Module) -> list[nn.Module]:
-    """The networks inside that map an image alone to an image: itself, the refiners of its cascades, or none."""
+    """Return the parts that map an image alone to an image: the network itself, its cascades' refiners, or none."""
     parts: list[nn.Module] = getattr(network, "image_parts", [] if takes_encoding(network) else [network])
     return parts
 
 
 def step_sizes(network: nn.Module) -> list[float]:
-    """w of each cascade of a network that repeats its parts with data consistency between; empty for others."""
+    """Return the data consistency weight w of each cascade, in [0, 1]; an empty list for networks without cascades."""
     sizes: list[float] = getattr(network, "step_sizes", [])
     return sizes
 
 
 def ends_consistent(network: nn.Module, coils: int) -> bool:
-    """Whether a network itself puts measured samples back at its end, exactly; with several coils none does."""
+    """Return whether a network's last layer restores measured samples exactly; never so with several coils."""
     return coils == 1 and bool(getattr(network, "ends_consistent", False))
 
 
 def check_consistency(network: nn.Module, config: Config, coils: int) -> None:
-    """Refuse soft data consistency where the network leaves it nothing to do.
+    """Refuse soft data consistency after a network that restores measured samples exactly: it would change nothing.
 
     Raises
     ------
     ConfigError
-        Saying what to train instead.
+        If that is so; the message says what to train instead.
     """
     if config.data_consistency == "soft" and ends_consistent(network, coils):
         raise ConfigError(

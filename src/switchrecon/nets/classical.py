@@ -1,7 +1,7 @@
-"""Reconstructions with one learned number, their regularisation weight: total variation, wavelets and SENSE.
+"""Classical reconstructions with one learned number, the regularisation weight: total variation, wavelets, SENSE.
 
-They take the place of a generator, so that training tunes the weight on simulated pairs and evaluation treats them
-like any other method: a learned method should not hide behind an untuned reference.
+They take the place of a generator. So training tunes the weight on simulated pairs, and evaluation treats them like any
+other method: a learned method should be compared with a reference that is tuned as well.
 """
 
 import math
@@ -18,12 +18,12 @@ START = 0.003  # of the scale of a slice's image
 
 
 class Regularised(nn.Module, ABC):
-    """Base: min ½‖A u − k‖² + λ R(u); log λ is the parameter.
+    """Base class: minimises ½‖A u − k‖² + λ R(u) over images u; log λ is the one parameter that is learned.
 
     Parameters
     ----------
     iterations
-        Of the solver.
+        Number of iterations of the solver.
     """
 
     takes_encoding = True
@@ -52,11 +52,11 @@ class Regularised(nn.Module, ABC):
 
     @abstractmethod
     def solve(self, zero_filled: Tensor, encoding: Encoding, weight: Tensor) -> Tensor:
-        """The minimiser (B, H, W) for Aᴴk (B, H, W)."""
+        """Return the image u, complex (B, H, W), that minimises the sum, from Aᴴk (B, H, W) and the weight λ."""
 
 
 class TotalVariation(Regularised):
-    """R(u) = Σ √(|∂_y u|² + |∂_x u|²), periodic; see :func:`switchrecon.physics.solvers.total_variation`."""
+    """Total variation: R(u) = Σ √(|∂_y u|² + |∂_x u|²), periodic; see :mod:`switchrecon.physics.solvers`."""
 
     def solve(self, zero_filled: Tensor, encoding: Encoding, weight: Tensor) -> Tensor:
         """See :class:`Regularised`."""
@@ -64,7 +64,7 @@ class TotalVariation(Regularised):
 
 
 class Sense(Regularised):
-    """R(u) = ½ ‖u‖², with several coils CG-SENSE; see :func:`switchrecon.physics.solvers.sense`."""
+    """SENSE with R(u) = ½ ‖u‖², which is CG-SENSE with several coils; see :func:`switchrecon.physics.solvers.sense`."""
 
     def solve(self, zero_filled: Tensor, encoding: Encoding, weight: Tensor) -> Tensor:
         """See :class:`Regularised`."""
@@ -72,15 +72,15 @@ class Sense(Regularised):
 
 
 class Wavelet(Regularised):
-    """R(u) = ‖W u‖₁ with orthonormal Haar wavelets, by FISTA (Beck and Teboulle 2009).
+    """Wavelet sparsity: R(u) = ‖W u‖₁ with orthonormal Haar wavelets, solved by FISTA (Beck and Teboulle 2009).
 
-    The image is moved to another place in each iteration, so that no grid of blocks remains.
+    The image is shifted differently in each iteration (cycle spinning), so that no grid of blocks remains.
     """
 
     levels = 3
 
     def solve(self, zero_filled: Tensor, encoding: Encoding, weight: Tensor) -> Tensor:
-        """See :class:`Regularised`. The step is 1, since ‖A‖ = 1."""
+        """See :class:`Regularised`. The step size is 1, because ‖A‖ = 1."""
         image = zero_filled
         ahead, momentum = image, 1.0
         period = 1 << self.levels
@@ -108,7 +108,7 @@ def repeat_to_multiple(image: Tensor, multiple: int) -> Tensor:
 
 
 def shrink_haar(image: Tensor, weight: Tensor, levels: int) -> Tensor:
-    """Wᴴ S(W u): soft thresholding of the Haar details of complex images (..., H, W), with even sides at each level."""
+    """Return Wᴴ S(W u): complex images (..., H, W) with soft-thresholded Haar details; sides are even at each level."""
     if levels == 0:
         return image
     a, b = image[..., ::2, ::2], image[..., ::2, 1::2]

@@ -11,12 +11,12 @@ SMALLEST_SIDE = 64
 
 
 def check_side(height: int, width: int) -> None:
-    """Refuse images that D's layers cannot reduce: each side needs at least 64 pixels.
+    """Refuse images that are too small for D's layers: each side needs at least 64 pixels.
 
     Raises
     ------
     ConfigError
-        Naming the size found.
+        If a side is shorter; the message names the size found.
     """
     if min(height, width) < SMALLEST_SIDE:
         raise ConfigError(
@@ -26,20 +26,21 @@ def check_side(height: int, width: int) -> None:
 
 
 class Discriminator(ImageNetwork):
-    """Four 4×4 stride-2 convolutions (c, 2c, 4c, 8c), a 4×4 valid one to 16c, 1×1 to one channel; no sigmoid.
+    """The discriminator D: scores patches of an image as real or made by a generator.
 
-    The receptive field is 94 pixels. Instance norm follows each hidden convolution but the first, and is left
-    out where only one pixel remains. With ``switchable``, each layer but the last has γ and β (1 and 0 at the
-    start), applied when D judges domain Y (fully sampled images).
+    Layers: four 4×4 convolutions of stride 2 (c, 2c, 4c and 8c channels), one 4×4 convolution without padding (16c),
+    and a 1×1 convolution to one channel; no sigmoid. The receptive field is 94 pixels. Instance norm follows each
+    hidden convolution but the first; it is left out where only one pixel remains. With ``switchable``, each layer but
+    the last has γ and β (1 and 0 at the start), which are applied when D judges domain Y (fully sampled images).
 
     Parameters
     ----------
     channels
-        Of the image.
+        Channels of the image.
     width
-        c.
+        c, the channels of the first convolution.
     switchable
-        Whether one network serves both domains.
+        Whether one network judges both domains.
     """
 
     def __init__(self, channels: int, width: int = 32, switchable: bool = True) -> None:
@@ -64,17 +65,17 @@ class Discriminator(ImageNetwork):
         image
             Shape (B, channels, H, W), at least 64 pixels a side.
         full
-            How many of them, the first ones, are judged as fully sampled images (domain Y), with the affine transform.
+            The first ``full`` images are judged as fully sampled (domain Y), with γ and β.
 
         Returns
         -------
         Tensor
-            Shape (B, 1, h, w): one score a patch; 1 is real and 0 is fake for LSGAN.
+            Shape (B, 1, h, w): one score for each patch; for LSGAN 1 means real and 0 means fake.
 
         Raises
         ------
         ConfigError
-            If a side is under 64 pixels.
+            If a side is shorter than 64 pixels.
         """
         check_side(*image.shape[-2:])
         h = image

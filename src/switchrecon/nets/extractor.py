@@ -6,14 +6,14 @@ from switchrecon.nets.layers import SLOPE, Convolution, ImageNetwork, channels_l
 
 
 class Extractor(ImageNetwork):
-    """3×3 convolutions of c channels at full resolution with leaky ReLU; the last one is linear.
+    """The extractor H: 3×3 convolutions of c channels at full resolution with leaky ReLU; the last one is linear.
 
     Parameters
     ----------
     channels
-        Of the image.
+        Channels of the image.
     width
-        c.
+        c, the channels of the hidden convolutions.
     depth
         Number of convolutions.
     """
@@ -31,7 +31,7 @@ class Extractor(ImageNetwork):
         initialise(self)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Undersampled images (B, channels, H, W) in [−1, 1] → their noise, same shape, any range."""
+        """Return the noise of undersampled images (B, channels, H, W) in [−1, 1]: same shape, any range."""
         first, *rest = self.body
         h = channels_last(first(image))
         for layer in rest:

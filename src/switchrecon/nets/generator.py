@@ -18,7 +18,7 @@ from switchrecon.nets.layers import (
 
 
 class ResidualBlock(nn.Module):
-    """h + conv(lrelu(norm(conv(h)))), two 3×3 convolutions with affine instance norm after each."""
+    """h + norm(conv(lrelu(norm(conv(h))))): two 3×3 convolutions with affine instance norm after each."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -36,25 +36,26 @@ class ResidualBlock(nn.Module):
 
 
 class Generator(ImageNetwork):
-    """Encoder, residual blocks, decoder; five norm sites outside the residual blocks; tanh; no skip.
+    """The generator G: encoder, residual blocks and decoder, with tanh at the end and without a skip connection.
 
-    7×7 to c, 4×4 stride 2 to 2c and 4c, residual blocks, 3×3 transposed stride 2 to 2c and c, 7×7 to the
-    image. The norm sites have widths c, 2c, 4c, 2c, c. 7×7 convolutions pad by reflection, others by
-    replication, which is the symmetric padding of the paper's code where one pixel is added.
+    Layers: a 7×7 convolution to c channels, two 4×4 convolutions of stride 2 to 2c and 4c, residual blocks, two 3×3
+    transposed convolutions of stride 2 to 2c and c, and a 7×7 convolution to the image. Outside the residual blocks
+    there are five norm sites, of c, 2c, 4c, 2c and c channels. 7×7 convolutions pad by reflection. The others repeat
+    the edge, which equals the symmetric padding of the paper's code where one pixel is added.
 
     Parameters
     ----------
     channels
-        Of the image: 2 for complex, 1 for magnitude.
+        Channels of the image: 2 for complex, 1 for magnitude.
     width
-        c.
+        c, the channels of the first convolution.
     residual_blocks
-        Their number.
+        Number of residual blocks.
     adaptive
         True: the five sites are AdaIN and take codes; False: they are affine instance norms.
     output_deviation
-        Standard deviation of the last convolution's weights at the start. The 0.05 of all other layers, and of the
-        ISCL code, starts tanh saturated; 0.005 starts it in its linear range.
+        Standard deviation of the last convolution's weights at the start. With 0.05, as in all other layers and in
+        the ISCL code, tanh starts saturated; with 0.005 it starts in its linear range.
     """
 
     def __init__(
@@ -92,7 +93,7 @@ class Generator(ImageNetwork):
         image
             Shape (B, channels, H, W), range [−1, 1]; any H and W (padded inside to a multiple of 4).
         codes
-            Five codes, or None for mean 0 and variance 1: the direction of reconstruction.
+            Five codes (undersampling), or None for mean 0 and variance 1 at every site (reconstruction).
 
         Returns
         -------
@@ -116,15 +117,15 @@ class Generator(ImageNetwork):
 
 
 class CodeGenerator(nn.Module):
-    """A: from z to the means and variances of the five AdaIN sites. Reconstruction does not need it.
+    """The code generator A: makes the means and variances of the five AdaIN sites from z.
 
-    Three linear layers of 64 with leaky ReLU, then a pair of linear heads a site. Variances pass a softplus
-    whose bias starts them near 1: never negative, and no channel can be switched off for good.
+    Reconstruction does not need it. Three linear layers of 64 units with leaky ReLU, then two linear heads for each
+    site. A softplus keeps variances positive, so that no channel is switched off for good; its bias starts them near 1.
 
     Parameters
     ----------
     widths
-        Channels of the sites.
+        Channels of each site.
     code_size
         Length of z.
     """
@@ -142,7 +143,7 @@ class CodeGenerator(nn.Module):
             nn.init.constant_(head.bias, inverse_softplus(1.0))  # type: ignore[arg-type]
 
     def forward(self, z: Tensor) -> list[Code]:
-        """Z of shape (B, code_size) to five codes of shape (B, C)."""
+        """Return five codes, each of shape (B, C), for z of shape (B, code_size)."""
         h = self.trunk(z)
         return [
             Code(mean(h), F.softplus(variance(h))) for mean, variance in zip(self.means, self.variances, strict=True)

@@ -18,12 +18,12 @@ EPSILON = 1e-5  # of every instance norm
 
 
 class ImageNetwork(nn.Module):
-    """Base of networks from images to images, or to scores; their output is always float32.
+    """Base class of networks that map images to images or scores; the output is always float32.
 
     Attributes
     ----------
     precision
-        ``bfloat16``: convolutions compute in it, the statistics of norms and all that is outside the network do not.
+        With ``bfloat16`` the convolutions compute in bfloat16; statistics of norms, and all outside, stay float32.
     """
 
     precision: Precision = "float32"
@@ -37,7 +37,7 @@ class ImageNetwork(nn.Module):
 
 
 def with_precision(module: Module, precision: Precision) -> Module:
-    """Let all networks inside a module compute with this precision; returns the module."""
+    """Set the precision of all networks inside a module, and return the module."""
     for network in module.modules():
         if isinstance(network, ImageNetwork):
             network.precision = precision
@@ -45,15 +45,15 @@ def with_precision(module: Module, precision: Precision) -> Module:
 
 
 def _as_it_is() -> torch.autocast:
-    """On a processor autocast would pad in float32: two copies of all features more for each convolution."""
+    """Return a context without autocast, which on a CPU pads in float32: two more copies of all features each time."""
     return torch.autocast("cpu", enabled=False)
 
 
 def channels_last(features: Tensor) -> Tensor:
-    """Features (B, C, H, W) with the channels of a pixel side by side in memory, where convolutions are quicker then.
+    """Return features (B, C, H, W) in the channels-last memory layout, on processors where that is quicker.
 
-    That is on a processor with AVX-512, where 3×3 convolutions of full resolution take 0.80 to 0.93 of the time; with
-    AVX2 they take up to 1.8 times as long.
+    With AVX-512, 3×3 convolutions at full resolution take 0.80 to 0.93 of the time; with AVX2 alone they would take up
+    to 1.8 times as long.
     """
     if features.device.type == "cpu" and processor_has("avx512_f"):
         return features.contiguous(memory_format=torch.channels_last)
@@ -61,7 +61,7 @@ def channels_last(features: Tensor) -> Tensor:
 
 
 class _RepeatEdges(torch.autograd.Function):
-    """One row and column more on each side, as ``F.pad(mode="replicate")``; the backward takes half of torch's time."""
+    """Repeat the outermost rows and columns once; ``F.pad(mode="replicate")`` does too, in twice the backward time."""
 
     @staticmethod
     def forward(image: Tensor) -> Tensor:
@@ -108,7 +108,7 @@ class Convolution(nn.Conv2d):
 
 
 class ValidConvolution(nn.Conv2d):
-    """A convolution without padding; where its kernel covers the whole image, a matrix product: ten times faster."""
+    """A convolution without padding; a kernel as large as the image becomes a matrix product, which is 10× faster."""
 
     def forward(self, image: Tensor) -> Tensor:
         """Images (B, inputs, H, W) → (B, outputs, H', W')."""
@@ -121,11 +121,11 @@ NEIGHBOURS = 4  # columns that one stride of an ImageConvolution computes
 
 
 class ImageConvolution(nn.Conv2d):
-    """A k×k convolution to the one or two channels of an image, reflected at the edges.
+    """A k×k convolution to the one or two channels of an image, with edges padded by reflection.
 
     A processor computes eight output channels in the time of one. So four neighbouring columns are computed as
-    channels of one convolution with stride 4, whose kernel is the original one at four places: the same sums in half
-    the time.
+    channels of one convolution with stride 4, whose kernel holds the original one at four positions: the same sums in
+    half the time.
     """
 
     def __init__(self, inputs: int, outputs: int, side: int = 7) -> None:
@@ -155,22 +155,22 @@ class Code:
 
 
 def instance_norm(features: Tensor, scale: Tensor | None = None, shift: Tensor | None = None) -> Tensor:
-    """Normalise each channel of each sample to mean 0 and variance 1, then scale · IN(h) + shift.
+    """Return scale · IN(h) + shift, where IN(h) has mean 0 and variance 1 in each channel of each sample.
 
-    One operation: written out, the factor and its backward read and write all features four times more. Statistics
-    are float32 whatever the features are.
+    It is one operation: with separate ones, all features would be read and written four more times. Statistics are
+    computed in float32 for any dtype of the features.
 
     Parameters
     ----------
     features
-        Shape (B, C, H, W). A single pixel has no variance and is its own IN(h): its norm would erase it.
+        h, shape (B, C, H, W). A single pixel is not normalised (IN(h) = h), because the result would always be 0.
     scale, shift
-        Of all samples, shape (C,), or of each sample, (B, C). None: 1 and 0.
+        Shape (C,) for all samples, or (B, C) for each sample. None: 1 and 0.
 
     Returns
     -------
     Tensor
-        Shape and type of the features.
+        Same shape and dtype as the features.
     """
     if features.shape[-2] * features.shape[-1] == 1:
         if scale is None or shift is None:
@@ -200,7 +200,7 @@ class InstanceNorm(nn.Module):
         self.shift = nn.Parameter(torch.zeros(channels))
 
     def forward(self, features: Tensor, code: Code | None = None) -> Tensor:
-        """Features (B, C, H, W) → (B, C, H, W). It takes no code."""
+        """Features (B, C, H, W) → (B, C, H, W); a code is not accepted."""
         if code is not None:
             raise ValueError("a generator without AdaIN takes no code")
         return instance_norm(features, self.scale, self.shift)
@@ -209,7 +209,7 @@ class InstanceNorm(nn.Module):
 class AdaptiveInstanceNorm(nn.Module):
     """AdaIN: √variance · IN(h) + mean, both from a code; without one, mean 0 and variance 1 (plain IN).
 
-    It has no parameters of its own.
+    It has no parameters.
     """
 
     def __init__(self, channels: int) -> None:
@@ -244,7 +244,7 @@ def inverse_softplus(value: float) -> float:
 def pad_to_multiple(image: Tensor, multiple: int, least: int) -> Tensor:
     """Repeat the last row and column until both sides are multiples of ``multiple`` and at least ``least``.
 
-    Shape (B, C, H, W) → (B, C, H', W') with H' ≥ H and W' ≥ W; the input stands in the upper left corner.
+    Shape (B, C, H, W) → (B, C, H', W') with H' ≥ H and W' ≥ W; the input is in the upper left corner.
     """
     height, width = image.shape[-2:]
     below = max(-(-height // multiple) * multiple, least) - height

@@ -12,15 +12,15 @@ from switchrecon.physics.operators import Encoding
 class UNet(ImageNetwork):
     """A small U-Net that adds a correction to its input: u + f(u).
 
-    Two 3×3 convolutions with leaky ReLU at each of three resolutions (average pooling, bilinear upsampling), widths c,
-    2c, 4c, no norms: intensities matter where data consistency follows.
+    Two 3×3 convolutions with leaky ReLU at each of three resolutions (average pooling, bilinear upsampling), with c, 2c
+    and 4c channels. There are no norms, because data consistency, which follows, needs true intensities.
 
     Parameters
     ----------
     channels
-        Of the image.
+        Channels of the image.
     width
-        c.
+        c, the channels at full resolution.
     """
 
     levels = 2
@@ -64,17 +64,19 @@ def _block(inputs: int, outputs: int) -> nn.Sequential:
 
 
 class Unrolled(nn.Module):
-    """u ← u' + w Aᴴ(k − A u') with u' = f(u), repeated: refinement, then data consistency; A = R F S.
+    """The unrolled network: cascades u ← u' + w Aᴴ(k − A u') with u' = f(u), A = R F S.
+
+    Each cascade refines the image with a network f and then applies data consistency.
 
     Parameters
     ----------
     refiners
-        f of each cascade, or one for all of them.
+        f of each cascade, or one f for all cascades.
     cascades
-        How many.
+        Number of cascades.
     soft
-        True: each w is learned, a sigmoid that starts at 0.9. False: w = 1; with one coil measured samples are then
-        kept exactly.
+        True: each w in (0, 1) is learned; it is a sigmoid that starts at 0.9. False: w = 1, which keeps measured
+        samples exactly if there is one coil.
     """
 
     takes_encoding = True
@@ -87,17 +89,17 @@ class Unrolled(nn.Module):
 
     @property
     def ends_consistent(self) -> bool:
-        """Whether the last step puts measured samples back exactly, with one coil."""
+        """Whether the last cascade restores measured samples exactly, if there is one coil."""
         return self.weights is None
 
     @property
     def image_parts(self) -> list[nn.Module]:
-        """The networks inside that map an image alone to an image."""
+        """The refiners, which map an image alone to an image."""
         return list(self.refiners)
 
     @property
     def step_sizes(self) -> list[float]:
-        """w of each cascade, as it is now."""
+        """The current data consistency weight w of each cascade."""
         return [1.0] * self.cascades if self.weights is None else self.weights.sigmoid().tolist()
 
     def forward(self, image: Tensor, encoding: Encoding) -> Tensor:
@@ -106,8 +108,8 @@ class Unrolled(nn.Module):
         Parameters
         ----------
         image
-            Shape (B, 2, H, W): real and imaginary part of the zero-filled image Aᴴk, which is all that the cascades
-            need of k.
+            Shape (B, 2, H, W): real and imaginary part of the zero-filled image Aᴴk. The cascades need nothing else
+            of k.
         encoding
             A, for images (B, H, W).
 

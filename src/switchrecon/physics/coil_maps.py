@@ -9,7 +9,7 @@ from torch.nn.functional import avg_pool2d
 from switchrecon.errors import DataError
 from switchrecon.physics.coils import CALIBRATION, calibration_centre
 
-PIXELS = 1 << 13  # that are looked at together; each takes coils² numbers
+PIXELS = 1 << 13  # processed together, to bound memory: each needs coils² numbers
 
 
 def espirit(
@@ -20,16 +20,16 @@ def espirit(
     threshold: float = 0.001,
     crop: float = 0.8,
 ) -> Tensor:
-    """Sensitivity maps by ESPIRiT (Uecker et al., Magn Reson Med 2014), one set.
+    """Estimate one set of coil sensitivity maps by ESPIRiT (Uecker et al., Magn Reson Med 2014).
 
     Patches of the calibration region span a space of few dimensions, with an orthonormal basis V. Projecting every
-    patch of k-space on that space and averaging leaves k-space as it is; in the image this acts on each
-    pixel by a matrix over the coils, whose eigenvector of eigenvalue 1 is the sensitivity.
+    patch of k-space on that space and averaging the results does not change k-space. In the image this operation
+    multiplies each pixel by a matrix over the coils, whose eigenvector of eigenvalue 1 is the sensitivity.
 
     Parameters
     ----------
     kspace
-        Complex (coils, H, W), centred; only the calibration region is looked at.
+        Complex (coils, H, W), centred; only the calibration region is used.
     calibration
         Rows and columns of the centre, fully measured.
     kernel
@@ -42,14 +42,14 @@ def espirit(
     Returns
     -------
     Tensor
-        Of the k-space's shape and type. ``Σ_c |s_c|² = 1`` where it is not 0. The phase is that of the first
-        principal coil: ``Σ_c p̄_c s_c`` is real and positive, where p is the first principal component of the
-        calibration region, its largest entry real and positive.
+        Maps s, of the same shape and dtype as k-space. ``Σ_c |s_c|²`` is 1, or 0 outside the object. The phase is
+        relative to the first principal coil: ``Σ_c p̄_c s_c`` is real and positive, where p is the first principal
+        component of the calibration region, whose largest entry is real and positive.
 
     Raises
     ------
     DataError
-        For another shape, or a calibration region smaller than the kernel.
+        If k-space has another shape, or the calibration region is smaller than the kernel.
     """
     if kspace.ndim != 3:
         raise DataError(f"k-space has shape {tuple(kspace.shape)}, expected (coils, H, W)")
@@ -77,7 +77,7 @@ def espirit(
 
 
 def _matrix_kernel(centre: Tensor, kernel: int, threshold: float) -> Tensor:
-    """The pixels' matrices as trigonometric polynomials: their coefficients (rows, coils, coils, columns).
+    """Return coefficients (rows, coils, coils, columns) of the pixels' matrices, which are trigonometric polynomials.
 
     The average of projections of patches, ``Σ_r Rᴴ_r V Vᴴ R_r / kernel²``, is a convolution over the coils whose
     coefficient at shift d is the sum of V Vᴴ over pairs of patch places d apart.
@@ -97,7 +97,7 @@ def _matrix_kernel(centre: Tensor, kernel: int, threshold: float) -> Tensor:
 
 
 def _waves(size: int, kernel: int) -> Tensor:
-    """exp(2πi x d / size) for pixels x, from the centre, and shifts d: complex128 (size, 2 kernel − 1)."""
+    """Return exp(2πi x d / size), complex128 (size, 2 kernel − 1), for pixels x from the centre and shifts d."""
     pixels = torch.arange(size, dtype=torch.float64) - size // 2
     shifts = torch.arange(1 - kernel, kernel, dtype=torch.float64)
     angle = 2 * math.pi / size * torch.outer(pixels, shifts)
@@ -105,7 +105,7 @@ def _waves(size: int, kernel: int) -> Tensor:
 
 
 def walsh(coil_images: Tensor, window: int = 7) -> Tensor:
-    """Sensitivity maps by adaptive combination (Walsh et al., Magn Reson Med 2000).
+    """Estimate coil sensitivity maps by adaptive combination (Walsh et al., Magn Reson Med 2000).
 
     Each pixel's map is the leading eigenvector of ``Σ m mᴴ`` over the coil images m in a window around it.
 
@@ -119,13 +119,13 @@ def walsh(coil_images: Tensor, window: int = 7) -> Tensor:
     Returns
     -------
     Tensor
-        Of the images' shape and type, ``Σ_c |s_c|² = 1``, 0 where the window holds no signal. The phase is that of
-        :func:`espirit`, with the images in the place of the calibration region.
+        Maps s, of the same shape and dtype as the images. ``Σ_c |s_c|²`` is 1, or 0 where the window holds no signal.
+        The phase is defined as for :func:`espirit`, with the images instead of the calibration region.
 
     Raises
     ------
     DataError
-        For another shape or an even window.
+        If the images have another shape, or the window is even.
     """
     if coil_images.ndim != 3 or window % 2 == 0:
         raise DataError(
@@ -140,8 +140,8 @@ def walsh(coil_images: Tensor, window: int = 7) -> Tensor:
     rows, margin = max(1, PIXELS // width), window // 2
     for top in range(0, height, rows):
         begin, end = max(0, top - margin), min(height, top + rows + margin)
-        own = images[:, begin:end]
-        products = torch.view_as_real(own[:, None] * own[None].conj()).permute(0, 1, 4, 2, 3)
+        strip = images[:, begin:end]
+        products = torch.view_as_real(strip[:, None] * strip[None].conj()).permute(0, 1, 4, 2, 3)
         pooled = avg_pool2d(products.flatten(0, 2)[None], window, 1, margin)[0].unflatten(0, (coils, coils, 2))
         pooled = pooled[..., top - begin : min(top + rows, height) - begin, :]
         matrices = torch.complex(*pooled.permute(3, 4, 0, 1, 2).unbind(-1))
@@ -152,13 +152,13 @@ def walsh(coil_images: Tensor, window: int = 7) -> Tensor:
 
 
 def _dominant(matrices: Tensor) -> tuple[Tensor, Tensor]:
-    """The largest eigenvalue (...) and its unit vector (..., coils) of Hermitian (..., coils, coils)."""
+    """Return the largest eigenvalue (...) and its unit vector (..., coils) of Hermitian (..., coils, coils)."""
     value, vector = torch.linalg.eigh(matrices)
     return value[..., -1], vector[..., -1]
 
 
 def _principal_coil(samples: Tensor) -> Tensor:
-    """The first principal component (coils,) of (coils, ...), its largest entry real and positive."""
+    """Return the first principal component (coils,) of (coils, ...), its largest entry real and positive."""
     samples = samples.flatten(1)
     component = _dominant(samples @ samples.mH)[1]
     largest = component[component.abs().argmax()]
@@ -166,6 +166,6 @@ def _principal_coil(samples: Tensor) -> Tensor:
 
 
 def _turned(vectors: Tensor, reference: Tensor) -> Tensor:
-    """Vectors (..., coils) with the phase that makes their product with the reference real and positive."""
+    """Return vectors (..., coils) with the phase that makes their product with the reference real and positive."""
     product = vectors @ reference.conj()
     return vectors * torch.where(product != 0, product.conj().sgn(), 1)[..., None]

@@ -14,21 +14,21 @@ from switchrecon.errors import DataError
 from switchrecon.physics.masks import centre_slice
 
 CALIBRATION = (24, 24)
-"""Rows and columns of the k-space centre that coil compression looks at; BART's default, too."""
+"""Rows and columns of the k-space centre that coil compression uses, as BART does by default."""
 
-DEPENDENT = 1e-10  # of a coil's noise variance: what is left of it once the coils before it have explained theirs
+DEPENDENT = 1e-10  # a coil is dependent if the coils before it leave less of its noise variance unexplained
 
 
 def noise_covariance(noise: Tensor, scale: float = 1.0) -> Tensor:
-    """Noise covariance between coils, ``Ψ = N Nᴴ / (n − 1) · scale``.
+    """Return the noise covariance between coils, ``Ψ = N Nᴴ / (n − 1) · scale``.
 
     Parameters
     ----------
     noise
         N, complex (coils, n): samples without signal, of mean zero.
     scale
-        Noise variance of the image data over that of the noise scan. With dwell times t (s) and the relative
-        receiver noise bandwidth b of an ISMRMRD header it is ``t_noise / (t_image · b)``, one over the
+        Noise variance of the image data, divided by that of the noise scan. With dwell times t (s) and the relative
+        receiver noise bandwidth b of an ISMRMRD header it is ``t_noise / (t_image · b)``, the inverse of the
         ``scale_factor`` of the ISMRMRD tools.
 
     Returns
@@ -39,7 +39,7 @@ def noise_covariance(noise: Tensor, scale: float = 1.0) -> Tensor:
     Raises
     ------
     DataError
-        For another shape, too few samples, or NaN and infinity.
+        If the noise has another shape, too few samples, or values that are not finite.
     """
     if noise.ndim != 2:
         raise DataError(f"the noise scan has shape {tuple(noise.shape)}, expected (coils, samples)")
@@ -65,12 +65,12 @@ def whiten(kspace: Tensor, covariance: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Of the shape and type of the k-space; its unit is the noise's standard deviation.
+        Of the same shape and dtype as k-space, in units of the noise's standard deviation.
 
     Raises
     ------
     DataError
-        If the numbers of coils differ or the covariance is singular: a coil without noise of its own.
+        If the numbers of coils differ, or the covariance is singular because one coil's noise depends on the others'.
     """
     coils = kspace.shape[-3]
     if covariance.shape != (coils, coils):
@@ -89,15 +89,15 @@ def whiten(kspace: Tensor, covariance: Tensor) -> Tensor:
 
 
 def mix_coils(matrix: Tensor, kspace: Tensor) -> Tensor:
-    """Apply a matrix (n, coils) over the coils of (..., coils, H, W), in the type of the k-space."""
+    """Multiply the coils of (..., coils, H, W) by a matrix (n, coils), in the dtype of k-space."""
     return torch.einsum("nc,...chw->...nhw", matrix.to(kspace.dtype), kspace)
 
 
 def compress_coils(kspace: Tensor, n: int, calibration: tuple[int, int] = CALIBRATION) -> tuple[Tensor, Tensor]:
-    """Reduce coils to the n virtual coils that hold the most energy of the k-space centre, one matrix for a volume.
+    """Reduce coils to the n virtual coils with the most energy in the k-space centre; one matrix for all slices.
 
-    The rows of the matrix are the leading left singular vectors u of the centre's samples (coils, samples),
-    conjugated; the energy kept is the sum of the n leading squared singular values.
+    The rows of the matrix are the conjugates of the leading left singular vectors of the centre's samples
+    (coils, samples); the energy that is kept is the sum of the n largest squared singular values.
 
     Parameters
     ----------
@@ -125,10 +125,10 @@ def compress_coils(kspace: Tensor, n: int, calibration: tuple[int, int] = CALIBR
 
 
 def geometric_compression(kspace: Tensor, n: int, columns: int = CALIBRATION[1]) -> tuple[Tensor, Tensor]:
-    """Reduce coils with a matrix of its own for each place along the readout (Zhang et al., Magn Reson Med 2013).
+    """Reduce coils with one matrix for each row along the readout (Zhang et al., Magn Reson Med 2013).
 
-    The readout H is transformed to space, where each row has its own leading singular vectors; those of
-    neighbouring rows are turned towards each other, from the centre outwards, so that virtual coils are smooth.
+    After a Fourier transform along the readout H, leading singular vectors are computed for each row of the image.
+    Those of neighbouring rows are then aligned, from the centre outwards, so that virtual coils are smooth along H.
 
     Parameters
     ----------
@@ -177,33 +177,33 @@ def _along_readout(transform: Callable[..., Tensor], array: Tensor) -> Tensor:
 
 
 def _leading(covariance: Tensor, n: int) -> Tensor:
-    """The n leading eigenvectors (..., coils, n) of Hermitian (..., coils, coils), the largest first."""
+    """Return the n leading eigenvectors (..., coils, n) of Hermitian (..., coils, coils), the largest first."""
     return torch.linalg.eigh(covariance).eigenvectors[..., -n:].flip(-1)
 
 
 def calibration_region(mask: np.ndarray, largest: tuple[int, int] | None = None) -> tuple[int, int]:
-    """The largest fully measured centre of a mask.
+    """Return the largest fully measured centre of a mask.
 
     Parameters
     ----------
     mask
         Boolean (H, W).
     largest
-        The most rows and columns that are wanted, such as :data:`CALIBRATION`; any without it.
+        Upper limits of rows and columns, such as :data:`CALIBRATION`; None: no limits.
 
     Returns
     -------
     tuple of int
-        Rows and columns of the largest rectangle about the centre, as :func:`switchrecon.physics.masks.centre_slice`
-        places it, without a hole; (0, 0) where the centre sample is not measured. For 1-D masks these are H and the
-        number of centre lines.
+        Rows and columns of the largest centred rectangle in which all samples are measured, placed as by
+        :func:`switchrecon.physics.masks.centre_slice`; (0, 0) if the centre sample is not measured. For 1-D masks these
+        are H and the number of centre lines.
     """
     total = np.zeros((mask.shape[0] + 1, mask.shape[1] + 1), dtype=np.int64)
     total[1:, 1:] = mask.cumsum(0, dtype=np.int64).cumsum(1)
     ends = []
     for n, most in zip(mask.shape, largest or mask.shape, strict=True):
         centres = [centre_slice(n, count / n) for count in range(1, min(n, most) + 1)]
-        ends += [np.array([own.start for own in centres]), np.array([own.stop for own in centres])]
+        ends += [np.array([centre.start for centre in centres]), np.array([centre.stop for centre in centres])]
     top, bottom, left, right = ends
     measured = (total[bottom] - total[top])[:, right] - (total[bottom] - total[top])[:, left]
     area = np.outer(bottom - top, right - left)
@@ -213,13 +213,13 @@ def calibration_region(mask: np.ndarray, largest: tuple[int, int] | None = None)
 
 
 def calibration_centre(kspace: Tensor, calibration: tuple[int, int]) -> Tensor:
-    """The centre (..., rows, columns) of k-space (..., H, W); at most all of it."""
+    """Return the centre (..., rows, columns) of k-space (..., H, W); at most all of it."""
     rows, columns = (centre_slice(n, count / n) for n, count in zip(kspace.shape[-2:], calibration, strict=True))
     return kspace[..., rows, columns]
 
 
 def root_sum_of_squares(coil_images: Tensor) -> Tensor:
-    """Magnitude images ``√(Σ_c |m_c|²)``: (..., coils, H, W) to real (..., H, W). Its gradient is 0 where it is 0."""
+    """Return magnitude images ``√(Σ_c |m_c|²)``: (..., coils, H, W) → real (..., H, W); the gradient at 0 is 0."""
     magnitude = coil_images.abs()
     largest = magnitude.detach().amax((-3, -2, -1), keepdim=True)
     largest = torch.where(largest > 0, largest, torch.ones_like(largest))

@@ -13,9 +13,9 @@ ITERATIONS = 15
 def data_consistency(operator: Operator, image: Tensor, measured: Tensor, weight: float | Tensor = 1.0) -> Tensor:
     """Move an image towards what was measured: ``u' = u + w Aᴴ(k − Au)``.
 
-    With one coil A Aᴴ is the projection on the measured samples, so that w = 1 replaces them exactly (hard data
-    consistency, A u' = k) and w < 1 takes a part of each (soft). With several it is a step of steepest descent on
-    ½‖Au − k‖², which never increases it.
+    With one coil A Aᴴ is the projection on the measured samples: w = 1 restores them exactly (hard data consistency,
+    A u' = k), and w < 1 mixes them with the image's samples (soft). With several coils this is one step of steepest
+    descent on ½‖Au − k‖², which never increases it.
 
     Parameters
     ----------
@@ -31,16 +31,16 @@ def data_consistency(operator: Operator, image: Tensor, measured: Tensor, weight
     Returns
     -------
     Tensor
-        Complex, of the image's shape.
+        Complex, of the same shape as the image.
     """
     return image + weight * operator.H(measured - operator(image))
 
 
 def consistent(encoding: Encoding, image: Tensor, kspace: Tensor, weight: float | Tensor) -> Tensor:
-    """The image moved to where ``w ‖Au − k‖² + (1 − w) ‖u − û‖²`` is smallest, û the image that is given.
+    """Return the image u that minimises ``w ‖Au − k‖² + (1 − w) ‖u − û‖²``, where û is the given image.
 
-    With one coil this is :func:`data_consistency`. With several it is found by conjugate gradients that start from û,
-    so that w = 1 leaves what no coil has measured.
+    With one coil this is :func:`data_consistency`. With several coils it is solved by conjugate gradients that start at
+    û, so that w = 1 keeps the part of û that no coil has measured.
 
     Parameters
     ----------
@@ -64,10 +64,11 @@ def consistent(encoding: Encoding, image: Tensor, kspace: Tensor, weight: float 
 
 
 def trust(image: Tensor, kspace: Tensor, encoding: Encoding) -> Tensor:
-    """How far measured samples are to be trusted beside an image's own, by least squares: w = e² / (e² + 2σ²).
+    """Return the weight of measured samples against the image's, by least squares: w = e² / (e² + 2σ²).
 
-    σ² is the noise's variance in each of real and imaginary part. The mean of |k − A u|² over measured samples is
-    2σ² + e² / C with C coils, because Σ_c |s_c|² = 1, and gives the variance e² of the image's error.
+    σ² is the variance of the noise in the real part, and in the imaginary part; e² is the variance of the image's
+    error. It follows from the mean of |k − A u|² over measured samples, which is 2σ² + e² / C with C coils, because
+    Σ_c |s_c|² = 1.
 
     Returns
     -------
@@ -76,10 +77,10 @@ def trust(image: Tensor, kspace: Tensor, encoding: Encoding) -> Tensor:
     """
     weights = []
     for number, (u, k) in enumerate(zip(image, kspace, strict=True)):
-        own = encoding[number]
-        variance = 2 * noise_level(k.cpu().numpy(), own.mask.cpu().numpy()) ** 2
-        coils = own.coils.in_use()
-        difference = (k - own(u)).abs().square().sum() / (own.mask.sum() * coils)
+        operator = encoding[number]
+        variance = 2 * noise_level(k.cpu().numpy(), operator.mask.cpu().numpy()) ** 2
+        coils = operator.coils.in_use()
+        difference = (k - operator(u)).abs().square().sum() / (operator.mask.sum() * coils)
         error = coils * (difference - variance).clamp_min(0)
         weights.append(error / (error + variance) if variance > 0 else torch.ones((), device=k.device))
     return torch.stack(weights).clamp(0, 1)[:, None, None]

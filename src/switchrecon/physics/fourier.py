@@ -51,13 +51,14 @@ def inverse_fourier(kspace: Tensor, dim: Sequence[int] = PLANE) -> Tensor:
 
 
 def slice_by_slice(transform: Callable[[Tensor], Tensor], volume: Tensor) -> Tensor:
-    """:func:`fourier` or :func:`inverse_fourier` of a volume (slices, ...): complex64, the same numbers.
+    """Apply :func:`fourier` or :func:`inverse_fourier` to a volume (slices, ...), one slice at a time; complex64.
 
-    Up to twice as fast as the volume at once, whose copies do not fit the processor's cache, and in less memory.
+    The numbers are those of one call for the whole volume, but it needs less memory and up to half the time, because
+    the copies of one slice fit into the processor's cache.
     """
     found = torch.empty(volume.shape, dtype=torch.complex64)
-    for own, place in zip(volume, found, strict=True):
-        place.copy_(transform(own))
+    for one, place in zip(volume, found, strict=True):
+        place.copy_(transform(one))
     return found
 
 
@@ -67,15 +68,15 @@ KINDS = {torch.float64: torch.complex128, torch.complex128: torch.complex128}
 
 @lru_cache(64)
 def _rows(size: int, first: int, last: int, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Rows ``first`` to ``last`` − 1 of the matrix of the transform along one dimension, and their conjugates."""
+    """Return rows ``first`` to ``last`` − 1 of the transform's matrix along one dimension, and their conjugates."""
     frequency, place = torch.arange(first, last) - size // 2, torch.arange(size) - size // 2
     angle = -2 * math.pi / size * torch.outer(frequency, place).double()
     rows = torch.polar(torch.full_like(angle, size**-0.5), angle).to(device)
-    return rows, rows.conj().resolve_conj()  # neither is ever written to
+    return rows, rows.conj().resolve_conj()  # cached, so never written to
 
 
 def fourier_centre(image: Tensor, centre: tuple[slice, slice]) -> Tensor:
-    """The samples of a small rectangle of k-space, ``fourier(image)[..., rows, columns]``, without the others.
+    """Return a small rectangle of k-space, ``fourier(image)[..., rows, columns]``; other samples are not computed.
 
     Parameters
     ----------
@@ -96,7 +97,7 @@ def fourier_centre(image: Tensor, centre: tuple[slice, slice]) -> Tensor:
 
 
 def inverse_fourier_centre(samples: Tensor, centre: tuple[slice, slice], matrix: tuple[int, int]) -> Tensor:
-    """Images (..., H, W) of k-space that is zero outside a small rectangle; the adjoint of :func:`fourier_centre`."""
+    """Return images (..., H, W) of k-space that is zero outside a rectangle: the adjoint of :func:`fourier_centre`."""
     (_, rows), (_, columns) = (
         _rows(size, part.start, part.stop, samples.device) for size, part in zip(matrix, centre, strict=True)
     )
@@ -145,7 +146,7 @@ def resize_kspace(kspace: Tensor, matrix: tuple[int, int]) -> Tensor:
     Returns
     -------
     Tensor
-        K-space of shape (..., H', W'), scaled by √(H'W' / HW) so that image intensities stay as they were.
+        K-space of shape (..., H', W'), multiplied by √(H'W' / HW) so that image intensities do not change.
     """
     height, width = kspace.shape[-2:]
     if (height, width) == tuple(matrix):
@@ -154,7 +155,7 @@ def resize_kspace(kspace: Tensor, matrix: tuple[int, int]) -> Tensor:
 
 
 def resize_image(image: Tensor, matrix: tuple[int, int]) -> Tensor:
-    """Fourier interpolation of images at a constant field of view; see :func:`resize_kspace`.
+    """Resize images by Fourier interpolation at a constant field of view; see :func:`resize_kspace`.
 
     Real images stay real. Shapes (..., H, W) → (..., H', W').
     """

@@ -1,9 +1,9 @@
-"""Intensities: the one place where they are scaled to the networks' range, and scaled back.
+"""Intensities are scaled to the networks' range, and scaled back, here and nowhere else.
 
 A slice's scale is ``headroom · max |u_low|``, where u_low is the low-resolution image of the fully sampled
-centre of its k-space. It needs no fully sampled scan and no other slice, so it is the same rule for both domains
-and at reconstruction. The headroom is there because tanh cannot exceed 1 and fine structures are brighter than
-their low-resolution image.
+centre of its k-space. This needs no fully sampled scan and no other slice, so the rule is the same for both domains
+and at reconstruction. The headroom is needed because tanh cannot exceed 1, and fine structures are brighter than
+in the low-resolution image.
 """
 
 from functools import lru_cache
@@ -18,22 +18,22 @@ from switchrecon.physics.operators import ONE_COIL, Coils
 
 
 def low_resolution(kspace: Tensor, center_fraction: float, mask: Tensor | None = None) -> Tensor:
-    """Images of the k-space centre, Hann-weighted against ringing; of each coil by itself.
+    """Return low-resolution images of the k-space centre, one for each coil, Hann-weighted against ringing.
 
     Parameters
     ----------
     kspace
         Complex, shape (..., H, W); with a mask (..., n_coils, H, W).
     center_fraction
-        Sides of the centre as a part of H and W.
+        Sides of the centre as fractions of H and W.
     mask
-        Boolean (..., H, W), without the coils. Where a slice's mask has holes in that centre, the centre shrinks, for
-        this slice alone, until it has none.
+        Boolean (..., H, W), without a coil axis. If a slice's mask has holes in that centre, a smaller centre without
+        holes is used for this slice.
 
     Returns
     -------
     Tensor
-        Complex, of the shape of k-space.
+        Complex, of the same shape as k-space.
     """
     matrix = kspace.shape[-2], kspace.shape[-1]
     rows, columns = centre_of(matrix, center_fraction)
@@ -43,53 +43,53 @@ def low_resolution(kspace: Tensor, center_fraction: float, mask: Tensor | None =
 def low_resolution_of_centre(
     samples: Tensor, matrix: tuple[int, int], center_fraction: float, mask: Tensor | None = None
 ) -> Tensor:
-    """:func:`low_resolution` of nothing but the samples of the centre, (..., rows, columns) of :func:`centre_of`."""
+    """Return :func:`low_resolution` from the centre's samples alone, (..., rows, columns) as :func:`centre_of` says."""
     rows, columns = centre = centre_of(matrix, center_fraction)
     if mask is None:
         window = _window(matrix, center_fraction, center_fraction).to(samples.device)
     else:
         windows = [
-            _window(matrix, center_fraction, full_centre_fraction(own, center_fraction))
-            for own in mask.reshape(-1, *matrix).cpu().numpy()  # one transfer, not one a slice
+            _window(matrix, center_fraction, full_centre_fraction(one, center_fraction))
+            for one in mask.reshape(-1, *matrix).cpu().numpy()  # one transfer for all slices
         ]
         window = torch.stack(windows).reshape(*mask.shape[:-2], *windows[0].shape).to(samples.device)
-        # Not even the centre sample may be measured; a transform there and back leaves a rest of about 1e-8 there.
+        # If not even the centre sample is measured, the two transforms leave about 1e-8 there instead of zero.
         window = (window * mask[..., rows, columns]).unsqueeze(-3)
     return inverse_fourier_centre(samples * window, centre, matrix)
 
 
 def centre_of(matrix: tuple[int, int], center_fraction: float) -> tuple[slice, slice]:
-    """Rows and columns of the k-space centre; one of either where it would be empty."""
+    """Return rows and columns of the k-space centre; at least one of each."""
     found = [centre_slice(size, center_fraction) for size in matrix]
     rows, columns = (
-        own if own.stop > own.start else slice(size // 2, size // 2 + 1)
-        for own, size in zip(found, matrix, strict=True)
+        side if side.stop > side.start else slice(size // 2, size // 2 + 1)
+        for side, size in zip(found, matrix, strict=True)
     )
     return rows, columns
 
 
-@lru_cache(64)  # most slices of a pile share one; never written to
-def _window(matrix: tuple[int, int], center_fraction: float, own_fraction: float) -> Tensor:
-    """Hann weights over a centre, which may be smaller, at its place in the centre of ``center_fraction``."""
+@lru_cache(64)  # most slices of a pile share one; cached, so never written to
+def _window(matrix: tuple[int, int], center_fraction: float, full_fraction: float) -> Tensor:
+    """Return Hann weights over the full centre, and zeros around it, in the shape of the centre that was asked for."""
     sides = []
-    for whole, own in zip(centre_of(matrix, center_fraction), centre_of(matrix, own_fraction), strict=True):
+    for whole, full in zip(centre_of(matrix, center_fraction), centre_of(matrix, full_fraction), strict=True):
         side = torch.zeros(whole.stop - whole.start)
-        side[own.start - whole.start : own.stop - whole.start] = torch.hann_window(
-            own.stop - own.start + 2, periodic=False
+        side[full.start - whole.start : full.stop - whole.start] = torch.hann_window(
+            full.stop - full.start + 2, periodic=False
         )[1:-1]
         sides.append(side)
     return sides[0][:, None] * sides[1][None, :]
 
 
 def largest_magnitude(image: Tensor) -> Tensor:
-    """max |u| of images (..., H, W): float, (..., 1, 1)."""
+    """Return max |u| of images (..., H, W): float, (..., 1, 1)."""
     plain = not image.is_cuda and not image.requires_grad
     magnitude = torch.from_numpy(np.abs(image.numpy())) if plain else image.abs()  # NumPy is five times as fast
     return magnitude.amax((-2, -1), keepdim=True)
 
 
 def brightness(kspace: Tensor, center_fraction: float, mask: Tensor | None = None, coils: Coils = ONE_COIL) -> Tensor:
-    """Of each slice: ``max |u_low|``.
+    """Return ``max |u_low|`` of each slice.
 
     Parameters
     ----------
@@ -103,8 +103,8 @@ def brightness(kspace: Tensor, center_fraction: float, mask: Tensor | None = Non
     Returns
     -------
     Tensor
-        Float32, shape (..., 1, 1), in the units of the image. Where the centre is zero (not measured), the maximum
-        of the whole image takes its place.
+        Float32, shape (..., 1, 1), in the units of the image. If the centre is zero (not measured), the maximum of
+        the zero-filled image takes its place.
     """
     found = largest_magnitude(coils.H(low_resolution(kspace, center_fraction, mask)))
     if (found == 0).any():
@@ -115,7 +115,7 @@ def brightness(kspace: Tensor, center_fraction: float, mask: Tensor | None = Non
 
 
 def scale_of(bright: Tensor, headroom: float) -> Tensor:
-    """``headroom`` times each slice's :func:`brightness`; 1 where that is zero."""
+    """Return ``headroom`` times each slice's :func:`brightness`; 1 where that is zero."""
     return torch.where(bright > 0, headroom * bright, torch.ones_like(bright))
 
 
@@ -126,27 +126,27 @@ def intensity_scale(
     mask: Tensor | None = None,
     coils: Coils = ONE_COIL,
 ) -> Tensor:
-    """Scale of each slice: ``headroom · max |u_low|``; float32, shape (..., 1, 1).
+    """Return the scale of each slice, ``headroom · max |u_low|``: float32, shape (..., 1, 1).
 
-    See :func:`brightness`, and :func:`scale_of` for the ``headroom``.
+    See :func:`brightness` for the arguments, and :func:`scale_of` for ``headroom``.
     """
     return scale_of(brightness(kspace, center_fraction, mask, coils), headroom)
 
 
 def channels_to_complex(image: Tensor) -> Tensor:
-    """(B, 2, H, W) real and imaginary parts, or (B, 1, H, W) real values, to complex (B, H, W)."""
+    """Return complex (B, H, W) from real and imaginary parts (B, 2, H, W), or from real values (B, 1, H, W)."""
     if image.shape[1] == 2:
         return torch.complex(image[:, 0].contiguous(), image[:, 1].contiguous())
     return torch.complex(image[:, 0], torch.zeros_like(image[:, 0]))
 
 
 def complex_to_channels(image: Tensor) -> Tensor:
-    """Complex (B, H, W) to real and imaginary parts (B, 2, H, W)."""
+    """Return real and imaginary parts (B, 2, H, W) of complex (B, H, W)."""
     return torch.stack([image.real, image.imag], 1)
 
 
 def to_network(image: Tensor, representation: str) -> Tensor:
-    """Complex images already divided by their scale, (B, H, W), to network images in about [−1, 1].
+    """Return network images, about in [−1, 1], from complex images (B, H, W) that are divided by their scale.
 
     ``complex``: real and imaginary part, (B, 2, H, W). ``magnitude``: 2|u| − 1, (B, 1, H, W).
     """
@@ -154,8 +154,8 @@ def to_network(image: Tensor, representation: str) -> Tensor:
 
 
 def from_network(image: Tensor, representation: str) -> Tensor:
-    """The inverse of :func:`to_network`, still divided by the scale: complex, or real magnitude, (B, H, W).
+    """Invert :func:`to_network`: return images (B, H, W), complex or real magnitudes, still divided by their scale.
 
-    Magnitudes are not negative, so what lies under −1 becomes 0.
+    Magnitudes are not negative, so network values below −1 become 0.
     """
     return channels_to_complex(image) if representation == "complex" else ((image[:, 0] + 1) / 2).clamp_min(0)

@@ -87,7 +87,7 @@ def random_1d(matrix: Matrix, acceleration: float, center_fraction: float, rando
 
 
 def equispaced_1d(matrix: Matrix, acceleration: float, center_fraction: float, random: RandomState) -> np.ndarray:
-    """Every R-th line from a random offset, R the rounded acceleration, plus the full centre.
+    """Return every R-th line from a random offset, R the rounded acceleration, plus the full centre.
 
     The centre comes on top, so the measured acceleration is lower than the nominal one.
     """
@@ -148,7 +148,7 @@ def variable_density_1d(matrix: Matrix, acceleration: float, center_fraction: fl
 
 @lru_cache(8)
 def _density_2d(matrix: Matrix, acceleration: float, center_fraction: float) -> np.ndarray:
-    """The probabilities of :func:`variable_density_2d`, which cost far more than a draw; read-only (H, W)."""
+    """Return the probabilities of :func:`variable_density_2d`, which cost far more than a draw; read-only (H, W)."""
     centre = np.zeros(matrix, dtype=bool)
     centre[centre_slice(matrix[0], center_fraction), centre_slice(matrix[1], center_fraction)] = True
     radius = np.hypot(_radius(matrix[0])[:, None], _radius(matrix[1])[None, :]) / np.sqrt(2)

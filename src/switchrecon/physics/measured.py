@@ -41,13 +41,13 @@ class Residual:
 
 
 def brightest(image: Tensor) -> Tensor:
-    """The 99th percentile of each image's magnitudes: (..., H, W) to (..., 1, 1)."""
+    """Return the 99th percentile of each image's magnitudes: (..., H, W) to (..., 1, 1)."""
     magnitude = image.abs().flatten(-2)
     return magnitude.kthvalue(math.ceil(BRIGHT * magnitude.shape[-1]), dim=-1).values[..., None, None]
 
 
 def foreground(image: Tensor) -> Tensor:
-    """Where an image is brighter than 10 % of its 99th percentile; all figures of trust are over these pixels.
+    """Return where an image is brighter than 10 % of its 99th percentile; all figures of trust are over these pixels.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def invented_part(encoding: Encoding, image: Tensor, sigma: Tensor) -> Tensor:
 
 
 def residual(encoding: Encoding, image: Tensor, kspace: Tensor, sigma: Tensor) -> Residual:
-    """How far images are from what was measured.
+    """Return how far images are from what was measured.
 
     Parameters
     ----------

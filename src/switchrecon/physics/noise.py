@@ -32,7 +32,7 @@ def noise_level(kspace: np.ndarray, mask: np.ndarray) -> float:
 
 
 def relative_noise(kspace: np.ndarray, masks: np.ndarray, images: np.ndarray) -> float:
-    """The noise of a scan over its brightest pixel: the median of its slices' :func:`noise_level`.
+    """Return the noise of a scan over its brightest pixel: the median of its slices' :func:`noise_level`.
 
     Parameters
     ----------

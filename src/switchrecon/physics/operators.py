@@ -86,7 +86,7 @@ class Normal(Operator):
         return self.operator.adjoint(self.operator.forward(image))
 
     def adjoint(self, data: Tensor) -> Tensor:
-        """The same."""
+        """Return the same."""
         return self.forward(data)
 
     @property
@@ -129,7 +129,7 @@ class Composition(Operator):
 
 
 def _together(first: Tensor, second: Tensor) -> torch.Size | None:
-    """The shape that two tensors are broadcast to; None where they do not fit."""
+    """Return the shape that two tensors are broadcast to; None where they do not fit."""
     try:
         return torch.broadcast_shapes(first.shape, second.shape)
     except RuntimeError:
@@ -168,7 +168,7 @@ class Sampling(Operator):
         return torch.where(self.mask, image, torch.zeros((), dtype=image.dtype, device=image.device))
 
     def adjoint(self, data: Tensor) -> Tensor:
-        """The same: a mask is its own adjoint."""
+        """Return the same: a mask is its own adjoint."""
         return self.forward(data)
 
     def __repr__(self) -> str:
@@ -240,7 +240,7 @@ class Sensitivity(Coils):
         return Sensitivity(change(self.maps))
 
     def forward(self, image: Tensor) -> Tensor:
-        """One image (..., H, W) to coil images (..., n_coils, H, W)."""
+        """Return one image (..., H, W) to coil images (..., n_coils, H, W)."""
         if image.shape[-2:] != self.maps.shape[-2:] or _together(image[..., None, :, :], self.maps) is None:
             raise DataError(f"{self!r} does not fit an image of shape {tuple(image.shape)}")
         return self.maps * image.unsqueeze(-3)
@@ -275,11 +275,11 @@ class OneCoil(Coils):
         return error.squeeze(-3)
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> "OneCoil":
-        """Itself: there are no maps."""
+        """Return itself: there are no maps."""
         return self
 
     def forward(self, image: Tensor) -> Tensor:
-        """An image (..., H, W) as (..., 1, H, W)."""
+        """Return an image (..., H, W) as (..., 1, H, W)."""
         return image.unsqueeze(-3)
 
     def adjoint(self, data: Tensor) -> Tensor:
@@ -324,7 +324,7 @@ class Encoding(Composition):
         return self.coils.alike
 
     def sampled_by(self, mask: Tensor) -> "Encoding":
-        """The same coils with another mask (..., H, W)."""
+        """Return the same coils with another mask (..., H, W)."""
         return Encoding(mask, self.coils)
 
     def __getitem__(self, which: int | slice) -> "Encoding":
@@ -332,7 +332,7 @@ class Encoding(Composition):
         return Encoding(self.mask[which], self.coils.changed(lambda maps: maps[which]))
 
     def to(self, device: torch.device) -> "Encoding":
-        """The same on a device."""
+        """Return the same on a device."""
         return Encoding(self.mask.to(device), self.coils.changed(lambda maps: maps.to(device)))
 
     @staticmethod

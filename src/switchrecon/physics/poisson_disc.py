@@ -62,7 +62,7 @@ def _growth(matrix: Matrix) -> np.ndarray:
 
 @lru_cache(32)
 def find_factor(matrix: Matrix, edges: tuple[int, int, int, int], count: int) -> float:
-    """The factor c of the radius with which about ``count`` points fit; see :func:`poisson_disc`.
+    """Return the factor c of the radius with which about ``count`` points fit; see :func:`poisson_disc`.
 
     Parameters
     ----------

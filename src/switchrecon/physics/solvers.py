@@ -126,7 +126,7 @@ class Gradient(Operator):
 
 
 def total_variation(operator: Operator, zero_filled: Tensor, weight: float | Tensor, *, iterations: int = 50) -> Tensor:
-    """The u that minimises ``½ ‖A u − k‖² + λ Σ √(|∂_y u|² + |∂_x u|²)``, periodic.
+    """Return the u that minimises ``½ ‖A u − k‖² + λ Σ √(|∂_y u|² + |∂_x u|²)``, periodic.
 
     By the primal-dual method of Chambolle and Pock (2011). Its proximal step for the data,
     ``(1 + τ AᴴA) u = v + τ Aᴴk``, is solved by conjugate gradients from the last image; with one coil AᴴA is a

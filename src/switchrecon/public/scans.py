@@ -177,7 +177,7 @@ def as_scans(scans: Scans, role: str) -> list[str | Path | Scan]:
 
 
 def _is_pair(scans: object) -> bool:
-    """Whether this is k-space with its mask and not two scans: the mask is not complex."""
+    """Return whether this is k-space with its mask and not two scans: the mask is not complex."""
     return (
         isinstance(scans, tuple)
         and len(scans) == 2

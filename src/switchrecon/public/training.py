@@ -125,6 +125,6 @@ def train(
 
 
 def _console() -> Console | None:
-    """Where a bar can be shown; None in a notebook without the package that rich draws with there."""
+    """Return where a bar can be shown; None in a notebook without the package that rich draws with there."""
     console = Console(stderr=True)
     return None if console.is_jupyter and find_spec("ipywidgets") is None else console

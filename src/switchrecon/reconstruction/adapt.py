@@ -126,7 +126,7 @@ def adapt(reconstructor: Reconstructor, scan: Scan, steps: int) -> tuple[Reconst
 
 
 def _kept_apart(slices: Sequence[Slice], config: Config) -> tuple[TrainingData, list[Check]]:
-    """The slices without the samples kept apart, for learning; and what those samples are checked with."""
+    """Return the slices without the samples kept apart, for learning; and what those samples are checked with."""
     scaled = TrainingData(None, Pile(list(slices))).scaled(config)
     assert scaled.sub is not None
     source = Batches(scaled, config.model_copy(update={"kept_part": 1 - CHECKED_PART}), SELF_SUPERVISED.pairing).source
@@ -140,7 +140,7 @@ def _kept_apart(slices: Sequence[Slice], config: Config) -> tuple[TrainingData, 
 
 @torch.no_grad()
 def _error(network: _Network, checks: Sequence[Check], config: Config) -> float:
-    """Mean absolute error at the samples kept apart, of images that were made without them."""
+    """Return mean absolute error at the samples kept apart, of images that were made without them."""
     total = count = 0.0
     for own, seen, apart in checks:
         encoding = Encoding(seen.mask[None], own.coils.changed(lambda maps: maps[None]))

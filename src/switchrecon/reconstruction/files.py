@@ -87,7 +87,7 @@ def parse_undersampling(text: str, config: Config) -> MaskConfig:
 
 
 def undersampled(reconstructor: Reconstructor, scan: Scan, undersampling: MaskConfig | None) -> Scan:
-    """The scan as it was measured, or undersampled as asked for.
+    """Return the scan as it was measured, or undersampled as asked for.
 
     Parameters
     ----------
@@ -254,18 +254,18 @@ def _one(
 
 
 def sidecar(written: Path) -> Path:
-    """The file of what was said of an image, beside it."""
+    """Return the file of what was said of an image, beside it."""
     return written.with_name(f"{stem(written)}.trust.json")
 
 
 def _resized(values: np.ndarray, matrix: tuple[int, int]) -> np.ndarray:
-    """A map at another matrix; a real one is no less than 0, also where the interpolation rings."""
+    """Return a map at another matrix; a real one is no less than 0, also where the interpolation rings."""
     resized = resize_image(torch.from_numpy(values), matrix).numpy()
     return resized if np.iscomplexobj(resized) else resized.clip(0)
 
 
 def _measured_sentence(found: Reconstruction) -> str:
-    """How much was invented, and how far the image is from the samples: the median of the slices."""
+    """Return how much was invented, and how far the image is from the samples: the median of the slices."""
 
     def middle(values: torch.Tensor) -> float:
         known = values[torch.isfinite(values)]

@@ -90,7 +90,7 @@ def _check_installed() -> None:
 
 
 def _facts(loaded: Reconstructor) -> dict[str, Any]:
-    """What someone else needs to know to use the networks; nothing of any subject."""
+    """Return what someone else needs to know to use the networks; nothing of any subject."""
     card, config = loaded.card, loaded.config
     facts: dict[str, Any] = {
         "note": NOTE,

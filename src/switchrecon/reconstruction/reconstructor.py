@@ -253,7 +253,7 @@ class Reconstructor:
     def _in_parts(
         self, measured: Tensor, encoding: Encoding, work: Callable[[Tensor, Encoding], tuple[Tensor, ...]]
     ) -> list[Tensor]:
-        """What ``work`` makes of some slices at a time, back on the processor."""
+        """Return what ``work`` makes of some slices at a time, back on the processor."""
         # One at a time: at 256x256 a CPU is slower with more, and a slice's bits would depend on its neighbours.
         together = 1 if self.device.type == "cpu" else TOGETHER
         found: list[list[Tensor]] = []
@@ -330,7 +330,7 @@ class Reconstructor:
 
     @torch.no_grad()
     def _explained(self, kspace: Tensor, encoding: Encoding) -> tuple[Tensor, ...]:
-        """The tensors of :class:`Reconstruction` for some slices."""
+        """Return the tensors of :class:`Reconstruction` for some slices."""
         image, phased = self._slices(kspace, encoding)
         sigma = noise_levels(kspace, encoding)
         invented = invented_part(encoding, phased, sigma)

@@ -170,15 +170,15 @@ class Card(Identity):
         return ", ".join(f"{name} {number}" for name, number in self.versions.items())
 
     def knows(self, subject: str) -> bool:
-        """Whether the run was trained on this subject."""
+        """Return whether the run was trained on this subject."""
         return subject_hash(self.salt, subject) in self.subjects
 
     def to_json(self) -> dict[str, Any]:
-        """What JSON holds; :func:`read_card` is the inverse."""
+        """Return what JSON holds; :func:`read_card` is the inverse."""
         return self.model_dump(mode="json")
 
     def public(self) -> dict[str, Any]:
-        """What an evaluation stores of it: all but the salt and the subjects' hashes."""
+        """Return what an evaluation stores of it: all but the salt and the subjects' hashes."""
         return self.model_dump(mode="json", exclude=PRIVATE)
 
 
@@ -218,7 +218,7 @@ def card_from_text(text: str, source: str) -> Card:
 def make_card(
     config: Config, method: Method, players: Players, steps: int, data: TrainingData, gate: Gate | None = None
 ) -> Card:
-    """The card of a run that begins, with a new salt."""
+    """Return the card of a run that begins, with a new salt."""
     salt = os.urandom(16).hex()
     return Card(
         **identity(config, data).model_dump(),
@@ -254,7 +254,7 @@ def _pile_facts(pile: Pile) -> PileFacts:
 
 
 def identity(config: Config, data: TrainingData) -> Identity:
-    """What must not change under a run that is made from these settings and scans."""
+    """Return what must not change under a run that is made from these settings and scans."""
     return Identity(
         fingerprint=data.fingerprint(),
         method_sha256=method_source(config),

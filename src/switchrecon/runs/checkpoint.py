@@ -106,7 +106,7 @@ def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | 
 
 
 def stored_card(description: Mapping[str, Any], folder: Path) -> Card:
-    """The card in the description of a checkpoint.
+    """Return the card in the description of a checkpoint.
 
     Raises
     ------
@@ -176,7 +176,7 @@ def flatten_optimizer(prefix: str, state: dict[str, Any]) -> tuple[dict[str, Ten
 
 
 def unflatten_optimizer(prefix: str, tensors: dict[str, Tensor], rest: dict[str, Any]) -> dict[str, Any]:
-    """The inverse of :func:`flatten_optimizer`."""
+    """Return the inverse of :func:`flatten_optimizer`."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith(f"{prefix}.state."):

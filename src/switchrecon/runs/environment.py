@@ -10,7 +10,7 @@ from switchrecon.core.device import describe
 
 
 def machine(device: torch.device) -> str:
-    """What results and times were made on."""
+    """Return what results and times were made on."""
     threads = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     return f"{platform.system()} {platform.machine()}, {threads} ({describe(device)})"
 

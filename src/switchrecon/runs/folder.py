@@ -52,7 +52,7 @@ def check_same_data(folder: Path, stored: Identity, mine: Identity) -> None:
 
 
 def holds_something(folder: Path) -> bool:
-    """Whether the folder exists and holds more than hidden files."""
+    """Return whether the folder exists and holds more than hidden files."""
     return folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir())
 
 
@@ -101,7 +101,7 @@ def open_folder(folder: Path, config: Config, resume: bool) -> Iterator[None]:
 
 
 def is_finished(folder: Path, config: Config, data: TrainingData) -> bool:
-    """Whether the folder holds a finished run with a sound model.
+    """Return whether the folder holds a finished run with a sound model.
 
     Raises
     ------
