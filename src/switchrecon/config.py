@@ -1,4 +1,4 @@
-"""Every setting of a run, with its default and its reason. ``switchrecon settings`` prints what stands here."""
+"""Every setting of a run, with its default and the reason for it. ``switchrecon settings`` prints these texts."""
 
 import json
 from collections.abc import Mapping
@@ -33,12 +33,14 @@ Matrix = Annotated[tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)
 
 
 class CorruptionConfig(Settings):
-    """What spoils X and the test scans, but not their references: for experiments on domain gaps."""
+    """Simulated faults of X and the test scans, but not of their references: for experiments on domain gaps."""
 
     kind: Literal["none", "noise", "phase-errors", "ghosts"] = setting(
-        "none", "What spoils X and the test scans, but not their references."
+        "none", "Simulated fault of X and the test scans, but not of their references."
     )
-    level: float = setting(0.0, "How much: noise as a part of the brightest pixel, the others in radians.", ge=0)
+    level: float = setting(
+        0.0, "Strength of the fault: noise relative to the brightest pixel, the others in radians.", ge=0
+    )
 
 
 class DataSettings(Settings):
@@ -50,54 +52,57 @@ class DataSettings(Settings):
         "Side, or [height, width]: scans are resized in k-space. null keeps the scans' matrix, which must then agree.",
     )
     representation: Literal["complex", "magnitude"] = setting(
-        "complex", "Of images. Magnitude is the paper's, but makes |x| inconsistent with the measured samples."
+        "complex",
+        "What the networks see of images. Magnitude is the paper's, but |x| is inconsistent with the measured samples.",
     )
     phase: Phase = setting(
         "none",
-        "Phase given to magnitude-only scans. None is the paper's; smooth removes the unearned help of conjugate "
-        "symmetry.",
+        "Phase given to magnitude-only scans. None is the paper's; smooth removes the conjugate symmetry of k-space, "
+        "which real scans do not have.",
     )
-    mask: MaskConfig = setting(MaskConfig(), "How k-space is sampled where sampling is simulated.")
+    mask: MaskConfig = setting(MaskConfig(), "How k-space is sampled if sampling is simulated.")
     simulated_mask: MaskConfig | None = setting(
         None, "Masks of pairs that are simulated without X, with the settings of mask; null: mask."
     )
-    corruption: CorruptionConfig = setting(CorruptionConfig(), "For experiments on domain gaps.")
-    coils: int | None = setting(None, "Compress several coils to so many virtual ones; null: as they are.", ge=1)
+    corruption: CorruptionConfig = setting(CorruptionConfig(), "Simulated faults, for experiments on domain gaps.")
+    coils: int | None = setting(None, "Compress the coils to this number of virtual coils; null: do not.", ge=1)
     coil_compression: Literal["svd", "geometric"] = setting(
-        "svd", "How coils are compressed; geometric: a matrix for each place along whole readouts."
+        "svd", "How coils are compressed. Geometric: one matrix for each place along complete readouts."
     )
     coil_maps: Literal["espirit", "walsh"] = setting("espirit", "How coil sensitivity maps are estimated.")
     slice_axis: SliceAxis = setting("axial", "How image volumes are cut into slices.")
     variable: str | None = setting(
         None,
-        "The array to read from files that hold several (MATLAB, .npz, HDF5); may be a pattern: kspace_*. null: the "
-        "array kspace, or the only one that can be k-space.",
+        "Name of the array to read from files with several (MATLAB, .npz, HDF5), or a pattern such as kspace_*. null: "
+        "the array kspace, or the only one that can be k-space.",
     )
     layout: str | None = setting(
         None,
-        "What the axes of that array are, a letter each (s slices, c coils, h readout, w phase encode, r real and "
-        "imaginary part, t time), or calgary-campinas. null: as its format says.",
+        "One letter for each axis of that array (s slices, c coils, h readout, w phase encode, r real and imaginary "
+        "part, t time), or calgary-campinas. null: the usual order of its format.",
     )
     subjects: str | None = setting(
         None, "A CSV table with the columns file and subject, for files that do not say who was scanned."
     )
     empty_below: float = setting(
-        0.05, "Drop slices whose mean magnitude is under this part of their volume's brightest slice.", ge=0, lt=1
+        0.05, "Drop slices whose mean magnitude is below this fraction of their volume's brightest slice.", ge=0, lt=1
     )
     pairs: Literal["both", "sub"] = setting(
-        "both", "The piles that paired methods learn from; sub: the scans of X with their references alone."
+        "both", "The piles that paired methods learn from; sub: only the scans of X, with their references."
     )
     slices_per_scan: int | None = setting(
-        None, "Use so many of a scan's usable slices, evenly spread; null: all.", ge=1
+        None, "Use this number of a scan's usable slices, evenly spread; null: all.", ge=1
     )
-    pile_slices: int | None = setting(None, "Use so many of a pile's slices, evenly spread; null: all.", ge=1)
+    pile_slices: int | None = setting(None, "Use this number of a pile's slices, evenly spread; null: all.", ge=1)
     headroom: float = setting(
         4.0,
-        "A slice is divided by its low-resolution image's maximum times this, so that values stay within [-1, 1].",
+        "A slice is divided by this times the maximum of its low-resolution image, so that values are within [-1, 1].",
         gt=0,
     )
     augment: Literal["none", "flips", "dihedral", "auto"] = setting(
-        "auto", "Symmetries that slices are moved by. Auto: quarter turns too for square matrices and point masks."
+        "auto",
+        "Symmetries that move slices for augmentation. Auto: dihedral for square matrices and masks of points, else "
+        "flips.",
     )
     distortion: float = setting(
         0.0,
@@ -108,7 +113,7 @@ class DataSettings(Settings):
     )
     contrast: float = setting(
         0.0,
-        "Probability that Y is shown with a random map of its magnitudes before it is sampled: 1 for piles that "
+        "Probability that Y gets a random contrast (a map of its magnitudes) before it is sampled; 1 for piles that "
         "differ in contrast.",
         ge=0,
         le=1,
@@ -127,17 +132,17 @@ class NetworkSettings(Settings):
     )
     network: str = setting(
         "paper",
-        "From X to Y; also FILE.py:NAME. Unrolled alternates small networks with data consistency; total variation, "
-        "wavelet and sense are classical.",
+        "The network from X to Y; also FILE.py:NAME. Unrolled alternates small networks with data consistency; "
+        "total-variation, wavelet and sense are classical.",
     )
-    cascades: int = setting(4, "Networks of the unrolled network, with data consistency between them.", ge=1)
+    cascades: int = setting(4, "Cascades of the unrolled network: a small network, then data consistency.", ge=1)
     iterations: int = setting(60, "Iterations of total variation, wavelets and SENSE.", ge=1)
     refiner: Literal["unet", "generator"] = setting(
-        "unet", "The network of a cascade of the unrolled network; generator is the paper's G."
+        "unet", "The small network in each cascade of the unrolled network; generator is the paper's G."
     )
     unet_width: int = setting(16, "Channels of the first level of a cascade's U-Net.", ge=1)
     cascade_weights: Literal["own", "shared"] = setting(
-        "own", "Whether each cascade has its weights or all share them."
+        "own", "Whether each cascade has separate weights (own), or all cascades share them."
     )
     cascade_consistency: Literal["hard", "soft"] = setting(
         "hard", "Data consistency after a cascade; soft: with one learned weight for each cascade."
@@ -154,20 +159,20 @@ class ObjectiveSettings(Settings):
         "slice", "The mask R for y in Eq. (1): the slice's, a fresh one in each step, or one for all."
     )
     gate: Literal["auto", "open", "closed"] = setting(
-        "auto", "Whether G(X) is matched to Y; auto: only where compare-domains finds the piles alike."
+        "auto", "Whether G(X) is made to look like Y; auto: only if compare-domains finds the piles alike."
     )
     code_noise: float = setting(0.1, "Standard deviation of the noise on the code z.", ge=0)
     calibrate: tuple[Calibration, ...] = setting(
-        (), "What simulated pairs take from X besides its masks: a list of intensity, noise and phase."
+        (), "What simulated pairs copy from X besides its masks: a list of intensity, noise and phase."
     )
     kept_part: float = setting(
         0.6,
-        "Part of x's measured samples outside the centre that the network sees; the others judge it.",
+        "Fraction of x's measured samples outside the centre that the network sees; it is compared at the others.",
         gt=0,
         lt=1,
     )
     code_renewed: Literal["epoch", "step"] = setting(
-        "epoch", "When the noise on z is drawn anew; epoch is the paper's."
+        "epoch", "How often the noise on z is drawn anew; epoch is the paper's."
     )
 
 
@@ -176,31 +181,31 @@ class TrainingSettings(Settings):
 
     calls: Calls = setting(
         "auto",
-        "Whether calls of a network in one update are made together. Auto: on a GPU, and up to 128x128 pixels.",
+        "Whether the calls of a network in one update are made as one batch. Auto: on a GPU, and up to 128x128 pixels.",
     )
     warm_up: int = setting(
-        100, "First steps, spent on the identity, at most a tenth of all; the paper has none (0).", ge=0
+        100, "First steps, which learn the identity; at most a tenth of all steps. The paper has none (0).", ge=0
     )
     epochs: int | None = setting(None, "Passes over the smaller pile; null: 50, unless steps are given.", ge=1)
     steps: int | None = setting(None, "Training steps, instead of epochs.", ge=1)
     batch_size: int = setting(1, "Slices of each pile in a step.", ge=1)
-    learning_rate: float = setting(1e-4, "Of the fast optimiser at the start.", gt=0)
-    final_learning_rate: float = setting(1e-7, "Reached on the last step.", ge=0)
+    learning_rate: float = setting(1e-4, "Learning rate of the fast optimiser at the start.", gt=0)
+    final_learning_rate: float = setting(1e-7, "Learning rate in the last step.", ge=0)
     schedule: Schedule = setting(
-        "linear", "How the learning rate falls. Cosine rises over the first 2 % of the steps before."
+        "linear", "How the learning rate falls. Cosine first rises, in the first 2 % of the steps."
     )
     optimizer: Optimizer = setting("radam", "The fast optimiser. Adamw has a weight decay of 1e-4.")
     gradient_clip: float | None = setting(None, "Largest norm of a group's gradient; null: any.", gt=0)
     average: Average = setting(
-        "swa", "Of G's weights: swa, their mean; ema, an exponential moving average; none, the last weights."
+        "swa", "The average of G's weights: swa, their mean; ema, exponential moving average; none, the last weights."
     )
-    average_from: float = setting(0.6, "Part of the steps after which the weights of G are averaged.", ge=0, le=1)
+    average_from: float = setting(0.6, "Fraction of the steps after which G's weights are averaged.", ge=0, le=1)
     lookahead_steps: int = setting(6, "Steps between updates of the slow weights of D and H (Lookahead).", ge=1)
-    lookahead_rate: float = setting(0.5, "How far the slow weights move to the fast ones.", gt=0, le=1)
-    seed: int = setting(0, "Of weights, order, augmentation and z; masks have mask.seed.", ge=0)
+    lookahead_rate: float = setting(0.5, "How far the slow weights move towards the fast ones.", gt=0, le=1)
+    seed: int = setting(0, "Seed of weights, order, augmentation and z; masks have mask.seed.", ge=0)
     precision: Precision = setting(
         "float32",
-        "Of the networks' convolutions. tf32 is for GPUs; bfloat16 for GPUs and for processors that compute in it.",
+        "Precision of convolutions. tf32 is for GPUs; bfloat16 for GPUs and for processors that compute in it.",
     )
     checkpoint_every: int = setting(500, "Steps between checkpoints, which an interrupted run continues from.", ge=1)
     picture_every: int = setting(500, "Steps between example pictures for TensorBoard.", ge=1)
@@ -213,10 +218,10 @@ class ResultSettings(Settings):
         "generator", "G(x), or ensemble: ½ G(x) + ½ (x − H(x)), usually better, for methods with an extractor."
     )
     data_consistency: DataConsistency = setting(
-        "none", "Afterwards. Hard puts measured k-space back, soft as far as its noise deserves."
+        "none", "Applied after the network. Hard restores measured k-space; soft gives it a weight that its noise sets."
     )
     convention: Convention = setting(
-        "fastmri", "Of the metrics: the maximum of the volume, or with slice-max of each slice."
+        "fastmri", "The data range of metrics: the maximum of the volume, or, with slice-max, of each slice."
     )
 
 
@@ -224,11 +229,11 @@ GROUPS = (DataSettings, NetworkSettings, ObjectiveSettings, TrainingSettings, Re
 """All settings, group by group."""
 
 SHARED_SETTINGS = ("phase", "mask", "corruption", "slice_axis", "empty_below", "coils", "coil_compression", "coil_maps")
-"""What must agree between runs, besides the matrix, for their images to be comparable."""
+"""Settings, besides the matrix, that must be equal in runs whose images are compared."""
 
 
 REMOVED: Mapping[str, Any] = MappingProxyType({"sharing": "exact"})
-"""Settings of earlier versions, with the only value whose effect is left."""
+"""Settings of earlier versions, with the only value whose effect is still possible."""
 
 
 # pydantic lists fields of the last base first, and files keep the order of GROUPS.
@@ -241,7 +246,7 @@ class Config(ResultSettings, TrainingSettings, ObjectiveSettings, NetworkSetting
     @model_validator(mode="before")
     @classmethod
     def _without_removed(cls, values: Any) -> Any:
-        """Drop settings that earlier versions wrote into files, where they ask for what is done anyway."""
+        """Drop settings that earlier versions wrote into files, if their value is what is done anyway."""
         if not isinstance(values, dict):
             return values
         for name, value in values.items():
@@ -260,7 +265,7 @@ class Config(ResultSettings, TrainingSettings, ObjectiveSettings, NetworkSetting
 
     @property
     def reading(self) -> ReadOptions:
-        """What readers of scans need to know."""
+        """The options for readers of scans."""
         return ReadOptions(
             slice_axis=self.slice_axis,
             phase=self.phase,
@@ -270,11 +275,11 @@ class Config(ResultSettings, TrainingSettings, ObjectiveSettings, NetworkSetting
         )
 
     def over(self, stored: "Config") -> "Config":
-        """Return stored settings with those that have been set here in their place."""
+        """Return stored settings, replaced by those that are set here."""
         mine = self.model_dump(exclude_unset=True)
         mine = {name: value for name, value in mine.items() if value is not None or name not in ("steps", "epochs")}
         values = stored.model_dump()
-        if {"steps", "epochs"} & mine.keys():  # one length takes the place of the other
+        if {"steps", "epochs"} & mine.keys():  # steps and epochs exclude each other
             values = {name: value for name, value in values.items() if name not in ("steps", "epochs")}
         for name, value in mine.items():
             inside = isinstance(value, dict) and isinstance(values.get(name), dict)
@@ -297,7 +302,7 @@ def parse_config(values: dict[str, Any], source: str = "settings") -> Config:
 
 
 def _named(file: Path) -> Path:
-    """Return the paper's settings, where they are asked for by name and no such file is there."""
+    """Return the file, or that of the paper's settings if its name is ``paper`` and there is no such file."""
     return Path(__file__).with_name("paper.yaml") if str(file) == "paper" and not file.exists() else file
 
 
@@ -307,16 +312,16 @@ def load_config(file: Path | None = None, assignments: list[str] | None = None, 
     Parameters
     ----------
     file
-        YAML, or ``paper`` for the paper's values; None starts from the defaults.
+        YAML file, or ``paper`` for the paper's values; None: start from the defaults.
     assignments
-        Such as ``["steps=3000", "mask.kind=random-1d"]``; the value is read as YAML.
+        Assignments such as ``["steps=3000", "mask.kind=random-1d"]``; values are read as YAML.
     **overrides
         Settings that win over both.
 
     Raises
     ------
     ConfigError
-        For a file that cannot be read, an unknown key, or a wrong value.
+        If the file cannot be read, a key is unknown, or a value is wrong.
     """
     values = read_settings(_named(file)) if file is not None else {}
     for assignment in assignments or []:

@@ -1,11 +1,11 @@
-"""The errors that users see: one clear sentence each."""
+"""The errors that users see; each message is one clear sentence."""
 
 from collections.abc import Iterable
 from difflib import get_close_matches
 
 
 class SwitchreconError(Exception):
-    """Bad input or a bad request. The message names what was found and what was expected."""
+    """Base class: bad input or a bad request. The message says what was found and what was expected."""
 
 
 class ConfigError(SwitchreconError):

@@ -1,3 +1,3 @@
-"""The objectives, under the name that users' method files import them by."""
+"""The objectives, under the name by which users' method files import them."""
 
 from switchrecon.methods.objectives import *  # noqa: F403

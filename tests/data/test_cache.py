@@ -113,7 +113,7 @@ def test_what_is_known_of_a_slice_is_not_read_from_its_images(
 
     made = read()
     with monkeypatch.context() as patched:
-        patched.setattr(module.Stored, "load", forbid)
+        patched.setattr(module.CachedSlice, "load", forbid)
         found = read()
         assert found.fingerprint() == made.fingerprint()
         assert found.piles["sub"].acceleration() == made.piles["sub"].acceleration()

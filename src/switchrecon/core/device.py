@@ -1,4 +1,4 @@
-"""Where networks and slices live: the processor or one GPU, chosen once for a command."""
+"""The device that networks and slices are on: the processor or one GPU, chosen once for each command."""
 
 import logging
 import warnings
@@ -23,13 +23,13 @@ def find_device(name: str | None = None) -> torch.device:
     Parameters
     ----------
     name
-        ``cpu``, ``cuda``, ``cuda:N``, or ``auto``: a GPU where there is one. None: what the environment variable
-        ``SWITCHRECON_DEVICE`` says, else ``auto``.
+        ``cpu``, ``cuda``, ``cuda:N``, or ``auto``: a GPU if there is one. None: the environment variable
+        ``SWITCHRECON_DEVICE``, else ``auto``.
 
     Raises
     ------
     ConfigError
-        For another name, or a GPU that is not there.
+        If the name is another one, or that GPU does not exist.
     """
     wanted = chosen_name(name)
     found = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -45,7 +45,7 @@ def find_device(name: str | None = None) -> torch.device:
 
 
 def describe(device: torch.device) -> str:
-    """Return the device's kind in words."""
+    """Describe the device in words."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "CPU"
 
 
@@ -55,21 +55,21 @@ def _capabilities() -> Mapping[str, Any]:
 
 
 def processor_has(*capabilities: str) -> bool:
-    """Return whether torch knows this processor to have any of these, such as ``avx512_f``."""
+    """Return whether torch finds any of these capabilities, such as ``avx512_f``, in this processor."""
     return any(_capabilities().get(name) for name in capabilities)
 
 
 def emulates_bfloat16() -> bool:
-    """Return whether this is an x86 processor without instructions for bfloat16; of others nothing is known."""
+    """Return whether this is an x86 processor without instructions for bfloat16; False for other processors."""
     return _capabilities().get("architecture") == "x86_64" and not processor_has("avx512_bf16", "amx_bf16")
 
 
 def set_up(device: torch.device, precision: Precision) -> None:
-    """Make a GPU the current one, and let its convolutions and products round their inputs to TF32 or not.
+    """Make a GPU the current one, and set whether its convolutions and products round their inputs to TF32.
 
-    Both belong to the whole process, so they are set whenever networks are about to compute. On a processor, nothing.
-    ``bfloat16`` is the networks' own business; see :class:`switchrecon.nets.layers.ImageNetwork`. It warns where a
-    processor would emulate it.
+    Both are settings of the whole process, so they are set again before networks compute. For a CPU nothing is set, but
+    a warning says if it would emulate bfloat16, which the networks apply: see
+    :class:`switchrecon.nets.layers.ImageNetwork`.
     """
     logger.debug("computing on %s, convolutions in %s", describe(device), precision)
     if device.type == "cpu" and precision == "bfloat16" and emulates_bfloat16():
@@ -85,5 +85,5 @@ def set_up(device: torch.device, precision: Precision) -> None:
 
 
 def send(tensor: Tensor, device: torch.device) -> Tensor:
-    """Return a tensor of the processor on a device, without waiting for what that is still computing."""
+    """Copy a CPU tensor to a device, without waiting for the device's earlier computations."""
     return tensor.to(device, non_blocking=True)

@@ -1,4 +1,4 @@
-"""Names of devices, checked without torch, so that the command line stays quick."""
+"""Names of devices, checked without importing torch, so that the command line starts quickly."""
 
 import os
 import re
@@ -7,14 +7,14 @@ from typing import Literal
 from switchrecon.errors import ConfigError
 
 Precision = Literal["float32", "tf32", "bfloat16"]
-"""Of the convolutions."""
+"""Precision of the networks' convolutions."""
 
 ENVIRONMENT = "SWITCHRECON_DEVICE"
-"""Environment variable that names the device where no argument does."""
+"""Environment variable that names the device if no argument does."""
 
 
 def check_name(name: str) -> str:
-    """Return the name, if it is one of a device.
+    """Return the name if it is the name of a device.
 
     Raises
     ------
@@ -27,11 +27,11 @@ def check_name(name: str) -> str:
 
 
 def chosen_name(name: str | None = None) -> str:
-    """Return the name given, else that of the environment variable, else ``auto``.
+    """Return the given name, else the environment variable's, else ``auto``.
 
     Raises
     ------
     ConfigError
-        If it names no device.
+        If it is not the name of a device.
     """
     return check_name(name or os.environ.get(ENVIRONMENT) or "auto")

@@ -1,4 +1,4 @@
-"""Atomic output: a file is complete or absent."""
+"""Atomic output: a file is written completely or not at all."""
 
 import errno
 import os
@@ -10,14 +10,14 @@ from pathlib import Path
 
 from switchrecon.errors import DataError
 
-FULL = 1 << 20  # bytes: a disk with less is full, after a failure
+FULL = 1 << 20  # bytes: after a failure, a disk with less free space counts as full
 NOTE = "switchrecon: research use only, not for diagnosis"  # in every image that is written
 
 
 def named_error(error: OSError, target: Path) -> OSError:
     """Return an error of writing that names the target and says what is wrong.
 
-    Some writers raise only "16384 requested and 0 written", or no name, where the disk is full.
+    If the disk is full, some writers raise only "16384 requested and 0 written", or name no file.
     """
     number = error.errno
     if number is None:
@@ -28,19 +28,19 @@ def named_error(error: OSError, target: Path) -> OSError:
 
 @contextmanager
 def atomic_file(target: Path, suffix: str = ".partial") -> Iterator[Path]:
-    """Give a temporary path in the target's folder; move it onto the target when the block ends well.
+    """Yield a temporary path in the target's folder; rename it to the target if the block succeeds.
 
     Parameters
     ----------
     target
-        The file to write. Its folder is made where it is absent.
+        The file to write. Its folder is made if it is missing.
     suffix
-        Of the temporary file, for writers that look at it.
+        Suffix of the temporary file, for writers that depend on it.
 
     Yields
     ------
     Path
-        Where to write. It is removed if the block raises.
+        Where to write. The file is removed if the block raises.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=".partial-", suffix=suffix, dir=target.parent)
@@ -60,20 +60,20 @@ def atomic_file(target: Path, suffix: str = ".partial") -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(target: Path, suffix: str) -> Iterator[Path]:
-    """Give a temporary folder beside the target; rename it to the target when the block ends well.
+    """Yield a temporary folder beside the target; rename it to the target if the block succeeds.
 
     Parameters
     ----------
     target
         The folder to write.
     suffix
-        Of the files that will be in it or in folders in it. A folder that is there already is replaced only if it
-        holds such files and nothing else, so that nothing of anyone else's is lost.
+        Suffix of the files that will be in it or its subfolders. A folder that exists already is replaced only if it
+        holds nothing but such files, so that nobody's files are lost.
 
     Yields
     ------
     Path
-        Where to write. It is removed if the block raises.
+        Where to write. The folder is removed if the block raises.
 
     Raises
     ------
@@ -122,6 +122,6 @@ def _umask() -> int:
 
 
 def write_text(target: Path, text: str) -> None:
-    """Write UTF-8 text atomically; bytes of file names that are no UTF-8 are written as ``\\udcfc``."""
+    """Write UTF-8 text atomically; bytes of file names that are not UTF-8 are written as ``\\udcfc``."""
     with atomic_file(target) as temporary:
         temporary.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -1,4 +1,4 @@
-"""Names of a package that are imported when they are first asked for, so that the package itself loads at once."""
+"""Names of a package that are imported when they are first used, so that the package itself loads quickly."""
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
@@ -13,9 +13,9 @@ def lazy_names(package: str, homes: Mapping[str, str]) -> Getters:
     Parameters
     ----------
     package
-        Its name.
+        Name of the package.
     homes
-        The module that each name comes from; the name of a module or package that stands for itself comes from "".
+        The module that each name comes from; "" for a name that is itself a module or package.
     """
 
     def get(name: str) -> Any:

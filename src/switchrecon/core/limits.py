@@ -1,4 +1,4 @@
-"""Sizes that files may claim: checked before anything is allocated for them."""
+"""Limits on the sizes that files claim, checked before memory is allocated for them."""
 
 import math
 import os
@@ -12,7 +12,7 @@ DEFAULT = 8 << 30  # a volume
 
 
 def largest_array() -> int:
-    """Bytes that one array of a file may take: 8 GiB, or what the environment variable says.
+    """Return the most bytes that one array of a file may need: 8 GiB, or the environment variable's value.
 
     Raises
     ------
@@ -26,12 +26,12 @@ def largest_array() -> int:
 
 
 def check_file(path: Path, most: int | None = None) -> None:
-    """Refuse a file with more bytes than the limit, before it is read whole.
+    """Refuse a file with more bytes than the limit, before it is read into memory.
 
     Raises
     ------
     DataError
-        Naming the file and both sizes.
+        If it has more; the message names the file and both sizes.
     """
     size, limit = path.stat().st_size, most or largest_array()
     if size > limit:
@@ -46,12 +46,12 @@ def check_size(path: Path, what: str, shape: Sequence[int], itemsize: int) -> No
     path, what
         The file and the array, for the message.
     shape, itemsize
-        As the file's header claims them.
+        Shape and bytes of an element, as the file's header claims them.
 
     Raises
     ------
     DataError
-        Naming the file, the array and both sizes.
+        If it is larger; the message names the file, the array and both sizes.
     """
     claimed, limit = math.prod(int(n) for n in shape) * itemsize, largest_array()
     if claimed > limit:

@@ -1,7 +1,7 @@
-"""What the package says while it works: through ``logging``, under the name ``switchrecon``.
+"""Messages of the package, through the logger ``switchrecon`` of the module ``logging``.
 
-Facts and progress are ``INFO``, warnings ``WARNING``, details ``DEBUG``. Programs that use the package decide what they
-show, as with any library; the command line shows facts on standard output, progress and warnings on standard error.
+Facts and progress are ``INFO``, warnings ``WARNING``, details ``DEBUG``. Programs that use the package decide what to
+show, as with any library. The command line shows facts on standard output, progress and warnings on standard error.
 """
 
 import logging
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 LOGGER = logging.getLogger("switchrecon")
 PROGRESS = logging.getLogger("switchrecon.progress")
-"""Lines that say how far something is."""
+"""Logger of messages about progress."""
 
 
 class _Lines(logging.Handler):
@@ -25,14 +25,14 @@ class _Lines(logging.Handler):
 
 @contextmanager
 def messages_to(write: Callable[[str, bool], object], level: int = logging.INFO) -> Iterator[None]:
-    """Send the package's messages to one place for the length of the block, and to no other handler of the package.
+    """Send the package's messages to one function during the block, and to none of the package's other handlers.
 
     Parameters
     ----------
     write
-        Gets each message, and whether it is about progress, or a warning: no part of the result.
+        Function that gets each message, and True if it is not a part of the result: progress or a warning.
     level
-        Messages under this level are left out.
+        Messages below this level are left out.
     """
     before = LOGGER.handlers[:], LOGGER.level
     LOGGER.handlers[:] = [_Lines(write)]

@@ -1,4 +1,4 @@
-"""Pictures of images in a grid."""
+"""Draw images in a grid."""
 
 from pathlib import Path
 
@@ -8,18 +8,18 @@ from switchrecon.core.files import atomic_file
 
 
 def save_grid(target: Path, rows: list[list[np.ndarray]], titles: list[list[str]], maximum: float | None = 1.0) -> None:
-    """Draw images in a grid with a title each and write a PNG.
+    """Draw images with titles in a grid and write a PNG file.
 
     Parameters
     ----------
     target
         The file.
     rows
-        Images (H, W), not negative.
+        Rows of images (H, W) without negative values.
     titles
-        One an image.
+        The title of each image.
     maximum
-        The value shown white; None takes each row's 99.8th percentile.
+        The value that is shown white; None: each row's 99.8th percentile.
     """
     from matplotlib.figure import Figure
 

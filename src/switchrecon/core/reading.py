@@ -1,4 +1,4 @@
-"""How scans are read, where their files leave a choice."""
+"""Options for reading scans whose files leave a choice."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,20 +10,20 @@ SliceAxis = Literal["axial", "coronal", "sagittal"]
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What a reader is told besides the file.
+    """Options that a reader gets with a file.
 
     Attributes
     ----------
     slice_axis
-        The direction that image volumes are cut along.
+        The direction along which image volumes are cut into slices.
     phase
-        Phase given to magnitude images before k-space is computed from them.
+        Phase that magnitude images get before k-space is computed from them.
     variable
-        Name of the array to read, for files that hold several (MATLAB, ``.npz``, HDF5); a pattern such as ``kspace_*``
-        must fit one of them. None: the array ``kspace``, or the only one that can be k-space.
+        Name of the array to read, for files with several (MATLAB, ``.npz``, HDF5); a pattern such as ``kspace_*`` must
+        match exactly one. None: the array ``kspace``, or the only one that can be k-space.
     layout
-        What the axes of that array are, a letter each: ``s`` slices, ``c`` coils, ``h`` readout, ``w`` phase encode,
-        ``r`` real and imaginary part, ``t`` time or another series; or ``calgary-campinas``. None: as the format says.
+        One letter for each axis of that array: ``s`` slices, ``c`` coils, ``h`` readout, ``w`` phase encode, ``r`` real
+        and imaginary part, ``t`` time or another series; or ``calgary-campinas``. None: the usual order of the format.
     subjects
         A table that says who was scanned; see :mod:`switchrecon.scans.subjects`.
     """

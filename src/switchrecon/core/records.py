@@ -9,26 +9,27 @@ from switchrecon.core.files import write_text
 
 
 class Record(BaseModel):
-    """A typed record, stored as JSON. Keys that this version does not know are left out when it is read.
+    """Base class of typed records that are stored as JSON.
 
-    Numbers that are not finite are stored as null.
+    Keys that this version does not know are ignored when a record is read. Numbers that are not finite are stored as
+    null.
     """
 
     model_config = ConfigDict(frozen=True)
 
     @classmethod
     def read(cls, file: Path) -> Self:
-        """Read and check a file.
+        """Read and check a record in a file.
 
         Raises
         ------
         OSError
             If the file cannot be read.
         ValueError
-            If it is no JSON or not such a record; of pydantic's kind, see :mod:`switchrecon.core.sentences`.
+            If it is not JSON or not such a record; pydantic raises it, see :mod:`switchrecon.core.sentences`.
         """
         return cls.model_validate_json(file.read_text(encoding="utf-8"))
 
     def write(self, file: Path) -> None:
-        """Write the file, complete or not at all."""
+        """Write the record to a file, completely or not at all."""
         write_text(file, self.model_dump_json(indent=1))

@@ -1,7 +1,7 @@
-"""Stateless randomness: every draw is seeded by what it is drawn for.
+"""Stateless randomness: the seed of every draw is a hash of its purpose.
 
-A seed is a hash of names and numbers such as ``("order", run_seed, epoch)``. Nothing has to be stored to
-resume a run, and a draw does not depend on how many draws came before it or in which process.
+A purpose is a tuple of names and numbers such as ``("order", run_seed, epoch)``. So no state has to be stored to
+resume a run, and a draw does not depend on earlier draws or on the process.
 """
 
 import hashlib
@@ -33,16 +33,16 @@ def seed_for(*purpose: str | int | float) -> int:
 
 
 class _Ones(ISeedSequence):
-    """A state that is replaced at once. ``RandomState(seed)`` asks the system for one first: three times the time."""
+    """A cheap first state that is replaced at once; ``RandomState(seed)`` takes three times as long to make one."""
 
     def generate_state(self, n_words: int, dtype: Any = np.uint32) -> np.ndarray:
-        """As many ones."""
+        """Return ``n_words`` ones."""
         return np.ones(n_words, dtype)
 
 
 def numpy_random(*purpose: str | int | float) -> RandomState:
-    """Return NumPy's legacy generator, whose stream is frozen across versions, seeded for this purpose."""
-    random = RandomState(MT19937(_Ones()))  # type: ignore[arg-type]  # NumPy's own documentation allows it
+    """Return NumPy's ``RandomState``, whose numbers are the same in all versions, seeded for this purpose."""
+    random = RandomState(MT19937(_Ones()))  # type: ignore[arg-type]  # NumPy's documentation allows it
     random.seed(seed_for(*purpose) % 2**32)
     return random
 

@@ -1,11 +1,11 @@
-"""What pydantic says of wrong values, as a part of one sentence."""
+"""Validation errors of pydantic, as a part of one sentence."""
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 
 def first_problem(error: Exception) -> str:
-    """Say in one line what is wrong: of pydantic's errors the first, as ``where: what``; of others what they say."""
+    """Say in one line what is wrong: the first of pydantic's errors as ``where: what``, or another error's message."""
     if not isinstance(error, ValidationError):
         return " ".join(str(error).split())
     first = error.errors()[0]

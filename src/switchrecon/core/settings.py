@@ -1,4 +1,4 @@
-"""The base of all settings: how they are declared, checked, and read from YAML and ``NAME=VALUE``."""
+"""The base class of all settings; functions to declare, check and read them from YAML and ``NAME=VALUE``."""
 
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -12,7 +12,7 @@ from switchrecon.errors import ConfigError, nearest
 
 
 class Settings(BaseModel):
-    """Base of all settings: unknown keys are refused and values are immutable."""
+    """Base class of all settings: unknown keys are refused, and values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
@@ -28,12 +28,12 @@ Kind = TypeVar("Kind", bound=Settings)
 
 
 def setting(default: Any, reason: str, **limits: Any) -> Any:
-    """Declare a setting: its default, what it is and why it has that default, and its limits as of pydantic."""
+    """Declare a setting: its default, what it means and why it has that default, and its limits as in pydantic."""
     return Field(default, description=reason, **limits)
 
 
 def inner_settings(annotation: Any) -> type[Settings] | None:
-    """Return the settings that a field of this type holds, if it holds settings or None."""
+    """Return the class of settings that a field of this type holds; None if it holds no settings."""
     for kind in (annotation, *get_args(annotation)):
         if isinstance(kind, type) and issubclass(kind, Settings):
             return kind
@@ -46,16 +46,16 @@ def check_settings(kind: type[Kind], values: dict[str, Any], source: str) -> Kin
     Parameters
     ----------
     kind
-        Which settings.
+        Class of the settings.
     values
         Nested settings.
     source
-        Named in errors, a file name for instance.
+        Name for error messages, such as the file.
 
     Raises
     ------
     ConfigError
-        For an unknown key (naming the closest valid one) or a value of the wrong type or range.
+        If a key is unknown (the message names the closest valid one), or a value has the wrong type or range.
     """
     try:
         return kind.model_validate(values)
@@ -89,12 +89,12 @@ def _short(value: Any) -> str:
 
 
 def read_settings(file: Path) -> dict[str, Any]:
-    """Read settings from a YAML file, not yet checked.
+    """Read settings from a YAML file without checking them.
 
     Raises
     ------
     ConfigError
-        For a file that cannot be read or holds something else.
+        If the file cannot be read or holds something else.
     """
     try:
         values = load_yaml(file.read_text(encoding="utf-8"))
@@ -116,7 +116,7 @@ def assign(values: dict[str, Any], assignment: str) -> None:
     Raises
     ------
     ConfigError
-        If it is no assignment, or the name goes through a single setting.
+        If it is not an assignment, or the name goes through a setting that has no parts.
     """
     key, equals, text = assignment.partition("=")
     if not equals or not key:

@@ -1,7 +1,7 @@
-"""Python code of the user's, named as ``FILE.py:NAME``. Only this module runs code that stands in a file.
+"""A user's Python code, named as ``FILE.py:NAME``. Only this module runs code from a file.
 
-Nothing here decides whether code may run. Who runs it must know that the user asked for it: the file is named in a
-command, settings or a recipe; or the code is :func:`known`; or the user said ``--trust-code``.
+This module does not decide whether code may run. The caller must know that the user asked for it: a command, settings
+or a recipe name the file, or the code is :func:`known`, or the user gave ``--trust-code``.
 """
 
 import hashlib
@@ -16,25 +16,25 @@ from typing import Any
 from switchrecon.core.files import write_text
 from switchrecon.errors import ConfigError, SwitchreconError, nearest
 
-MOST_BYTES = 1 << 20  # of a file of code
+MOST_BYTES = 1 << 20  # largest file of code
 
-_run_here: set[str] = set()  # what this process was given to run, for machines where no home folder can be written
+_run_here: set[str] = set()  # code that this process was asked to run, where no home folder can be written
 
 
 @dataclass(frozen=True)
 class UserCode:
-    """A name in a file of code, and the file's content as it was read, so that what is hashed is what runs.
+    """A name in a file of code, and the content of that file, read once so that the hash is that of the code that runs.
 
     Attributes
     ----------
     what
-        For messages: ``method``, ``network`` or ``mask``.
+        ``method``, ``network``, ``mask`` or ``metric``, for messages.
     reference
         ``FILE.py:NAME``, as the user wrote it.
     file
-        Where the content was read from.
+        The file that was read.
     source
-        The content.
+        Its content.
     """
 
     what: str
@@ -44,12 +44,12 @@ class UserCode:
 
     @property
     def name(self) -> str:
-        """NAME."""
+        """NAME of ``FILE.py:NAME``."""
         return self.reference.rpartition(":")[2]
 
     @property
     def sha256(self) -> str:
-        """Hexadecimal SHA-256 of the content."""
+        """SHA-256 of the content, hexadecimal."""
         return hashlib.sha256(self.source).hexdigest()
 
     def load(
@@ -60,16 +60,16 @@ class UserCode:
         Parameters
         ----------
         kind
-            What it must be, in words.
+            What the object must be, in words.
         is_kind
-            Whether an object is that.
+            Function that says whether an object is of that kind.
         defined_here
-            Leave out what the file imports from elsewhere.
+            Leave out objects that the file imports from elsewhere.
 
         Raises
         ------
         ConfigError
-            If the file raises an error, or has no such object; the message names the nearest one.
+            If the file raises an error, or has no such object; the message names the one with the closest name.
         """
         module = ModuleType(f"switchrecon_user_code_{self.sha256[:16]}")
         module.__file__ = str(self.file)
@@ -93,7 +93,7 @@ class UserCode:
         return found[self.name]
 
     def error(self, sentence: str) -> ConfigError:
-        """Return an error that says which code it is about."""
+        """Return an error whose message names this code."""
         return ConfigError(f"{self.what} '{self.reference}': {sentence}")
 
 
@@ -103,14 +103,14 @@ def is_user_code(name: str) -> bool:
 
 
 def user_file(name: str, what: str) -> Path:
-    """Return the file of ``FILE.py:NAME``; a relative path starts from the working folder.
+    """Return the file of ``FILE.py:NAME``; a relative path starts at the working folder.
 
     Parameters
     ----------
     name
-        The setting.
+        ``FILE.py:NAME``, the value of a setting.
     what
-        What it names, such as ``"method"``, for errors.
+        What it names, such as ``"method"``, for error messages.
 
     Raises
     ------
@@ -124,12 +124,12 @@ def user_file(name: str, what: str) -> Path:
 
 
 def read_code(name: str, what: str, copy: Path | None = None) -> UserCode:
-    """Read the file that ``FILE.py:NAME`` names, or a copy of it, without running it; arguments as :func:`user_file`.
+    """Read the file of ``FILE.py:NAME``, or a copy of it, without running it; arguments as for :func:`user_file`.
 
     Raises
     ------
     ConfigError
-        If there is no such file, or it cannot be code.
+        If there is no such file, NAME cannot be a name in Python, or the file is too large for code.
     """
     attribute = name.rpartition(":")[2]
     if not attribute.isidentifier():
@@ -143,12 +143,12 @@ def read_code(name: str, what: str, copy: Path | None = None) -> UserCode:
 
 
 def digest(name: str, what: str) -> str:
-    """Return SHA-256 of that file, so that a change is noticed; arguments and errors as :func:`read_code`."""
+    """Return the SHA-256 of that file, so that a change is noticed; arguments and errors as for :func:`read_code`."""
     return read_code(name, what).sha256
 
 
 def load(name: str, what: str) -> object:
-    """Run the file and return what it defines as NAME; arguments as :func:`user_file`.
+    """Run the file and return the object called NAME; arguments as for :func:`user_file`.
 
     Raises
     ------
@@ -160,17 +160,17 @@ def load(name: str, what: str) -> object:
 
 
 def remember(code: UserCode) -> None:
-    """Note that this user has named this code to be run, so that it may run again where a run folder refers to it."""
+    """Remember that this user asked to run this code, so that it may run again when a run folder refers to it."""
     _run_here.add(_key(code.sha256, code.name))
     try:
         _records().mkdir(parents=True, exist_ok=True, mode=0o700)
         write_text(_records() / _key(code.sha256, code.name), f"{code.reference}\n")
     except OSError:
-        pass  # then it is known to this process alone
+        pass  # then only this process knows it
 
 
 def known(sha256: str, name: str) -> bool:
-    """Return whether this user has named code with this content and NAME to be run, here, before."""
+    """Return whether this user has asked before, on this machine, to run code with this content and NAME."""
     if len(sha256) != 64 or not sha256.isalnum() or not name.isidentifier():
         return False
     return _key(sha256, name) in _run_here or (_records() / _key(sha256, name)).is_file()

@@ -1,4 +1,4 @@
-"""YAML that other people wrote: plain values alone, and no more of them than a person writes."""
+"""Safe reading of YAML: only plain values, and no more of them than a person would write."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import yaml
 
 MOST_CHARACTERS = 1 << 18
 MOST_LEVELS = 50
-MOST_VALUES = 20_000  # every alias counted as what it stands for
+MOST_VALUES = 20_000  # an alias counts as many values as it stands for
 
 
 class _Loader(yaml.SafeLoader):
@@ -22,12 +22,12 @@ class _Loader(yaml.SafeLoader):
 
 
 def load_yaml(text: str) -> Any:
-    """Read plain YAML. Aliases may be used, as long as what they expand to stays small.
+    """Read plain YAML; aliases are allowed as long as they do not expand to too many values.
 
     Raises
     ------
     yaml.YAMLError
-        For text that is no YAML, or too long, nested too deeply, or grows too large.
+        If the text is not YAML, is too long or nested too deeply, or expands to too many values.
     """
     if len(text) > MOST_CHARACTERS:
         raise yaml.YAMLError(f"{len(text)} characters; expected at most {MOST_CHARACTERS}")
@@ -44,7 +44,7 @@ def load_yaml(text: str) -> Any:
 
 
 def _values(node: yaml.Node, known: dict[int, float]) -> float:
-    """Return how many values a node stands for; infinite where it holds itself."""
+    """Return the number of values that a node stands for; infinite if it contains itself."""
     if id(node) not in known:
         known[id(node)] = float("inf")  # until it is known
         inside = []

@@ -1,10 +1,9 @@
 """Augmentation: symmetries of any slice, and distortions of fully sampled ones.
 
-A symmetry is a permutation of the pixels about the centre pixel (n // 2), so that it acts in k-space as it does in the
-image: the transform of a moved image is the moved transform. An undersampled slice can so be moved together with its
-mask, without new samples. Distortions are for images that are sampled afterwards, as in MRAugment (Fabian et al. 2021),
-and so are other contrasts, in the spirit of networks that learn from images of random contrast to serve any (Billot et
-al. 2023).
+A symmetry permutes the pixels about the centre pixel (n // 2). It acts in k-space as in the image: the Fourier
+transform of the moved image is the moved Fourier transform. So an undersampled slice can be moved together with its
+mask, without new samples. Distortions are for images that are sampled afterwards, as in MRAugment (Fabian et al. 2021).
+So are other contrasts: networks that learn from images of random contrast work with any contrast (Billot et al. 2023).
 """
 
 import math
@@ -23,7 +22,7 @@ DIHEDRAL = (0, 1, 2, 3, 4, 5, 6, 7)  # and each of them after a transposition
 
 
 def _reverse(array: Tensor, dim: int) -> Tensor:
-    """Element n goes to −n, counted from the centre; for an even size the first element stays."""
+    """Reverse a dimension about its centre: element n goes to −n; for an even size the first element stays."""
     flipped = array.flip(dim)
     return flipped.roll(1, dim) if array.shape[dim] % 2 == 0 else flipped
 
@@ -36,7 +35,7 @@ def move(array: Tensor, symmetry: int) -> Tensor:
     array
         Image, k-space or mask, shape (..., H, W).
     symmetry
-        Bit 0 reverses rows, bit 1 columns, after bit 2 has transposed.
+        From 0 to 7. Bit 2 transposes; then bit 0 reverses rows and bit 1 columns.
 
     Returns
     -------
@@ -56,19 +55,19 @@ ROTATION = math.radians(20)
 SCALING = 0.2
 SHEAR = math.radians(12)
 GAMMA = 0.3
-RISE = 5.0  # of the exponential by which the probability of a distortion rises
+RISE = 5.0  # how steeply the probability of a distortion rises at first
 
 
 def distortion_probability(strength: float, progress: float) -> float:
-    """p = strength · (1 − exp(−5 t)) / (1 − exp(−5)) at the part t of a run: few distortions at first, then more."""
+    """Return p = strength · (1 − exp(−5 t)) / (1 − exp(−5)) for the progress t in [0, 1] of a run: few at first."""
     return strength * (1 - math.exp(-RISE * progress)) / (1 - math.exp(-RISE))
 
 
 def draw_distortion(random: RandomState, probability: float) -> tuple[np.ndarray, float]:
-    """Return an affine map (2, 3) about the image's centre and an exponent of its magnitude.
+    """Draw an affine map (2, 3) about the image's centre, and an exponent for the magnitude.
 
     Rotation (±20°), scaling of each side (±20 %), shear (±12°) and the exponent (1 ± 0.3) are each drawn with the given
-    probability, and are none otherwise.
+    probability; otherwise that part changes nothing.
     """
     drawn = random.uniform(-1, 1, size=5) * (random.uniform(size=5) < probability)
     angle, shear = ROTATION * drawn[0], math.tan(SHEAR * drawn[1])
@@ -94,26 +93,26 @@ def distort(array: Tensor, matrix: np.ndarray) -> Tensor:
 
 
 def with_gamma(image: Tensor, gamma: float) -> Tensor:
-    """Magnitudes to the power γ, relative to the brightest one; the phase stays. Complex (..., H, W)."""
+    """Return complex images (..., H, W) with magnitudes, relative to the brightest, to the power γ; same phase."""
     return image if gamma == 1 else _remapped(image, lambda part: part**gamma)
 
 
 def _remapped(image: Tensor, function: Callable[[Tensor], Tensor]) -> Tensor:
-    """Magnitudes mapped by a function of their parts of the brightest one; the phase stays."""
+    """Return an image with its magnitudes, relative to the brightest, mapped by a function; same phase."""
     magnitude = image.abs()
     brightest = magnitude.amax().clamp_min(torch.finfo(magnitude.dtype).tiny)
     return torch.sgn(image) * brightest * function(magnitude / brightest)
 
 
-KNOTS = 8  # of a map of magnitudes, besides 0: enough to exchange any two tissues
-FAINT = 0.25  # the most that the first of them becomes, so that noise in the background is seldom more than doubled
+KNOTS = 8  # points of a map of magnitudes, besides 0: enough to exchange any two tissues
+FAINT = 0.25  # the largest value of the first of them, so that noise in the background is seldom more than doubled
 
 
 def draw_contrast(random: RandomState) -> np.ndarray:
-    """Return a random map of magnitudes: its values at 0, ⅛, … 1 of the brightest one, float64 (9,).
+    """Draw a random map of magnitudes: its values at 0, ⅛, … 1 of the brightest one, float64 (9,).
 
-    0 stays 0, the first one after it is uniform in (0, ¼), the others in (0, 1), all over the largest of them: dark
-    tissues may become bright and bright ones dark, but the background stays dark.
+    The first value is 0, the second is uniform in (0, ¼), the others in (0, 1); all are divided by the largest. So dark
+    tissues may become bright and bright tissues dark, but the background stays dark.
     """
     values = np.concatenate([[0.0], random.uniform(size=KNOTS)])
     values[1] *= FAINT
@@ -121,14 +120,14 @@ def draw_contrast(random: RandomState) -> np.ndarray:
 
 
 def with_contrast(image: Tensor, values: np.ndarray) -> Tensor:
-    """Magnitudes mapped by a function that is linear between knots, relative to the brightest one; the phase stays.
+    """Return an image with its magnitudes mapped by a piecewise linear function; the phase does not change.
 
     Parameters
     ----------
     image
         Complex (..., H, W).
     values
-        Of the function at equal distances from 0 to the brightest magnitude, in parts of it.
+        Values of the function at equal distances from 0 to the brightest magnitude, as fractions of it.
     """
 
     def between_knots(part: Tensor) -> Tensor:

@@ -1,12 +1,12 @@
 """Prepared slices kept in a folder, so that memory does not grow with the number of scans.
 
-A scan is read, resized, undersampled and its coils are mapped once. Its slices then lie in a NumPy file, a record each,
-and a slice is read from there whenever it is asked for. The same numbers come back, to the bits.
+A scan is read, resized and undersampled, and its coil sensitivity maps are estimated, once. Its slices are then written
+to a NumPy file, one record for each, and read from there when they are asked for, with exactly the same numbers.
 
-An entry is found by what it was made from: the scan's files (path, size, time of change), the settings of
-:data:`SETTINGS`, a user's own mask file, and the versions that made it. ``KEY.json`` names the data by its SHA-256 and
-is sealed by its own. Each entry is verified when it is opened; a damaged one is made again. An entry holds images, but
-no name of a file or a subject. The folder may be deleted whenever no training uses it.
+The key of an entry is a hash of all that it was made from: the scan's files (path, size, time of change), the settings
+of :data:`SETTINGS`, a user's mask file, and the versions that made it. ``KEY.json`` holds the SHA-256 of the data file,
+and one of its other content. Each entry is verified when it is opened; a damaged one is made again. An entry holds
+images, but no name of a file or a subject. The folder may be deleted whenever no training uses it.
 """
 
 import hashlib
@@ -37,15 +37,15 @@ from switchrecon.scans.scan import draw_name
 
 FORMAT = 2
 SETTINGS = ("matrix", "slices_per_scan", "variable", "layout", *SHARED_SETTINGS)
-"""All settings that slices may depend on: they are made with the others at their defaults."""
+"""All settings that slices may depend on. Slices are made with the other settings at their defaults."""
 
 MOST_JSON = 1 << 24  # bytes
 Prepare = Callable[[Path, Config, bool, bool, Format], Prepared]
 
 
 @dataclass(frozen=True)
-class Stored:
-    """A slice's place in the cache, and what is asked of it before any training; see :class:`Slice`."""
+class CachedSlice:
+    """A slice in the cache: where it is, and facts that are asked for before training; see :class:`Slice`."""
 
     file: Path
     number: int
@@ -60,7 +60,7 @@ class Stored:
     scale: float = 1.0
 
     def load(self) -> Slice:
-        """Return the slice, in memory."""
+        """Read the slice into memory."""
         record = self._record()
 
         def tensor(name: str) -> torch.Tensor | None:
@@ -69,45 +69,45 @@ class Stored:
         image, mask = torch.from_numpy(record["image"].copy()), torch.from_numpy(record["mask"].copy())
         facts = (self.volume, int(record["index"]), self.subject)
         measured = tensor("measured_images")
-        if measured is not None:  # kept without the axis of a single coil by earlier versions
+        if measured is not None:  # earlier versions wrote one coil without a coil axis
             measured = measured.reshape(-1, *image.shape)
-        own = Slice(image, mask, 1.0, *facts, coils_of(tensor("maps")), measured)
-        return own if self.scale == 1 else own.divided(self.scale)
+        loaded = Slice(image, mask, 1.0, *facts, coils_of(tensor("maps")), measured)
+        return loaded if self.scale == 1 else loaded.divided(self.scale)
 
     def _record(self) -> Any:
-        """Of a map of the file, which ends with it, or what it has read would count as memory."""
+        """Return the slice's record from a memory map, which is closed with it so that read pages are released."""
         kind, offset = _layout(self.file)
         return np.memmap(self.file, kind, "r", offset + self.number * kind.itemsize, shape=())[()]
 
     @property
     def mask(self) -> torch.Tensor:
-        """The mask alone."""
+        """The mask, read without the images."""
         return torch.from_numpy(self._record()["mask"].copy())
 
     def brightness(self, center_fraction: float) -> float:
-        """Known for the centre that masks are drawn with; found out for any other."""
+        """Return the stored value for the centre that masks are drawn with; compute it for any other centre."""
         if centre_of(self.matrix, center_fraction) == centre_of(self.matrix, self.center_fraction):
             return self.known_brightness
         return replace(self, scale=1.0).load().brightness(center_fraction)
 
     def full_centre(self, center_fraction: float) -> float:
-        """Return the same."""
+        """Return the stored value for the centre that masks are drawn with; compute it for any other centre."""
         if center_fraction == self.center_fraction:
             return self.known_full_centre
         return self.load().full_centre(center_fraction)
 
-    def divided(self, scale: float) -> "Stored":
-        """Return the same place; the slice is divided when it is loaded."""
+    def divided(self, scale: float) -> "CachedSlice":
+        """Return the same entry with a scale; the slice is divided when it is loaded."""
         return replace(self, scale=scale)
 
-    def to(self, device: torch.device) -> "Stored":
-        """Return the same place; :class:`Slices` sends the slice once it is loaded."""
+    def to(self, device: torch.device) -> "CachedSlice":
+        """Return the same entry; :class:`Slices` sends the slice to the device once it is loaded."""
         return self
 
 
-@lru_cache(1024)  # a file is named by what it holds
+@lru_cache(1024)  # files are named by a hash of their content, so they never change
 def _layout(file: Path) -> tuple[np.dtype, int]:
-    """Of a file of records: the kind of a record, and where the first one begins."""
+    """Return the dtype of a file's records, and the offset of the first one in bytes."""
     records = np.load(file, mmap_mode="r")
     return records.dtype, records.offset
 
@@ -115,14 +115,14 @@ def _layout(file: Path) -> tuple[np.dtype, int]:
 def through_cache(
     cache: Path, path: Path, config: Config, prepare: Prepare, undersample: bool, paired: bool
 ) -> Prepared:
-    """What ``prepare(path, config, undersample, paired, format)`` gives, made only where the cache does not hold it.
+    """Return ``prepare(path, config, undersample, paired, format)`` from the cache; make it if it is not there.
 
     Parameters
     ----------
     cache
-        The folder.
+        Folder of the cache.
     path
-        A scan.
+        File of the scan.
     config
         The run's settings.
     prepare, undersample, paired
@@ -131,26 +131,27 @@ def through_cache(
     Raises
     ------
     DataError
-        Where ``prepare`` does; nothing is kept then.
+        If ``prepare`` raises it; nothing is stored then.
     """
-    own = Config(**{name: getattr(config, name) for name in SETTINGS})
+    used = Config(**{name: getattr(config, name) for name in SETTINGS})
     format = recognise(path)
-    entry = cache / f"{_key(format.parts(path), own, undersample, paired)}.json"
+    entry = cache / f"{_key(format.parts(path), used, undersample, paired)}.json"
     facts = _facts(entry)
     if facts is None:
-        facts = _keep(entry, prepare(path, own, undersample, paired, format), own.mask.center_fraction)
+        facts = _keep(entry, prepare(path, used, undersample, paired, format), used.mask.center_fraction)
     subject, file = subject_of(path, format, config.reading), _data(entry, facts)
     name = draw_name(path, subject_of(path, format))
-    matrix, fraction = (facts["matrix"][0], facts["matrix"][1]), own.mask.center_fraction
+    matrix, fraction = (facts["matrix"][0], facts["matrix"][1]), used.mask.center_fraction
     places = [
-        Stored(file, number, name, subject, matrix, fraction, *known) for number, known in enumerate(facts["slices"])
+        CachedSlice(file, number, name, subject, matrix, fraction, *known)
+        for number, known in enumerate(facts["slices"])
     ]
     others = [facts[name] for name in ("digest", "maps", "dropped", "synthetic", "retrospective")]
     return Prepared(places, subject, matrix, *others)
 
 
 def _key(files: tuple[Path, ...], config: Config, undersample: bool, paired: bool) -> str:
-    """Return SHA-256 over all that a scan's slices depend on."""
+    """Return the SHA-256 of all that a scan's slices depend on."""
     known = [[str(file.resolve()), file.stat().st_size, file.stat().st_mtime_ns] for file in sorted(files)]
     settings = config.model_dump(mode="json", include=set(SETTINGS))
     kind = config.mask.kind
@@ -172,7 +173,7 @@ def _data(entry: Path, facts: dict[str, Any]) -> Path:
 
 
 def _facts(entry: Path) -> dict[str, Any] | None:
-    """Return what an entry says, once it is verified; None where there is none, or a damaged one."""
+    """Read and verify an entry; return None if it is missing or damaged."""
     if not entry.exists():
         return None
     try:
@@ -190,15 +191,15 @@ def _facts(entry: Path) -> dict[str, Any] | None:
 
 
 def _keep(entry: Path, scan: Prepared, fraction: float) -> dict[str, Any]:
-    """Write an entry: first its data, then what says that they are complete."""
+    """Write an entry: first its data, then the JSON file that says that they are complete."""
     records = _records([source.load() for source in scan.sources])
     facts = {
         "matrix": list(scan.matrix),
         "digest": scan.digest,
         "maps": scan.maps,
         "slices": [
-            [own.brightness(fraction), own.full_centre(fraction), own.line_direction, own.acceleration]
-            for own in scan.sources
+            [source.brightness(fraction), source.full_centre(fraction), source.line_direction, source.acceleration]
+            for source in scan.sources
         ],
         "dropped": scan.dropped,
         "synthetic": bool(scan.synthetic),
@@ -214,7 +215,7 @@ def _keep(entry: Path, scan: Prepared, fraction: float) -> dict[str, Any]:
 
 
 def _records(slices: list[Slice]) -> np.ndarray:
-    """Return one record a slice."""
+    """Return an array with one record for each slice."""
     arrays = ("image", "mask", "maps", "measured_images")
     fields: list[Any] = [("index", np.int64)]
     for name in arrays if slices else ():
@@ -222,8 +223,8 @@ def _records(slices: list[Slice]) -> np.ndarray:
         if first is not None:
             fields.append((name, first.numpy().dtype, tuple(first.shape)))
     records = np.zeros(len(slices), fields)
-    for record, own in zip(records, slices, strict=True):
-        record["index"] = own.index
+    for record, one in zip(records, slices, strict=True):
+        record["index"] = one.index
         for name, *_ in fields[1:]:
-            record[name] = getattr(own, name).numpy()
+            record[name] = getattr(one, name).numpy()
     return records

@@ -1,4 +1,4 @@
-"""Several coils: from what a scanner wrote to whitened, compressed k-space with sensitivity maps."""
+"""Several coils: from a scanner's file to whitened, compressed k-space with coil sensitivity maps."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,27 +21,27 @@ from switchrecon.physics.coils import (
 from switchrecon.physics.intensity import low_resolution
 from switchrecon.scans.scan import Scan, own_mask
 
-SMALLEST_REGION = 4  # side of the centre; ESPIRiT needs its kernel
+SMALLEST_REGION = 4  # least side of the centre; ESPIRiT's kernel must fit
 
 
 def with_maps(scan: Scan, config: Config) -> Scan:
-    """Return a scan of several coils made ready: whitened, compressed, with sensitivity maps.
+    """Return a scan of several coils with whitened noise, compressed coils and coil sensitivity maps.
 
-    Noise is whitened where the file has a noise scan; coils are reduced to ``config.coils`` virtual ones; maps come
-    from the fully measured centre of k-space alone, lines for calibration included, so that they are the same whether
-    the rest is sampled or not.
+    Noise is whitened if the file has a noise scan; coils are reduced to ``config.coils`` virtual ones. Maps come from
+    the fully measured centre of k-space alone, with calibration lines if there are any, so that they do not depend on
+    whether the rest is sampled.
 
     Parameters
     ----------
     scan
-        At the matrix that it will be used at: maps belong to a matrix. With one coil it is returned as it is.
+        The scan, already at its final matrix, because maps belong to a matrix. With one coil it is returned unchanged.
     config
-        Masks of fully sampled scans, ``coils`` and ``coil_maps``.
+        Settings of masks for fully sampled scans, ``coils`` and ``coil_maps``.
 
     Raises
     ------
     DataError
-        Where the centre is too small for maps, or geometric compression does not go with the masks.
+        If the centre is too small for maps, or the masks do not allow geometric compression.
     """
     if scan.coils == 1 or scan.maps is not None:
         return scan
@@ -49,7 +49,7 @@ def with_maps(scan: Scan, config: Config) -> Scan:
     if scan.noise is not None:
         try:
             covariance = noise_covariance(torch.from_numpy(scan.noise), scan.noise_scale)
-            # Whitened k-space counts in standard deviations of the noise; one factor brings the file's units back.
+            # Whitened k-space is in standard deviations of the noise; one factor restores the file's units.
             unit = covariance.diagonal().real.mean().sqrt().item()
             kspace = whiten(kspace, covariance) * unit
         except DataError as error:
@@ -59,7 +59,7 @@ def with_maps(scan: Scan, config: Config) -> Scan:
     if scan.calibration is not None:
         calibration = torch.from_numpy(scan.calibration)
         calibration = calibration if scan.noise is None else whiten(calibration, covariance) * unit
-        region = maps_region([(own != 0).any(0).numpy() for own in calibration])
+        region = maps_region([(one != 0).any(0).numpy() for one in calibration])
     if min(region) < SMALLEST_REGION:
         raise DataError(
             f"{scan.path}: no coil sensitivity maps: the fully measured centre has {region[0]}x{region[1]} samples; "
@@ -77,20 +77,20 @@ def with_maps(scan: Scan, config: Config) -> Scan:
             kspace, _ = geometric_compression(kspace, config.coils, region[1])
             calibration = kspace
     try:
-        maps = torch.stack([_maps(own, region, config) for own in calibration])
+        maps = torch.stack([_maps(one, region, config) for one in calibration])
     except DataError as error:
         raise DataError(f"{scan.path}: no coil sensitivity maps: {error}") from error
     return replace(scan, kspace=kspace.numpy(), maps=maps.numpy(), noise=None, calibration=None)
 
 
 def maps_region(masks: Sequence[np.ndarray]) -> tuple[int, int]:
-    """Rows and columns of the centre that maps come from: measured in all masks (H, W), and not too large."""
+    """Return rows and columns of the centre for the maps: fully measured in all masks (H, W), and not too large."""
     rows, columns = zip(*(calibration_region(mask, CALIBRATION) for mask in masks), strict=True)
     return min(rows), min(columns)
 
 
 def _maps(kspace: torch.Tensor, region: tuple[int, int], config: Config) -> torch.Tensor:
-    """Maps (n_coils, H, W) of one slice."""
+    """Estimate the coil sensitivity maps (n_coils, H, W) of one slice."""
     if config.coil_maps == "espirit":
         return espirit(kspace, region)
     sides = [side / n for side, n in zip(region, kspace.shape[-2:], strict=True)]
@@ -98,7 +98,7 @@ def _maps(kspace: torch.Tensor, region: tuple[int, int], config: Config) -> torc
 
 
 def one_coil(scan: Scan) -> np.ndarray:
-    """K-space (slices, H, W) of one coil: the only one, or the virtual one with the most energy."""
+    """Return k-space (slices, H, W) of one coil: the only one, or the virtual coil with the most energy."""
     if scan.coils == 1:
         return scan.kspace[:, 0]
     return compress_coils(torch.from_numpy(scan.kspace), 1)[0][:, 0].numpy()

@@ -1,7 +1,7 @@
-"""What goes wrong in a scanner and is not in the forward model: noise, phase errors of lines, ghosts.
+"""Simulated faults of a scanner that the forward model does not know: noise, phase errors of lines, ghosts.
 
-For experiments on domain gaps: the undersampled pile and the test are corrupted, their references are not. With several
-coils their sensitivity maps and compression are those of the sound scan.
+They are for experiments on domain gaps: undersampled training scans and test scans are corrupted, their references are
+not. With several coils, sensitivity maps and coil compression are those of the scan without faults.
 """
 
 from dataclasses import replace
@@ -14,16 +14,16 @@ from switchrecon.scans.scan import Scan
 
 
 def corrupted(scan: Scan, corruption: CorruptionConfig) -> Scan:
-    """Return the scan with its k-space corrupted, the same in every call.
+    """Return the scan with corrupted k-space, the same in every call.
 
-    ``noise``: complex Gaussian, with a standard deviation of ``level`` times the brightest pixel of the volume, of any
-    coil, in each of real and imaginary part. ``phase-errors``: each column of k-space, a phase encode, is turned by a
-    random angle of standard deviation ``level``, in radians. ``ghosts``: every second column is turned by ``level``.
+    ``noise``: complex Gaussian noise; its real and imaginary parts have a standard deviation of ``level`` times the
+    volume's brightest pixel in any coil. ``phase-errors``: each column of k-space (phase encode) is multiplied by a
+    random phase of standard deviation ``level`` radians. ``ghosts``: every second column has the phase ``level``.
 
     Parameters
     ----------
     scan
-        At the matrix that it is used at.
+        The scan, already at its final matrix.
     corruption
         Kind and level.
     """
@@ -34,7 +34,7 @@ def corrupted(scan: Scan, corruption: CorruptionConfig) -> Scan:
     random = numpy_random("corruption", kind, scan.name)
     width = scan.matrix[1]
     if kind == "noise":
-        brightest = max(float(np.abs(np.fft.ifft2(own, norm="ortho")).max()) for own in kspace)
+        brightest = max(float(np.abs(np.fft.ifft2(one, norm="ortho")).max()) for one in kspace)
         parts = random.normal(scale=level * brightest, size=(2, *kspace.shape))
         return replace(scan, kspace=(kspace + parts[0] + 1j * parts[1]).astype(np.complex64))
     angles = np.asarray(level * (np.arange(width) % 2))

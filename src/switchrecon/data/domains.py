@@ -1,8 +1,8 @@
 """Are the two piles alike? A two-sample test on what both show without aliasing: low-resolution images and noise.
 
-The centre of X's k-space is fully sampled, so that its low-resolution image is as good as Y's, before any training.
-Adversarial methods match G(X) to Y: where the piles differ in contrast, noise or anatomy, they learn that difference
-as if it were part of the reconstruction.
+The centre of X's k-space is fully sampled, so its low-resolution images can be compared with those of Y before any
+training. Adversarial methods make G(X) look like Y: if the piles differ in contrast, noise or anatomy, such a method
+learns that difference as if it were part of the reconstruction.
 """
 
 import math
@@ -36,21 +36,21 @@ FEATURES = (
     ("noise", "noise over signal"),
     ("phase", "spread of the phase"),
 )
-"""What each number of a slice is about, and what it is."""
-RIDGE = 0.1  # of the variance of all slices, so that no number counts without limit
+"""The features of a slice: what each is about, and its name."""
+RIDGE = 0.1  # is added to variances, relative to that of all slices, so that no feature gets too much weight
 RESAMPLES = 2000
-DIFFER, ALIKE = 0.65, 0.75  # of AUC: its interval lies above the first, or below the second
-ENOUGH = 4  # subjects in each pile, before they are called alike
-LARGE = 0.8  # a standardised difference that is worth naming
+DIFFER, ALIKE = 0.65, 0.75  # limits of the AUC's interval: above the first, or below the second
+ENOUGH = 4  # least subjects in each pile before they are called alike
+LARGE = 0.8  # a standardised difference that the sentence mentions
 SHOWN = 6
-LEAST_CENTRE = 3  # samples a side
-QUIET = 0.05  # of the low-resolution image, about 3 % of the brightest pixel: less noise changes little that is learnt
-CALM = 0.01  # spread of the phase that counts: about 0.14 radians; images without phase have less
+LEAST_CENTRE = 3  # samples on each side
+QUIET = 0.05  # least noise that counts, relative to the low-resolution image (about 3 % of the brightest pixel)
+CALM = 0.01  # least spread of the phase that counts, about 0.14 radians; images without phase have less
 
 
 @dataclass
 class Domain:
-    """Numbers and examples of one pile."""
+    """Features and example images of one pile."""
 
     features: np.ndarray  # (slices, features)
     subjects: list[str]  # of each slice
@@ -61,7 +61,7 @@ class Domain:
 
 
 def low_resolution_centre(kspace: np.ndarray, fraction: float) -> np.ndarray:
-    """Complex image of the centre of k-space alone, at its own small size, Hann-weighted; (H, W) → (h, w)."""
+    """Return the complex image (h, w) of the Hann-weighted centre of k-space (H, W), one pixel for each sample."""
     rows, columns = (centre_slice(n, max(fraction, LEAST_CENTRE / n)) for n in kspace.shape)
     centre = kspace[rows, columns]
     window = np.outer(*(np.hanning(n + 2)[1:-1] for n in centre.shape))
@@ -69,11 +69,11 @@ def low_resolution_centre(kspace: np.ndarray, fraction: float) -> np.ndarray:
 
 
 def slice_features(kspace: np.ndarray, mask: np.ndarray, fraction: float) -> tuple[list[float], np.ndarray]:
-    """Return the numbers of one slice, free of its scale, and the magnitude of its low-resolution image."""
+    """Return the features of one slice, which do not depend on its scale, and its low-resolution magnitude image."""
     image = low_resolution_centre(kspace, fraction)
     magnitude = np.abs(image)
     bright = np.quantile(magnitude, 0.99) or 1.0
-    pixel = bright * math.sqrt(magnitude.size / kspace.size)  # at the scan's own size, where noise is measured
+    pixel = bright * math.sqrt(magnitude.size / kspace.size)  # at the matrix of the scan, as the noise is
     inside = magnitude > 0.1 * bright
     rows, columns = np.nonzero(inside)
     spread = [max(float(np.std(place)), 0.3) / n for place, n in zip((rows, columns), image.shape, strict=True)]
@@ -101,32 +101,32 @@ def slice_features(kspace: np.ndarray, mask: np.ndarray, fraction: float) -> tup
 def common_centre(
     full: Sequence[Path | Scan], sub: Sequence[Path | Scan], config: Config
 ) -> tuple[tuple[int, int] | None, float]:
-    """Return the matrix that scans are compared at, and the centre of k-space that all of X has measured.
+    """Return the matrix at which scans are compared, and the fraction of k-space whose centre all of X has measured.
 
-    The matrix is None where all have one, else the smallest of both sides: a centre of as many samples then shows as
-    much of each scan, whatever it was zero-padded to.
+    The matrix is None if all scans have the same, else the smallest height and the smallest width. Then centres with
+    equally many samples show the same resolution, to whatever matrix the scans were zero-padded.
 
     Raises
     ------
     DataError
-        For files that cannot be used, undersampled Y, or X without a fully measured centre.
+        If a file cannot be used, Y is undersampled, or X has no fully measured centre.
     """
     if not full or not sub:
         raise DataError("no scans to compare: give --full and --sub")
-    # Read, and read anew later, so that memory does not grow with their number.
+    # Scans are read here, and again later, so that memory does not grow with their number.
     matrices = set()
     for path in full:
         scan = read_scan(path, config.reading)
         check_fully_sampled(scan, "--full needs fully sampled scans")
         matrices.add(scan.matrix)
-    own = [(_fraction(scan, config), scan.matrix) for scan in (read_scan(path, config.reading) for path in sub)]
-    matrices |= {matrix for _, matrix in own}
+    centres = [(_fraction(scan, config), scan.matrix) for scan in (read_scan(path, config.reading) for path in sub)]
+    matrices |= {matrix for _, matrix in centres}
     smallest = min(height for height, _ in matrices), min(width for _, width in matrices)
     common = None
     if len(matrices) > 1:
         common = smallest
-        own = [(_fraction(read_scan(path, config.reading).resized(common), config), common) for path in sub]
-    fraction = min(found for found, _ in own)
+        centres = [(_fraction(read_scan(path, config.reading).resized(common), config), common) for path in sub]
+    fraction = min(found for found, _ in centres)
     if any(round(fraction * side) < LEAST_CENTRE for side in smallest):
         raise DataError(
             f"--sub: the fully measured centre of k-space is {fraction:.3f} of a side, less than {LEAST_CENTRE} "
@@ -142,18 +142,18 @@ def read_domain(
     fraction: float,
     measured: bool = False,
 ) -> Domain:
-    """Numbers of every usable slice of a pile.
+    """Return the features of every usable slice of a pile.
 
     Parameters
     ----------
     files
         The scans.
     config
-        Mask settings, and what counts as empty.
+        Settings of masks, and of what counts as empty.
     matrix, fraction
         See :func:`common_centre`.
     measured
-        Whether the scans are X, which the settings may corrupt.
+        Whether the scans are those of X, which the settings may corrupt.
     """
     domain = Domain(np.empty((0, len(FEATURES))), [], [], {}, [], False)
     rows = []
@@ -164,7 +164,7 @@ def read_domain(
         kspace = one_coil(scan)
         for index in evenly(usable_slices(scan, config), config.slices_per_scan):
             mask = scan.mask[index] if scan.mask is not None else np.ones(scan.matrix, dtype=bool)
-            # Of scans that are to be undersampled, no more is looked at than a training will see.
+            # Of scans that will be undersampled, only the samples that a training will see are used.
             seen = own_mask(scan, index, config).numpy() if measured else mask
             numbers, image = slice_features(kspace[index], seen, fraction)
             rows.append(numbers)
@@ -182,17 +182,17 @@ def _fraction(scan: Scan, config: Config) -> float:
 
 
 def auc(negative: np.ndarray, positive: np.ndarray) -> float:
-    """Area under the ROC curve: the probability that a positive score is larger, ties counting half."""
+    """Return the area under the ROC curve: the probability that a positive score is larger; ties count half."""
     order = np.sort(negative)
     below = np.searchsorted(order, positive, "left") + np.searchsorted(order, positive, "right")
     return float(below.mean() / (2 * len(negative)))
 
 
 def cross_validated_scores(full: Domain, sub: Domain) -> tuple[np.ndarray, np.ndarray]:
-    """Scores of each slice by a discriminant that has seen none of its subject; larger means more like X.
+    """Score each slice with a linear discriminant that has not seen its subject; larger means more like X.
 
-    The discriminant takes the numbers as independent: with a handful of subjects, their correlations cannot be known.
-    Each fold leaves out some subjects of each pile; a pile of one subject is cut into two halves of slices instead.
+    The discriminant treats the features as independent, because a few subjects do not show their correlations. Each
+    fold leaves out some subjects of each pile; the slices of a pile with one subject are split into halves instead.
     """
     folds = min(5, *(max(2, len(set(domain.subjects))) for domain in (full, sub)))
     parts = [_parts(domain, folds) for domain in (full, sub)]
@@ -201,7 +201,7 @@ def cross_validated_scores(full: Domain, sub: Domain) -> tuple[np.ndarray, np.nd
         train = [domain.features[part != fold] for domain, part in zip((full, sub), parts, strict=True)]
         everything = np.concatenate(train)
         centre, scale = everything.mean(0), everything.std(0) + 1e-9
-        y, x = ((own - centre) / scale for own in train)
+        y, x = ((features - centre) / scale for features in train)
         direction = (x.mean(0) - y.mean(0)) / ((y.var(0) + x.var(0)) / 2 + RIDGE)
         middle = (x.mean(0) + y.mean(0)) / 2
         for place, domain in enumerate((full, sub)):
@@ -218,11 +218,11 @@ def _parts(domain: Domain, folds: int) -> np.ndarray:
 
 
 def auc_interval(scores: Sequence[np.ndarray], subjects: Sequence[Sequence[str]]) -> tuple[float, float]:
-    """95 % bootstrap interval of the AUC: subjects are drawn with replacement in each pile, with all their slices."""
+    """Return the 95 % bootstrap interval of the AUC; subjects are drawn with replacement, with all their slices."""
     random = numpy_random("domains")
     groups = [
-        [own[np.array(names) == name] for name in dict.fromkeys(names)]
-        for own, names in zip(scores, subjects, strict=True)
+        [values[np.array(names) == name] for name in dict.fromkeys(names)]
+        for values, names in zip(scores, subjects, strict=True)
     ]
     drawn = []
     for _ in range(RESAMPLES):
@@ -234,7 +234,7 @@ def auc_interval(scores: Sequence[np.ndarray], subjects: Sequence[Sequence[str]]
 
 @dataclass(frozen=True)
 class Auc:
-    """How well slices are told apart: 0.5 not at all, 1 every time; with a 95 % interval over subjects."""
+    """How well slices can be told apart: 0.5 not at all, 1 always; with a 95 % interval over subjects."""
 
     value: float
     low: float
@@ -243,7 +243,7 @@ class Auc:
 
 @dataclass(frozen=True)
 class Difference:
-    """X minus Y in one number, in standard deviations."""
+    """X minus Y in one feature, in standard deviations."""
 
     about: str
     what: str
@@ -252,24 +252,24 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What comparing two piles found.
+    """The result of comparing two piles.
 
     Attributes
     ----------
     verdict
         ``differ``, ``alike`` or ``unknown``.
     sentence
-        The same in plain words, with what helps.
+        The verdict in plain words, with advice.
     auc
-        How well slices of the two are told apart.
+        How well slices of the two piles can be told apart.
     subjects, slices
-        How many, by pile (``full``, ``sub``).
+        Their numbers, by pile (``full``, ``sub``).
     center_fraction
-        Part of each side of k-space that was compared.
+        Fraction of each side of k-space that was compared.
     masks
-        What X's masks are, in words.
+        A description of the masks of X.
     differences
-        Of every number that was compared.
+        The difference in every feature that was compared.
     """
 
     verdict: str
@@ -293,24 +293,24 @@ def compare_domains(
     Parameters
     ----------
     full, sub
-        Paths of the piles, disjoint subjects. Scans are read at their own matrix, or at :func:`common_centre`'s.
+        Paths of the piles, with disjoint subjects. Scans are compared at their matrix, or at :func:`common_centre`'s.
     config
-        Mask settings say how large a centre is looked for.
+        Mask settings give the largest centre that is looked for.
     show
-        Called with a few low-resolution magnitude images of each pile.
+        Function that gets a few low-resolution magnitude images of each pile.
 
     Raises
     ------
     DataError
-        For files that cannot be used, undersampled Y, a subject in both piles, fewer than four slices in one, or a
-        centre of k-space that is not fully measured.
+        If a file cannot be used, Y is undersampled, a subject is in both piles, a pile has fewer than four slices, or
+        the centre of k-space is not fully measured.
     """
     y_files, x_files = find_scans(full), find_scans(sub)
     matrix, fraction = common_centre(y_files, x_files, config)
     x = read_domain(x_files, config, matrix, fraction, measured=True)
     y = read_domain(y_files, config, matrix, fraction)
     known = np.isfinite(np.concatenate([y.features, x.features])).all(0)
-    for domain in (y, x):  # what some slice does not show cannot be compared
+    for domain in (y, x):  # a feature that is missing in some slice cannot be compared
         domain.features[:, ~known] = 0
     check_disjoint(y.paths, x.paths, "--full and --sub")
     for domain, what in ((y, "--full"), (x, "--sub")):
@@ -367,7 +367,7 @@ def _sentence(verdict: str, effects: np.ndarray, few: bool) -> str:
 
 
 def _advice(effects: np.ndarray) -> str:
-    """The method and settings that help against another contrast, or more noise in X; measured in docs/results.md."""
+    """Advise a method and settings against a different contrast, or more noise in X; measured in docs/results.md."""
     large = [about for (about, _), effect in zip(FEATURES, effects, strict=True) if abs(effect) > LARGE]
     noisier = any(about == "noise" and effect > LARGE for (about, _), effect in zip(FEATURES, effects, strict=True))
     helpful = (["contrast=1"] if "contrast" in large else []) + (["calibrate=[noise]"] if noisier else [])

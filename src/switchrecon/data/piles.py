@@ -15,7 +15,7 @@ from switchrecon.config import Config, Pairing
 from switchrecon.data.cache import through_cache
 from switchrecon.data.coils import with_maps
 from switchrecon.data.corruption import corrupted
-from switchrecon.data.slices import Prepared, Slice, Slices, Source, evenly
+from switchrecon.data.slices import Prepared, Slice, Slices, SliceSource, evenly
 from switchrecon.errors import DataError
 from switchrecon.physics.fourier import inverse_fourier, slice_by_slice
 from switchrecon.scans.files import ScanInput, file_digest, find_scans, read_scan
@@ -25,7 +25,7 @@ from switchrecon.scans.scan import Scan, check_fully_sampled, own_mask
 
 @dataclass
 class Pile:
-    """Slices of one domain, and what they came from."""
+    """Slices of one domain, and the scans that they come from."""
 
     slices: Sequence[Slice] = ()
     subjects: dict[str, Path] = field(default_factory=dict)  # each with one of its files
@@ -36,42 +36,42 @@ class Pile:
     digests: list[str] = field(default_factory=list)  # SHA-256 of the files
 
     @property
-    def sources(self) -> Sequence[Source]:
-        """Where each slice comes from; what they know, no image is read for."""
+    def sources(self) -> Sequence[SliceSource]:
+        """Where each slice comes from: facts about slices without reading images."""
         return Slices.of(self.slices).sources
 
     @property
     def has_lines(self) -> bool:
         """Whether any slice's mask measures whole lines."""
-        return any(own.line_direction is not None for own in self.sources)
+        return any(source.line_direction is not None for source in self.sources)
 
     def acceleration(self) -> float:
-        """Return mean measured acceleration of the slices' own masks."""
-        values = [own.acceleration for own in self.sources]
+        """Return the mean measured acceleration of the slices' masks."""
+        values = [source.acceleration for source in self.sources]
         return sum(values) / max(len(values), 1)
 
     def thinned(self, count: int | None) -> "Pile":
-        """Return the same pile with ``count`` of its slices, evenly spread; all where that is None."""
+        """Return the same pile with ``count`` of its slices, evenly spread; None: all of them."""
         if count is None or count >= len(self.slices):
             return self
         slices = Slices.of(self.slices).thinned(count)
-        left = {own.subject for own in slices.sources}
+        left = {source.subject for source in slices.sources}
         return replace(
             self,
             slices=slices,
             subjects={subject: path for subject, path in self.subjects.items() if subject in left},
-            scans=len({own.volume for own in slices.sources}),
+            scans=len({source.volume for source in slices.sources}),
         )
 
 
 def usable_slices(scan: Scan, config: Config) -> list[int]:
-    """Numbers of the slices whose mean magnitude is at least ``empty_below`` of the brightest slice's."""
+    """Return the numbers of the slices whose mean magnitude is at least ``empty_below`` of the brightest slice's."""
     return _usable(slice_by_slice(inverse_fourier, torch.from_numpy(scan.kspace)), config)
 
 
 def _usable(coil_images: Tensor, config: Config) -> list[int]:
-    """Return the same, of images that are at hand, (slices, n_coils, H, W)."""
-    means = [float(np.abs(own).mean()) for own in coil_images.numpy()]  # six times as fast as torch's abs
+    """Return the same from the scan's coil images (slices, n_coils, H, W)."""
+    means = [float(np.abs(one).mean()) for one in coil_images.numpy()]  # six times as fast as torch's abs
     return [i for i, mean in enumerate(means) if mean > 0 and mean >= config.empty_below * max(means)]
 
 
@@ -83,22 +83,22 @@ def slices_of(
     measured: Scan | None = None,
     coil_images: Tensor | None = None,
 ) -> list[Slice]:
-    """Slices of a scan.
+    """Return slices of a scan.
 
     Parameters
     ----------
     scan
-        At the run's matrix, with maps where it has several coils.
+        The scan at the run's matrix, with maps if it has several coils.
     numbers
-        Which slices.
+        Numbers of the slices.
     config
-        Masks.
+        Settings of the masks.
     undersample
-        Whether the image is the zero-filled one (domain X) or the fully sampled one (domain Y).
+        True: the image is the zero-filled one (domain X); False: the fully sampled one (domain Y).
     measured
-        The same scan as it was measured, where that differs from what it should have been.
+        The same scan with corrupted k-space, if the measured data are simulated as corrupted.
     coil_images
-        Of all that was measured, where they are at hand, so that they are not computed again.
+        Coil images of all slices, fully sampled, so that they are not computed again; None: they are computed.
     """
     slices = []
     for index in numbers:
@@ -109,22 +109,22 @@ def slices_of(
         else:
             images = coil_images[index]
             if len(numbers) < len(coil_images):
-                images = images.clone()  # or a few slices would keep the whole scan in memory
+                images = images.clone()  # otherwise a few slices would keep the whole scan in memory
         coils = scan.sensitivity(index)
         if len(numbers) < len(scan.kspace):
             coils = coils.changed(torch.clone)  # as above
-        own = Slice(coils.H(images), mask, 1.0, scan.name, index, scan.subject, coils)
+        one = Slice(coils.H(images), mask, 1.0, scan.name, index, scan.subject, coils)
         if measured is not None:
             images = inverse_fourier(torch.from_numpy(measured.kspace[index]))
-        seen = coils.alike and measured is None  # what the coil sees of the image
-        slices.append(own if seen else replace(own, measured_images=images))
+        seen = coils.alike and measured is None  # then the image holds all that was measured
+        slices.append(one if seen else replace(one, measured_images=images))
     return slices
 
 
 def prepare(
     path: Path | Scan, config: Config, undersample: bool, paired: bool, format: Format | None = None
 ) -> Prepared:
-    """Read a scan, whose format may be known, and make its usable slices; see :func:`read_pile`."""
+    """Read a scan, of the given format if that is known, and make its usable slices; see :func:`read_pile`."""
     scan = with_maps(read_scan(path, config.reading, format).resized(config.matrix), config)
     if not undersample:
         check_fully_sampled(scan, "expected a fully sampled scan")
@@ -143,18 +143,18 @@ def prepare(
 
 
 class MatrixCheck:
-    """Refuses scans of different sizes where no matrix is set."""
+    """Refuses scans of different sizes if the settings give no matrix."""
 
     def __init__(self) -> None:
         self.first: tuple[Path, tuple[int, int]] | None = None
 
     def __call__(self, path: Path, matrix: tuple[int, int]) -> None:
-        """Compare with the first scan.
+        """Compare a scan's matrix with that of the first scan.
 
         Raises
         ------
         DataError
-            Naming both files and sizes.
+            If they differ; the message names both files and sizes.
         """
         self.first = self.first or (path, matrix)
         first, (h0, w0) = self.first
@@ -183,21 +183,21 @@ def read_pile(
     config
         The run's settings.
     check
-        Shared by the piles of a run.
+        One check for all piles of a run.
     undersample
-        True for domain X: fully sampled scans are undersampled retrospectively, others used as they are. False for
-        domain Y and paired methods: truly undersampled scans are refused.
+        True for domain X: fully sampled scans are undersampled retrospectively, others are used unchanged. False for
+        domain Y and paired methods: undersampled scans are refused.
     paired
-        Whether the scans are also measured: x is then made from the corrupted scan and y from the sound one.
+        Whether x is made from the same scans: x from the corrupted scan, and y from the scan without corruption.
     cache
-        Folder that slices are kept in and read from; see :mod:`switchrecon.data.cache`.
+        Folder of the cache of slices; see :mod:`switchrecon.data.cache`.
 
     Raises
     ------
     DataError
-        For a file that cannot be used, mixed matrix sizes, or no usable slice at all.
+        If a file cannot be used, matrix sizes differ, or there is no usable slice at all.
     """
-    pile, names, sources, several = Pile(), [], list[Source](), set[bool]()
+    pile, names, sources, several = Pile(), [], list[SliceSource](), set[bool]()
     for source in files:
         path = source.path if isinstance(source, Scan) else source
         if cache is None or isinstance(source, Scan):
@@ -224,12 +224,12 @@ def read_pile(
 
 
 def check_disjoint(first: dict[str, Path], second: dict[str, Path], what: str) -> None:
-    """Refuse a subject that stands on both sides.
+    """Refuse a subject that is on both sides.
 
     Raises
     ------
     DataError
-        Naming a file of each side; not the subject, which may be a patient's number.
+        If there is one. The message names a file of each side, but not the subject, which may be a patient's number.
     """
     for subject in sorted(first.keys() & second.keys()):
         raise DataError(
@@ -239,9 +239,9 @@ def check_disjoint(first: dict[str, Path], second: dict[str, Path], what: str) -
 
 @dataclass
 class TrainingData:
-    """What a run learns from: ``full`` (Y) and ``sub`` (X); paired and simulated methods have only ``full``.
+    """The piles that a run learns from: ``full`` (Y) and ``sub`` (X).
 
-    Methods that learn from X alone have only ``sub``.
+    Paired and simulated methods have only ``full``; methods that learn from X alone have only ``sub``.
     """
 
     full: Pile | None
@@ -249,29 +249,29 @@ class TrainingData:
 
     @cached_property
     def matrix(self) -> tuple[int, int]:
-        """(H, W)."""
+        """Matrix (H, W) of all slices."""
         height, width = next(iter(self.piles.values())).slices[0].image.shape
         return height, width
 
     @property
     def coils(self) -> int:
-        """Coils of the first slice of a pile, the more of both; 1 for coil-combined k-space."""
+        """Number of coils of a pile's first slice, the larger of both piles; 1 for coil-combined k-space."""
         first = [pile.slices[0] for pile in self.piles.values()]
-        return max(own.coils.number for own in first)
+        return max(one.coils.number for one in first)
 
     @property
     def piles(self) -> dict[str, Pile]:
-        """The piles that there are, by name."""
+        """The piles that this run has, by name."""
         return {name: pile for name, pile in (("full", self.full), ("sub", self.sub)) if pile is not None}
 
     def centre_fraction(self, config: Config) -> float:
-        """Return the k-space centre that every slice has measured, so that one rule scales both domains."""
+        """Return the fraction whose k-space centre every slice has measured; it scales both domains by one rule."""
         fraction = config.mask.center_fraction
         sources = self.sub.sources if self.sub is not None else ()
-        return min((own.full_centre(fraction) for own in sources), default=fraction)
+        return min((source.full_centre(fraction) for source in sources), default=fraction)
 
     def scaled(self, config: Config) -> "TrainingData":
-        """Return itself, with every slice divided by its intensity scale."""
+        """Divide every slice by its intensity scale, in place, and return the data."""
         fraction = self.centre_fraction(config)
         for pile in self.piles.values():
             pile.slices = slices = Slices.of(pile.slices)
@@ -279,7 +279,7 @@ class TrainingData:
         return self
 
     def to(self, device: torch.device) -> "TrainingData":
-        """Return the same data with its slices on a device; this one stays as it is."""
+        """Return a copy of the data with its slices on a device."""
 
         def moved(pile: Pile | None) -> Pile | None:
             return None if pile is None else replace(pile, slices=Slices.of(pile.slices).to(device))
@@ -287,14 +287,14 @@ class TrainingData:
         return TrainingData(moved(self.full), moved(self.sub))
 
     def fingerprint(self) -> str:
-        """Return SHA-256 over the scans' own, and over each slice's volume, scale and acceleration.
+        """Return a SHA-256 over the hashes of the scans, and over each slice's volume, scale and acceleration.
 
-        So a run is never continued with other data, or with data that another version scales or samples otherwise. No
-        image is read for it.
+        It keeps a run from being continued with other data, or with data that another version scales or samples
+        differently. No image is read for it.
         """
         digest = hashlib.sha256()
         for name, pile in self.piles.items():
-            slices = [[own.volume, own.scale, own.acceleration] for own in pile.sources]
+            slices = [[source.volume, source.scale, source.acceleration] for source in pile.sources]
             digest.update(json.dumps([name, pile.digests, slices]).encode())
         return digest.hexdigest()
 
@@ -315,12 +315,12 @@ def read_training_data(
     config
         The run's settings.
     pairing
-        ``unpaired`` needs both; ``paired`` takes each fully sampled scan of both, or of ``sub`` alone where the
-        settings say so, with its own undersampled version; ``simulated`` uses ``full`` alone, ``undersampled``
-        ``sub`` alone.
+        ``unpaired`` needs both. ``paired`` pairs each fully sampled scan with its undersampled version; it takes the
+        scans of both, or of ``sub`` alone if the settings say so. ``simulated`` uses ``full`` alone, ``undersampled``
+        uses ``sub`` alone.
     cache
-        Folder that prepared slices are kept in, so that memory does not grow with the number of scans; made where it
-        is absent. None keeps all slices in memory.
+        Folder for prepared slices, so that memory does not grow with the number of scans; it is made if it is missing.
+        None keeps all slices in memory.
 
     Raises
     ------
@@ -330,7 +330,7 @@ def read_training_data(
     check, count = MatrixCheck(), config.pile_slices
 
     def read(paths: Sequence[ScanInput], parts: int = 1, **how: bool) -> tuple[Pile, dict[str, Path]]:
-        """Return a pile with as many slices as are asked for, and all its subjects; the other slices are let go."""
+        """Return a pile with at most the number of slices that the settings ask for, and all its subjects."""
         pile = read_pile(find_scans(paths), config, check, cache=cache, **how)
         return pile.thinned(count and count * parts), pile.subjects
 

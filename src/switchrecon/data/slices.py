@@ -1,4 +1,4 @@
-"""Slices that a method learns from, in memory or kept in files until they are asked for."""
+"""Slices that a method learns from, in memory or in files until they are asked for."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -35,18 +35,19 @@ class Slice:
         complex64 (H, W): the image of fully sampled k-space, or the zero-filled one, coils combined; divided by
         ``scale``.
     mask
-        Boolean (H, W): the slice's own sampling. For a fully sampled slice, the mask it would have.
+        Boolean (H, W): where k-space is sampled. For a fully sampled slice, the mask that it would be sampled with.
     scale
-        In the units of the file's image; 1 before :meth:`switchrecon.data.piles.TrainingData.scaled`.
+        Intensity scale in the units of the file's image; 1 before
+        :meth:`switchrecon.data.piles.TrainingData.scaled`.
     volume, index
         File name and slice number.
     subject
-        Whose slice it is.
+        The subject who was scanned.
     coils
-        How they see the image.
+        How the receiver coils see the image.
     measured_images
-        Each coil's image of what was measured, divided by ``scale``, complex64 (n_coils, H, W); None where that is what
-        the coils see of ``image``.
+        Images of the measured k-space of each coil, divided by ``scale``, complex64 (n_coils, H, W); None if they are
+        what the coils see of ``image``.
     """
 
     image: Tensor
@@ -59,7 +60,7 @@ class Slice:
     measured_images: Tensor | None = None
 
     def load(self) -> "Slice":
-        """Return itself: it is in memory already."""
+        """Return the slice, which is in memory already."""
         return self
 
     def to(self, device: torch.device) -> "Slice":
@@ -69,7 +70,7 @@ class Slice:
         return self._changed(lambda tensor: send(tensor, device))
 
     def _changed(self, change: Callable[[Tensor], Tensor]) -> "Slice":
-        """Return the slice with its image, mask, maps and measured images changed alike."""
+        """Return the slice with the same change made to its image, mask, maps and measured images."""
         measured = None if self.measured_images is None else change(self.measured_images)
         coils = self.coils.changed(change)
         return replace(self, image=change(self.image), mask=change(self.mask), coils=coils, measured_images=measured)
@@ -86,16 +87,16 @@ class Slice:
 
     @property
     def coil_images(self) -> Tensor:
-        """Each coil's image of what was measured, complex64 (n_coils, H, W)."""
+        """Images of the measured k-space of each coil, complex64 (n_coils, H, W)."""
         return self.coils(self.image) if self.measured_images is None else self.measured_images
 
     @property
     def kspace(self) -> Tensor:
-        """complex64 (n_coils, H, W)."""
+        """k-space of each coil, complex64 (n_coils, H, W)."""
         return fourier(self.coil_images)
 
     def brightness(self, center_fraction: float) -> float:
-        """See :func:`switchrecon.physics.intensity.brightness`; only k-space's centre is computed where it suffices."""
+        """See :func:`switchrecon.physics.intensity.brightness`; if possible from the centre of k-space alone."""
         of_centre = largest_magnitude(self.low_resolution(center_fraction, self.mask)).item()
         return of_centre or brightness(self.kspace, center_fraction, self.mask, self.coils).item()
 
@@ -120,12 +121,12 @@ class Slice:
         return self.coils.H(low_resolution_of_centre(samples, matrix, center_fraction, mask))
 
     def sampled_by(self, mask: Tensor) -> "Slice":
-        """Return an undersampled slice with only those of its samples that a mask (H, W) keeps."""
+        """Return an undersampled slice with only the samples that a mask (H, W) keeps."""
         measured = inverse_fourier(self.kspace * mask)
         return replace(self, image=self.coils.H(measured), mask=self.mask & mask, measured_images=measured)
 
     def distorted(self, random: RandomState, probability: float) -> "Slice":
-        """A fully sampled slice, and its coils, distorted; what would have been measured of it follows from that."""
+        """Return a fully sampled slice and its coils randomly distorted, each distortion with the given probability."""
         matrix, gamma = draw_distortion(random, probability)
         if gamma == 1 and np.array_equal(matrix, np.eye(2, 3)):
             return self
@@ -133,27 +134,27 @@ class Slice:
         return replace(self, coils=self.coils.changed(lambda maps: distort(maps, matrix)))._showing(image)
 
     def in_another_contrast(self, random: RandomState, center_fraction: float) -> "Slice":
-        """Return a fully sampled slice with a random map of its magnitudes, and what its coils would have shown of it.
+        """Return a fully sampled slice in a random contrast; see :func:`switchrecon.data.augment.draw_contrast`.
 
-        Its low-resolution image stays as bright as it was: it is what a slice is scaled by.
+        The brightness of its low-resolution image, by which slices are scaled, does not change.
         """
         mapped = self._showing(with_contrast(self.image, draw_contrast(random)))
-        before, after = (own.low_resolution(center_fraction).abs().amax() for own in (self, mapped))
+        before, after = (one.low_resolution(center_fraction).abs().amax() for one in (self, mapped))
         return mapped._showing(mapped.image * (before / after.clamp_min(torch.finfo(after.dtype).tiny)))
 
     def _showing(self, image: Tensor) -> "Slice":
-        """Return the slice with another image, and what its coils would have shown of it."""
+        """Return the slice with another image; its measured images are what the coils see of that image."""
         return replace(self, image=image, measured_images=None)
 
     def moved(self, symmetry: int) -> "Slice":
-        """Return the slice, its mask and its coils, moved by one of :mod:`switchrecon.data.augment`'s symmetries."""
+        """Return the slice with its mask and coils moved by a symmetry, see :func:`switchrecon.data.augment.move`."""
         return self._changed(lambda tensor: move(tensor, symmetry))
 
 
-class Source(Protocol):
-    """Where a slice comes from: itself, or its place in a file.
+class SliceSource(Protocol):
+    """Where a slice comes from: the slice in memory, or its place in a file.
 
-    What is asked of every slice before training starts is answered without its images where that is known.
+    Facts that are asked of every slice before training are answered without reading its images, if they are known.
     """
 
     @property
@@ -187,7 +188,7 @@ class Source(Protocol):
         ...
 
     def brightness(self, center_fraction: float) -> float:
-        """See :meth:`Slice.brightness`; asked before the slice is divided by its scale, not after."""
+        """See :meth:`Slice.brightness`; only for slices that are not yet divided by their scale."""
         ...
 
     def full_centre(self, center_fraction: float) -> float:
@@ -195,40 +196,40 @@ class Source(Protocol):
         ...
 
     def load(self) -> Slice:
-        """Return the slice, in memory."""
+        """Return the slice in memory."""
         ...
 
-    def divided(self, scale: float) -> "Source":
-        """Return the same, divided by its intensity scale."""
+    def divided(self, scale: float) -> "SliceSource":
+        """Return a source of the slice divided by its intensity scale."""
         ...
 
-    def to(self, device: torch.device) -> "Source":
-        """Return the same; on a device, if it is in memory."""
+    def to(self, device: torch.device) -> "SliceSource":
+        """Return a source of the same slice; a slice in memory is sent to the device."""
         ...
 
 
 class Slices(Sequence[Slice]):
-    """Slices that are in memory only while someone uses them, where their sources are files.
+    """A sequence of slices; slices that come from files are in memory only while they are used.
 
     Parameters
     ----------
     sources
-        Of each slice, in order.
+        The source of each slice, in order.
     device
-        Where a slice is sent when it is asked for; None leaves it where it is.
+        Device to which a slice is sent when it is asked for; None leaves it where it is.
     """
 
-    def __init__(self, sources: Sequence[Source], device: torch.device | None = None) -> None:
+    def __init__(self, sources: Sequence[SliceSource], device: torch.device | None = None) -> None:
         self.sources = list(sources)
         self.device = device
 
     @classmethod
     def of(cls, slices: Sequence[Slice]) -> "Slices":
-        """Return any sequence of slices as one of this class."""
+        """Return any sequence of slices as :class:`Slices`."""
         return slices if isinstance(slices, cls) else cls(slices)
 
     def __len__(self) -> int:
-        """Return how many."""
+        """Return the number of slices."""
         return len(self.sources)
 
     @overload
@@ -238,27 +239,27 @@ class Slices(Sequence[Slice]):
     def __getitem__(self, place: slice) -> "Slices": ...
 
     def __getitem__(self, place: int | slice) -> "Slice | Slices":
-        """Return the slice at a place."""
+        """Load and return the slice at a place, or return the part of the sequence at several places."""
         if isinstance(place, slice):
             return Slices(self.sources[place], self.device)
-        own = self.sources[place].load()
-        return own if self.device is None else own.to(self.device)
+        loaded = self.sources[place].load()
+        return loaded if self.device is None else loaded.to(self.device)
 
     def thinned(self, count: int | None) -> "Slices":
-        """``count`` of them, evenly spread."""
+        """Return ``count`` of the slices, evenly spread; None: all of them."""
         return Slices(evenly(self.sources, count), self.device)
 
     def to(self, device: torch.device) -> "Slices":
-        """The same on a device: those in memory at once, if they fit; others, and those in files, when asked for."""
+        """Return the slices on a device: those in memory at once if they fit, all others when they are asked for."""
         try:
             return Slices([source.to(device) for source in self.sources], device)
         except torch.OutOfMemoryError:
             return Slices(self.sources, device)
 
     def scale(self, center_fraction: float, headroom: float) -> None:
-        """Divide each by its own scale, see :func:`switchrecon.physics.intensity.intensity_scale`.
+        """Divide each slice by its intensity scale, see :func:`switchrecon.physics.intensity.intensity_scale`.
 
-        One after the other, so that no slice is in memory twice for longer than that takes.
+        Slices are divided one after the other, so that never more than one of them is in memory twice.
         """
         bright = torch.tensor([source.brightness(center_fraction) for source in self.sources])
         for place, scale in enumerate(scale_of(bright, headroom).tolist()):
@@ -266,7 +267,7 @@ class Slices(Sequence[Slice]):
 
 
 def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
-    """``count`` items at even places, in order; all of them where there are no more, or count is None."""
+    """Return ``count`` evenly spread items, in order; all of them if there are no more, or ``count`` is None."""
     if count is None or count >= len(items):
         return list(items)
     return [items[int((i + 0.5) * len(items) / count)] for i in range(count)]
@@ -274,14 +275,14 @@ def evenly(items: Sequence[Item], count: int | None) -> list[Item]:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What is learnt from one scan, before scaling.
+    """The slices of one scan, before scaling, and facts about the scan.
 
     Attributes
     ----------
     sources
-        Of its usable slices.
+        Sources of its usable slices.
     subject
-        Who was scanned.
+        The subject who was scanned.
     matrix
         (H, W).
     digest
@@ -289,14 +290,14 @@ class Prepared:
     maps
         Whether its slices have coil sensitivity maps.
     dropped
-        How many near-empty slices were left out.
+        Number of near-empty slices that were left out.
     synthetic
         Whether its k-space was computed from magnitudes.
     retrospective
         Whether it is fully sampled and was undersampled here.
     """
 
-    sources: Sequence[Source]
+    sources: Sequence[SliceSource]
     subject: str
     matrix: tuple[int, int]
     digest: str

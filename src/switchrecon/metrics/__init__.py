@@ -1,4 +1,4 @@
-"""Metrics of magnitude images: functions, the table of them, and what a metric of a user's file is made of."""
+"""Metrics of magnitude images: functions, the table of metrics, and the classes that a user's metric is made of."""
 
 from typing import TYPE_CHECKING
 

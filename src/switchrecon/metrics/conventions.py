@@ -1,9 +1,9 @@
-"""The two conventions: which part of an image is compared, what the data range is, and what a result is the mean of.
+"""The two conventions: the part of an image that is compared, the data range, and what a result is the mean of.
 
-``fastmri``: images are cropped to squares of the reference's width; the data range is the maximum of the reference
-volume; PSNR and NMSE are of its evaluated slices together, other metrics are their mean; a result is the mean over
-volumes. ``slice-max``: the data range is each slice's maximum, every metric is of a slice, and a result is the mean
-over slices.
+``fastmri``: images are cropped to squares with the width of the reference. The data range is the maximum of the
+reference volume. PSNR and NMSE are computed from all evaluated slices of a volume together; other metrics are the mean
+over its slices. A result is the mean over volumes. ``slice-max``: the data range is the maximum of each slice, every
+metric is computed for one slice, and a result is the mean over slices.
 """
 
 import math
@@ -24,9 +24,9 @@ class Summary(Record):
     Attributes
     ----------
     mean
-        None where a value is not a finite number, or there is none.
+        None if a value is not a finite number, or there are no values.
     std
-        None of fewer than two values, which have no spread.
+        None also for one value, which has no spread.
     """
 
     mean: float | None = None
@@ -39,7 +39,7 @@ class Summary(Record):
 
 
 def explain(convention: str, columns: Sequence[Column] = COLUMNS) -> str:
-    """Return what a convention means, in one sentence; after its last semicolon, what mean and deviation are over."""
+    """Explain a convention in one sentence; the part after the last semicolon says what the mean is over."""
     if convention == "slice-max":
         return (
             "slice-maximum convention: data range is the maximum of each reference slice; "
@@ -60,7 +60,7 @@ def _listed(columns: Sequence[Column]) -> str:
 
 
 def seen(images: np.ndarray, convention: str) -> np.ndarray:
-    """The part (..., H', W') of images (..., H, W) that a convention compares: the central square, or all of it."""
+    """Return the part (..., H', W') of images (..., H, W) that a convention compares: a central square, or all."""
     if convention == "slice-max":
         return images
     height, width = images.shape[-2:]
@@ -76,7 +76,7 @@ def slice_metrics(
     maximum: float | None = None,
     metrics: Sequence[Metric] = tuple(METRICS.values()),
 ) -> list[dict[str, float]]:
-    """Metrics of slices of a volume.
+    """Compute the metrics of slices of a volume.
 
     Parameters
     ----------
@@ -85,9 +85,10 @@ def slice_metrics(
     convention
         ``fastmri`` or ``slice-max``: the crop, and which maximum is the data range.
     maximum
-        Of the whole reference volume, for ``fastmri``, if these are not all of its slices; None: of these.
+        For ``fastmri``: the maximum of the whole reference volume, if these are not all of its slices. None: the
+        maximum of these slices.
     metrics
-        Which; the table's unless given, without LPIPS weights.
+        The metrics to compute; by default those of the table, LPIPS without weights.
 
     Returns
     -------
@@ -111,10 +112,10 @@ def pool(
     maximum: float | None = None,
     metrics: Sequence[Metric] = tuple(METRICS.values()),
 ) -> list[dict[str, float]]:
-    """Return the values that a result is the mean of, from a volume's slices and their metrics.
+    """Return the values whose mean is a result, from a volume's slices and their metrics.
 
-    ``slice-max``: the slices themselves. ``fastmri``: one value a metric, of all slices together where its column says
-    so (with the maximum that :func:`slice_metrics` takes), else the mean of the slices.
+    ``slice-max``: the values of the slices. ``fastmri``: one value for each metric, computed from all slices together
+    if its column says so (``maximum`` as for :func:`slice_metrics`), else the mean over the slices.
     """
     if convention == "slice-max":
         return [dict(values) for values in slices]
@@ -131,7 +132,7 @@ def pool(
 
 
 def summarise(values: Sequence[Mapping[str, float]]) -> dict[str, Summary]:
-    """Return mean and standard deviation of each metric over values that have the same names."""
+    """Return the mean and standard deviation of each metric over the values of that name."""
     summary = {}
     for name in values[0]:
         column = np.array([value[name] for value in values])

@@ -8,14 +8,14 @@ import numpy as np
 
 from switchrecon.metrics.windows import run_sums
 
-C = 30.0  # of the similarity of two coefficients, for images in [0, 255]
-ALPHA = 4.2  # of the logistic function
+C = 30.0  # constant in the similarity of two coefficients, for images in [0, 255]
+ALPHA = 4.2  # steepness of the logistic function
 GREY = 255.0
 SCALES = (1, 2, 3)  # the coarsest gives the weights, the others the similarities
 
 
 def haarpsi(reference: np.ndarray, image: np.ndarray, maximum: float) -> float:
-    """HaarPSI of one slice, between 0 and 1; 1 for equal images.
+    """Return the HaarPSI of one slice, between 0 and 1; 1 for equal images.
 
     With the coefficients g of three-scale Haar filters, horizontal and vertical (k = 1, 2), the local similarities are
     S = ½ Σ_{j=1,2} (2 |g_j r| |g_j u| + C) / (|g_j r|² + |g_j u|² + C), the weights W = max(|g_3 r|, |g_3 u|), and with
@@ -26,7 +26,7 @@ def haarpsi(reference: np.ndarray, image: np.ndarray, maximum: float) -> float:
     reference, image
         Magnitudes, shape (H, W). They are averaged over 2×2 pixels first, as the paper does.
     maximum
-        The data range: it becomes 255, the range that C is made for.
+        The data range: images are scaled so that it becomes 255, for which C is chosen.
     """
     scale = GREY / maximum if maximum > 0 else 1.0
     pair = [_halved(np.asarray(each, dtype=np.float64) * scale) for each in (reference, image)]
@@ -46,16 +46,16 @@ def haarpsi(reference: np.ndarray, image: np.ndarray, maximum: float) -> float:
 
 
 def _halved(image: np.ndarray) -> np.ndarray:
-    """Means over 2×2 pixels, every second of them; a last odd row or column is continued by zeros."""
+    """Return the means of blocks of 2×2 pixels; zeros are added to an odd last row or column."""
     height, width = image.shape
     padded = np.pad(image, ((0, height % 2), (0, width % 2)))
     return run_sums(run_sums(padded, 2, -1), 2, -2)[::2, ::2] / 4
 
 
 def _haar(image: np.ndarray, scale: int, axis: int) -> np.ndarray:
-    """Response to the Haar filter of side 2^scale, 2^−scale on one half and −2^−scale on the other along an axis.
+    """Return the response to the Haar filter of side 2^scale, in the shape of the image, which zeros surround.
 
-    Outside the image there are zeros, and the result has its shape.
+    Along the axis the filter is 2^−scale on one half and −2^−scale on the other.
     """
     side = 2**scale
     before, after = side // 2 - 1, side // 2

@@ -27,7 +27,7 @@ CONVOLUTIONS = (
     (8, 384, 256, 3, 1, 1),
     (10, 256, 256, 3, 1, 1),
 )
-"""Of AlexNet: number in torchvision's ``features``, channels in and out, kernel, stride, padding."""
+"""AlexNet's convolutions: number in torchvision's ``features``, channels in and out, kernel, stride, padding."""
 POOLED_BEFORE = (3, 6)
 SHIFT = (-0.030, -0.088, -0.188)
 SCALE = (0.458, 0.448, 0.450)
@@ -43,13 +43,13 @@ def content_hash(tensors: dict[str, Tensor]) -> str:
 
 
 def default_weights() -> Path:
-    """Where the weights are kept unless a path says otherwise: ``~/.cache/switchrecon``, or under XDG_CACHE_HOME."""
+    """Return the default file of the weights: in ``~/.cache/switchrecon``, or under XDG_CACHE_HOME."""
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return cache / "switchrecon" / "lpips_alex_v0.1.safetensors"
 
 
 def find_weights(path: Path | None = None) -> Path:
-    """Return the weights' file: the path given, else the default place. It need not exist."""
+    """Return the path of the weights' file: the given one, or the default. The file need not exist."""
     return path or default_weights()
 
 
@@ -75,12 +75,12 @@ def load_weights(path: Path) -> dict[str, Tensor]:
 
 
 class Lpips(nn.Module):
-    """The distance d(r, u) = Σ_l mean_hw Σ_c w_lc (r̂_lchw − û_lchw)², features normalised over channels.
+    """The distance d(r, u) = Σ_l mean_hw Σ_c w_lc (r̂_lchw − û_lchw)², with features normalised over channels.
 
     Parameters
     ----------
     weights
-        From :func:`load_weights`.
+        Tensors as :func:`load_weights` returns them.
     """
 
     def __init__(self, weights: dict[str, Tensor]) -> None:
@@ -106,7 +106,7 @@ class Lpips(nn.Module):
         return features
 
     def forward(self, reference: Tensor, image: Tensor) -> Tensor:
-        """Distances of image pairs.
+        """Return the distances of pairs of images.
 
         Parameters
         ----------
@@ -116,12 +116,12 @@ class Lpips(nn.Module):
         Returns
         -------
         Tensor
-            Shape (B,); 0 for equal images, larger is less alike.
+            Shape (B,); 0 for equal images, larger for less similar ones.
 
         Raises
         ------
         DataError
-            For images that are too small.
+            If the images are too small.
         """
         if min(reference.shape[-2:]) < SMALLEST_SIDE:
             raise DataError(f"LPIPS needs at least {SMALLEST_SIDE} pixels a side, found {tuple(reference.shape[-2:])}")
@@ -129,6 +129,6 @@ class Lpips(nn.Module):
         return torch.stack([(w * (r - u).square()).sum(1).mean((-2, -1)) for w, r, u in pairs]).sum(0)
 
     def magnitude(self, reference: np.ndarray, image: np.ndarray) -> float:
-        """Distance of two magnitude images (H, W), clipped to [0, 1], mapped to [−1, 1] and repeated to 3 channels."""
+        """Return the distance of two magnitude images (H, W), clipped to [0, 1], mapped to [−1, 1], in 3 channels."""
         r, u = (torch.from_numpy(np.clip(a, 0, 1).astype(np.float32)) * 2 - 1 for a in (reference, image))
         return self(r.expand(1, 3, -1, -1), u.expand(1, 3, -1, -1)).item()

@@ -7,20 +7,20 @@ import numpy as np
 from switchrecon.metrics.windows import window_sums
 
 WINDOW = 7
-STRIP = 24  # rows that SSIM works on at once
+STRIP = 24  # rows that SSIM computes at once
 
 
 def nmse(reference: np.ndarray, image: np.ndarray) -> float:
-    """Normalised mean squared error, ‖u − r‖² / ‖r‖². Shapes are equal and arbitrary; NaN for r = 0."""
+    """Return the normalised mean squared error, ‖u − r‖² / ‖r‖²; NaN for r = 0. Shapes are any, but equal."""
     reference, image = _same_shape(reference, image)
     energy = float(np.sum(reference**2))
     return float(np.sum((image - reference) ** 2)) / energy if energy else math.nan
 
 
 def psnr(reference: np.ndarray, image: np.ndarray, data_range: float | None = None) -> float:
-    """Peak signal-to-noise ratio in dB, 10 log₁₀(range² / mean (u − r)²).
+    """Return the peak signal-to-noise ratio in dB, 10 log₁₀(range² / mean (u − r)²); infinite for equal images.
 
-    The range is the reference's maximum unless given. Infinite for equal images.
+    The range is the reference's maximum if ``data_range`` is not given. Shapes are any, but equal.
     """
     reference, image = _same_shape(reference, image)
     error = float(np.mean((image - reference) ** 2))
@@ -31,31 +31,31 @@ def psnr(reference: np.ndarray, image: np.ndarray, data_range: float | None = No
 
 
 def ssim(reference: np.ndarray, image: np.ndarray, data_range: float | None = None) -> float:
-    """Structural similarity of one slice, the mean of :func:`ssim_map`, which names arguments and errors."""
+    """Return the structural similarity of one slice: the mean of :func:`ssim_map`, with its arguments and errors."""
     return float(ssim_map(reference, image, data_range).mean())
 
 
 def ssim_map(reference: np.ndarray, image: np.ndarray, data_range: float | None = None) -> np.ndarray:
-    """Structural similarity about each pixel (Wang et al. 2004), as scikit-image computes it by default.
+    """Return the structural similarity around each pixel (Wang et al. 2004), as scikit-image does by default.
 
-    Uniform 7×7 window, K₁ = 0.01, K₂ = 0.03, sample covariance (n − 1).
+    It uses uniform 7×7 windows, K₁ = 0.01, K₂ = 0.03, and the sample covariance (n − 1).
 
     Parameters
     ----------
     reference, image
         Shape (H, W), at least 7 pixels a side.
     data_range
-        The reference's maximum unless given.
+        Range of values; by default the reference's maximum.
 
     Returns
     -------
     np.ndarray
-        Shape (H − 6, W − 6), of the pixels whose window lies inside the image; at most 1.
+        Shape (H − 6, W − 6), for the pixels whose window lies inside the image; at most 1.
 
     Raises
     ------
     ValueError
-        For shapes that differ or are too small.
+        If the shapes differ or are too small.
     """
     reference, image = _same_shape(reference, image)
     if reference.ndim != 2 or min(reference.shape) < WINDOW:
@@ -69,7 +69,7 @@ def ssim_map(reference: np.ndarray, image: np.ndarray, data_range: float | None 
 
 
 def _ssim_of_rows(r: np.ndarray, u: np.ndarray, data_range: float) -> np.ndarray:
-    """Return the formula, for as many rows as a processor's cache holds: twice as quick as for all at once, or more."""
+    """Return the map of a few rows, which fit into the processor's cache: at least twice as fast as all at once."""
     pixels = WINDOW**2
     mean_r, mean_u = window_sums(r, WINDOW) / pixels, window_sums(u, WINDOW) / pixels
     product, squares = mean_r * mean_u, mean_r**2 + mean_u**2
@@ -87,14 +87,14 @@ def _same_shape(reference: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, n
 
 
 def radial_energy(images: np.ndarray, rings: int) -> np.ndarray:
-    """Energy of images by spatial frequency: Σ |F u|² over rings of equal width, summed over slices.
+    """Return the energy of images by spatial frequency: Σ |F u|² over rings of equal width, summed over slices.
 
     Parameters
     ----------
     images
         Shape (slices, H, W), real or complex.
     rings
-        Number of rings between 0 and the Nyquist frequency of each axis; corners outside belong to none.
+        Number of rings between 0 and the Nyquist frequency of each axis; corners beyond it are left out.
 
     Returns
     -------

@@ -18,7 +18,7 @@ TAILS = (50 * (1 - LEVEL), 50 * (1 + LEVEL))  # percent
 
 @dataclass(frozen=True, order=True)
 class Unit:
-    """What one value is measured on: a slice, or a volume where ``slice`` is empty. Folds share no subject."""
+    """What one value is measured on: a slice, or a volume if ``slice`` is empty. No two folds share a subject."""
 
     fold: int
     subject: str
@@ -40,7 +40,7 @@ class OverFolds(Record):
     Attributes
     ----------
     mean
-        None if a value is not a finite number, or there is none; then all others are None, too.
+        None if a value is not a finite number, or there are no values; then the other fields are None, too.
     std
         Sample standard deviation; None for one fold.
     low, high
@@ -60,7 +60,7 @@ class OverFolds(Record):
 
 
 class Interval(Record):
-    """A mean, the ends of its interval (None for fewer than two subjects), and how many subjects it rests on."""
+    """A mean, the ends of its interval (None for fewer than two subjects), and the number of subjects."""
 
     mean: float | None = None
     low: float | None = None
@@ -69,7 +69,7 @@ class Interval(Record):
 
 
 def over_folds(values: Values, seed_std: float | None = None) -> OverFolds:
-    """Return mean and standard deviation over folds, each fold the mean of its units, and the interval of the mean."""
+    """Return the mean of the folds' means, their standard deviation, and the interval of the mean."""
     if not values or not all(math.isfinite(value) for value in values.values()):
         return OverFolds()
     numbers = sorted({unit.fold for unit in values})
@@ -86,16 +86,17 @@ def over_folds(values: Values, seed_std: float | None = None) -> OverFolds:
 
 
 def fold_weights(units: Iterable[Unit]) -> dict[Unit, float]:
-    """1 / (folds × units of the fold): a weighted sum is the mean of fold means, as every estimate here."""
+    """Return the weight 1 / (folds × units of the fold) of each unit: weighted sums are means of the folds' means."""
     units = list(units)
     counts = collections.Counter(unit.fold for unit in units)
     return {unit: 1 / (len(counts) * counts[unit.fold]) for unit in units}
 
 
 def difference(first: Mapping[int, Values], second: Mapping[int, Values]) -> Interval:
-    """Return mean of paired differences second − first, by seed, over the seeds and units that both have.
+    """Return the mean of paired differences second − first, over the seeds and units that both have.
 
-    Every fold counts alike. None and 0 where the two have nothing in common, or a value is not a finite number.
+    The arguments are values by seed. Every fold counts equally. The mean is None, with 0 subjects, if the two have
+    nothing in common or a value is not a finite number.
     """
     paired = seed_average(
         [
@@ -116,11 +117,11 @@ def difference(first: Mapping[int, Values], second: Mapping[int, Values]) -> Int
 
 
 def recovered(values: Mapping[int, Values], lower: Mapping[int, Values], upper: Mapping[int, Values]) -> Interval:
-    """Return the part of a gap that a method recovers: mean (value − lower) / mean (upper − lower), by seed.
+    """Return the part of a gap that a method recovers: mean (value − lower) / mean (upper − lower).
 
-    Over the seeds and units that all three have, so that no seed of one stands against another seed of the others.
-    Every fold counts alike. The interval is the percentile bootstrap's of that ratio, with subjects drawn. None where
-    there is no gap.
+    The arguments are values by seed; only seeds and units that all three have are used, so that values of the same seed
+    are compared. Every fold counts equally. The interval is the percentile bootstrap interval of the ratio, with
+    subjects drawn. None if there is no gap.
     """
     gained, whole = (
         seed_average(
@@ -141,28 +142,28 @@ def recovered(values: Mapping[int, Values], lower: Mapping[int, Values], upper: 
 
 
 def clustered_interval(values: Values, resamples: int = RESAMPLES) -> tuple[float | None, float | None]:
-    """Percentile bootstrap interval of the mean of fold means, with subjects drawn instead of units.
+    """Return the percentile bootstrap interval of the mean of the folds' means; subjects are drawn, not units.
 
-    The slices of a subject are not independent. Each resample draws as many subjects as there are, with
-    replacement, and takes the weighted mean over all their units. The draws are the same in every call.
+    Slices of one subject are not independent. So each resample draws as many subjects as there are, with replacement,
+    and takes the weighted mean over all their units. The draws are the same in every call.
 
     Parameters
     ----------
     values
-        By unit, all finite.
+        Values by unit, all finite.
     resamples
         Number of draws.
 
     Returns
     -------
     tuple
-        Ends of the interval; None for fewer than two subjects, of which nothing can be drawn.
+        Ends of the interval; None for fewer than two subjects, which allow no resamples.
     """
     return _ratio_interval(_by_subject({unit: (value, 1) for unit, value in values.items()}), resamples)
 
 
 def _by_subject(pairs: Mapping[Unit, tuple[float, float]]) -> list[np.ndarray]:
-    """Return the sum of each subject's pairs, weighted so that every fold counts alike."""
+    """Return the sum of each subject's pairs, weighted so that every fold counts equally."""
     sums: dict[tuple[int, str], np.ndarray] = {}
     for unit, weight in fold_weights(sorted(pairs)).items():
         sums[unit.cluster] = sums.get(unit.cluster, np.zeros(2)) + weight * np.array(pairs[unit])
@@ -170,7 +171,7 @@ def _by_subject(pairs: Mapping[Unit, tuple[float, float]]) -> list[np.ndarray]:
 
 
 def _ratio_interval(sums: Sequence[np.ndarray], resamples: int = RESAMPLES) -> tuple[float | None, float | None]:
-    """Interval of Σ first / Σ second over subjects, each given as such a pair."""
+    """Return the interval of Σ first / Σ second over subjects; each subject is a pair (first, second)."""
     if len(sums) < 2:
         return None, None
     drawn = numpy_random("bootstrap").randint(len(sums), size=(resamples, len(sums)))
@@ -180,15 +181,15 @@ def _ratio_interval(sums: Sequence[np.ndarray], resamples: int = RESAMPLES) -> t
 
 
 def seed_average(by_seed: Sequence[Values]) -> dict[Unit, float]:
-    """Values averaged over the seeds that have them, unit by unit."""
+    """Return each unit's mean over the seeds that have it."""
     units = sorted({unit for values in by_seed for unit in values})
     return {unit: float(np.mean([values[unit] for values in by_seed if unit in values])) for unit in units}
 
 
 def seed_spread(by_seed: Sequence[Values]) -> float | None:
-    """Sample standard deviation over seeds of the mean over the units that all have; None for one seed.
+    """Return the sample standard deviation of the seeds' means, over the units that all seeds have.
 
-    The mean is over folds of each fold's mean.
+    Each seed's mean is the mean of its folds' means. None for one seed.
     """
     shared = fold_weights(sorted(set.intersection(*map(set, by_seed)))) if by_seed else {}
     means = [sum(weight * values[unit] for unit, weight in shared.items()) for values in by_seed] if shared else []

@@ -19,7 +19,7 @@ from switchrecon.metrics.metrics import nmse, psnr, ssim
 NO_LPIPS = "LPIPS is n/a: its weights were not found; see 'switchrecon weights lpips'."
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 MOST_DIGITS = 9
-# Columns and keys that stand beside the metrics in the files of evaluations and cross-validations.
+# Names that no metric may have: columns and keys beside the metrics in files of evaluations and cross-validations.
 RESERVED = {
     *("convention", "setting", "method", "minus", "fold", "seed", "scan", "subject", "slice", "acceleration", "units"),
     *("first", "second", "seeds", "parameters", "steps", "training_seconds", "machines", "versions", "images"),
@@ -30,28 +30,28 @@ BETTER = ("higher", "lower", "")
 POOLED = ("slices", "volume")
 
 Measure = Callable[[np.ndarray, np.ndarray, float], float]
-"""Of the reference, the reconstruction and the data range. Both are magnitudes of one shape, float, at least 0."""
+"""Function of the reference, the reconstruction and the data range. Both are float magnitudes of the same shape."""
 
 
 @dataclass(frozen=True)
 class Column:
-    """What tables and plots need to know of a metric. Results store it, so that they can be read without its code.
+    """How tables and plots show a metric. Results store it, so that they can be read without the metric's code.
 
     Attributes
     ----------
     name
-        In files: lower-case letters, digits and _.
+        Name in files: lower-case letters, digits and _.
     title
-        In headers.
+        Name in headers.
     better
-        Which direction is better; empty where nobody knows.
+        Which direction is better; empty if that is not known.
     unit, digits
-        Of printed values; digits after the point.
+        Unit of printed values, and their digits after the point.
     pooled
         How the ``fastmri`` convention makes one value of a volume's slices: ``slices``, their mean; ``volume``, all
         slices measured together.
     note
-        Of its version or constants, for the text that explains a table.
+        Version or constants, for the text that explains a table.
     """
 
     name: str
@@ -77,7 +77,7 @@ class Column:
         return f"{value:{'+' if signed else ''}.{self.digits}f}"
 
     def told(self, value: float) -> str:
-        """Return a value as a sentence says it: ``31.20 dB``, ``SSIM 0.912``."""
+        """Return a value as written in a sentence: ``31.20 dB``, ``SSIM 0.912``."""
         return f"{self.text(value)} {self.unit}" if self.unit else f"{self.title} {self.text(value)}"
 
 
@@ -88,13 +88,14 @@ class Metric:
     Attributes
     ----------
     column
-        Its name, title, direction and digits.
+        Name, title, direction and digits.
     function
-        Returns the value of one slice, from arrays (H, W); for ``pooled="volume"`` also that of several together, from
-        (slices, H, W). NaN where there is none. The data range is the volume's maximum in the ``fastmri`` convention
-        and the reference slice's in ``slice-max``.
+        Returns the value of one slice, from arrays (H, W); with ``pooled="volume"`` also the value of several slices
+        together, from (slices, H, W). NaN if there is no value. The data range is the maximum of the volume in the
+        ``fastmri`` convention, and of the reference slice in ``slice-max``.
     lacks
-        A sentence about what is missing, such as a file with weights; every value is NaN then. Empty: nothing.
+        A sentence about what is missing, such as a file with weights; every value is NaN then. Empty: nothing is
+        missing.
     """
 
     column: Column
@@ -113,16 +114,16 @@ class Metric:
 
     @property
     def name(self) -> str:
-        """Its name in files."""
+        """Name in files."""
         return self.column.name
 
     def __call__(self, reference: np.ndarray, image: np.ndarray, maximum: float) -> float:
-        """Return the value.
+        """Return the metric's value; arguments as for ``function``.
 
         Raises
         ------
         DataError
-            If the function fails, or returns something else than a number.
+            If the function fails, or does not return a number.
         """
         try:
             return float(self.function(reference, image, maximum))
@@ -153,12 +154,12 @@ COLUMNS: tuple[Column, ...] = tuple(metric.column for metric in METRICS.values()
 
 
 def with_lpips(weights: Path | None) -> Metric:
-    """Return the table's LPIPS with its weights; as it is where no path is given and none are found.
+    """Return the table's LPIPS with its weights, or without if no path is given and the default file is not there.
 
     Raises
     ------
     DataError
-        If the file is there, or named, and cannot be used.
+        If the file is named but missing, or is there but cannot be used.
     """
     entry, found = METRICS["lpips"], find_weights(weights)
     if weights is None and not found.exists():
@@ -174,27 +175,27 @@ def with_lpips(weights: Path | None) -> Metric:
 
 
 def find_metrics(asked: Sequence[str | Metric] = (), lpips_weights: Path | None = None) -> tuple[Metric, ...]:
-    """Return the table's metrics, then others.
+    """Return the table's metrics, then the other metrics that are asked for.
 
     Parameters
     ----------
     asked
-        Metrics, ``FILE.py:NAME`` of a :class:`Metric` in a user's file, which is run, or names of the table.
+        Metrics; ``FILE.py:NAME`` of a :class:`Metric` in a user's file, which is run; or names of the table.
     lpips_weights
         See :func:`with_lpips`.
 
     Raises
     ------
     ConfigError
-        If there is no such metric, or two have one name.
+        If there is no such metric, or two have the same name.
     DataError
-        If LPIPS weights are there, or named, and cannot be used.
+        See :func:`with_lpips`.
     """
     return (*{**METRICS, "lpips": with_lpips(lpips_weights)}.values(), *extra_metrics(asked))
 
 
 def extra_metrics(asked: Sequence[str | Metric]) -> tuple[Metric, ...]:
-    """Return those of :func:`find_metrics` that are not in the table."""
+    """Return the metrics that are asked for and not in the table; see :func:`find_metrics`."""
     found: dict[str, Metric] = {}
     for each in asked:
         if isinstance(each, str) and not is_user_code(each):
@@ -212,7 +213,7 @@ def extra_metrics(asked: Sequence[str | Metric]) -> tuple[Metric, ...]:
 
 
 def fingerprint(asked: str) -> str | None:
-    """Return SHA-256 of the file of ``FILE.py:NAME``, or None without such a file; empty for a name of the table."""
+    """Return the SHA-256 of the file in ``FILE.py:NAME``, None if it is missing; empty for a name of the table."""
     try:
         return digest(asked, "metric") if is_user_code(asked) else ""
     except (ConfigError, OSError):
@@ -220,14 +221,14 @@ def fingerprint(asked: str) -> str | None:
 
 
 def columns_of(names: Iterable[str], known: Sequence[Column] = ()) -> tuple[Column, ...]:
-    """Return the columns of a table: the package's first, then the others, in the order in which they come.
+    """Return the columns of a table: the package's metrics first, then the others in their order.
 
     Parameters
     ----------
     names
-        Metrics that have values.
+        Names of the metrics that have values.
     known
-        Columns that a file describes; a name without one is shown as it is, in capitals and with four digits.
+        Columns that a file describes. A name without a column is shown in capitals, with four digits.
     """
     found = {column.name: column for column in (*COLUMNS, *known)}
     return tuple({**found, **{name: Column(name, name.upper()) for name in names if name not in found}}.values())

@@ -4,14 +4,14 @@ NO_VALUE = "n/a"
 
 
 def spread(mean: float | None, std: float | None, digits: int) -> str:
-    """``mean ± std``; the mean alone where nothing is spread, as with one value; ``n/a`` without a mean."""
+    """Return ``mean ± std``; the mean alone if there is no standard deviation; ``n/a`` without a mean."""
     if mean is None:
         return NO_VALUE
     return f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if std else "")
 
 
 def interval(mean: float | None, low: float | None, high: float | None, digits: int, signed: bool = False) -> str:
-    """``mean [low, high]``; the mean alone without an interval; ``n/a`` without a mean."""
+    """Return ``mean [low, high]``; the mean alone without an interval; ``n/a`` without a mean."""
     if mean is None:
         return NO_VALUE
     sign = "+" if signed else ""

@@ -1,15 +1,15 @@
-"""Sums over square windows, by doubling: exact to rounding, also beside bright pixels, unlike cumulative sums."""
+"""Sums over square windows, by doubling: unlike cumulative sums they stay exact to rounding beside bright pixels."""
 
 import numpy as np
 
 
 def window_sums(values: np.ndarray, size: int) -> np.ndarray:
-    """Sums over every window of ``size`` × ``size`` pixels that lies inside the last two axes.
+    """Return the sum over every window of ``size`` × ``size`` pixels that lies inside the last two axes.
 
     Parameters
     ----------
     values
-        Shape (..., H, W), at least ``size`` a side.
+        Shape (..., H, W), each side at least ``size``.
     size
         Side of the window.
 
@@ -22,7 +22,7 @@ def window_sums(values: np.ndarray, size: int) -> np.ndarray:
 
 
 def run_sums(values: np.ndarray, size: int, axis: int) -> np.ndarray:
-    """Sums of ``size`` neighbours along an axis: runs of 1, 2, 4, … are doubled, and those that make up size added."""
+    """Return the sums of ``size`` neighbours along an axis, added up from sums of 1, 2, 4, … neighbours."""
 
     def part(array: np.ndarray, start: int, length: int) -> np.ndarray:
         index = [slice(None)] * array.ndim

@@ -24,8 +24,8 @@ class MaskKind:
     Attributes
     ----------
     draw
-        Takes the matrix (H, W), the acceleration R >= 1, the centre fraction in [0, 1] and a NumPy ``RandomState``, the
-        only source of chance. Returns a boolean mask (H, W).
+        Function of the matrix (H, W), the acceleration R >= 1, the centre fraction in [0, 1] and a NumPy
+        ``RandomState``, its only source of randomness. It returns a boolean mask (H, W).
     dimensions
         1: whole lines along the readout H, so that all rows are the same. 2: any points.
     about
@@ -63,7 +63,7 @@ def _outside_probability(total: int, centre: int, acceleration: float, kind: str
 
 
 def random_2d(matrix: Matrix, acceleration: float, center_fraction: float, random: RandomState) -> np.ndarray:
-    """Independent random points; a centre rectangle of sides round(n · centre fraction) is full.
+    """Draw independent random points; a centre rectangle of sides round(n · centre fraction) is full.
 
     The expected number of samples is H·W / acceleration.
     """
@@ -74,7 +74,7 @@ def random_2d(matrix: Matrix, acceleration: float, center_fraction: float, rando
 
 
 def random_1d(matrix: Matrix, acceleration: float, center_fraction: float, random: RandomState) -> np.ndarray:
-    """Independent random lines, with the formula of fastMRI's ``RandomMaskFunc``.
+    """Draw independent random lines, with the formula of fastMRI's ``RandomMaskFunc``.
 
     ``n_low = round(W · f)`` centre lines from ``(W − n_low + 1) // 2``; each other line where
     ``uniform < (W / R − n_low) / (W − n_low)``. The same ``RandomState`` seed gives the mask of fastMRI.
@@ -87,9 +87,9 @@ def random_1d(matrix: Matrix, acceleration: float, center_fraction: float, rando
 
 
 def equispaced_1d(matrix: Matrix, acceleration: float, center_fraction: float, random: RandomState) -> np.ndarray:
-    """Return every R-th line from a random offset, R the rounded acceleration, plus the full centre.
+    """Draw every R-th line from a random offset, where R is the rounded acceleration, and the full centre.
 
-    The centre comes on top, so the measured acceleration is lower than the nominal one.
+    The centre adds lines, so the measured acceleration is lower than the nominal one.
     """
     step = max(round(acceleration), 1)
     columns = np.zeros(matrix[1], dtype=bool)
@@ -101,7 +101,7 @@ def equispaced_1d(matrix: Matrix, acceleration: float, center_fraction: float, r
 def equispaced_fraction_1d(
     matrix: Matrix, acceleration: float, center_fraction: float, random: RandomState
 ) -> np.ndarray:
-    """Equally spaced lines whose spacing is widened so that, with the centre, W / R lines are measured.
+    """Draw equally spaced lines, so far apart that W / R lines are measured together with the centre.
 
     The spacing is ``R (n_low − W) / (n_low R − W)``, as in fastMRI's ``EquispacedMaskFractionFunc``.
     """
@@ -138,7 +138,7 @@ DENSITY_POWER = 3.0
 
 
 def variable_density_1d(matrix: Matrix, acceleration: float, center_fraction: float, random: RandomState) -> np.ndarray:
-    """Independent random lines with probability ∝ (1 − r)³, r the distance from the centre in [0, 1]."""
+    """Draw independent random lines with probability ∝ (1 − r)³, r the distance from the centre in [0, 1]."""
     width = matrix[1]
     centre = np.zeros(width, dtype=bool)
     centre[centre_slice(width, center_fraction)] = True
@@ -148,7 +148,7 @@ def variable_density_1d(matrix: Matrix, acceleration: float, center_fraction: fl
 
 @lru_cache(8)
 def _density_2d(matrix: Matrix, acceleration: float, center_fraction: float) -> np.ndarray:
-    """Return the probabilities of :func:`variable_density_2d`, which cost far more than a draw; read-only (H, W)."""
+    """Return the probabilities of :func:`variable_density_2d`, (H, W) and read-only; they cost far more than a draw."""
     centre = np.zeros(matrix, dtype=bool)
     centre[centre_slice(matrix[0], center_fraction), centre_slice(matrix[1], center_fraction)] = True
     radius = np.hypot(_radius(matrix[0])[:, None], _radius(matrix[1])[None, :]) / np.sqrt(2)
@@ -158,12 +158,12 @@ def _density_2d(matrix: Matrix, acceleration: float, center_fraction: float) -> 
 
 
 def variable_density_2d(matrix: Matrix, acceleration: float, center_fraction: float, random: RandomState) -> np.ndarray:
-    """Independent random points with probability ∝ (1 − r)³, r the distance from the centre, 1 at the corners."""
+    """Draw independent random points with probability ∝ (1 − r)³, r the distance from the centre, 1 at the corners."""
     return random.uniform(size=matrix) < _density_2d(matrix, acceleration, center_fraction)
 
 
 def poisson_2d(matrix: Matrix, acceleration: float, center_fraction: float, random: RandomState) -> np.ndarray:
-    """Poisson-disc points, sparser further out; see :func:`switchrecon.physics.poisson_disc.poisson_disc`.
+    """Draw Poisson-disc points, sparser further out; see :func:`switchrecon.physics.poisson_disc.poisson_disc`.
 
     A centre rectangle of sides round(n · centre fraction) is full. With it, exactly round(H·W / acceleration) samples
     are measured.
@@ -197,7 +197,7 @@ def find_kind(name: str) -> MaskKind:
     Raises
     ------
     ConfigError
-        If there is no such kind; the message names the nearest one.
+        If there is no such kind; the message names the one with the closest name.
     """
     if is_user_code(name):
         return _user_kind(name, user_file(name, "mask").stat().st_mtime_ns)
@@ -208,7 +208,7 @@ def find_kind(name: str) -> MaskKind:
 
 @lru_cache(8)
 def _user_kind(name: str, changed: int) -> MaskKind:
-    """The kind of mask in a user's file, which was changed at that time (ns); the file runs once for all masks."""
+    """Return the kind of mask in a user's file; it runs once, and again when ``changed`` (ns) says it has changed."""
     kind = load(name, "mask")
     if not isinstance(kind, MaskKind):
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Sampling masks: the one place where they are drawn, and what is asked of any mask.
+"""Sampling masks: draw them, measure their acceleration and full centre, and find them in k-space.
 
 A mask is a boolean array of shape (H, W), True where k-space is measured. 1-D masks choose columns (phase
 encodes along W) and repeat them along the readout H. The kinds are in :mod:`switchrecon.physics.mask_kinds`.
@@ -19,19 +19,19 @@ from switchrecon.physics.poisson_disc import Matrix
 
 
 class MaskConfig(Settings):
-    """How k-space is sampled where sampling is simulated."""
+    """Settings of simulated sampling: how masks of k-space are drawn."""
 
     kind: str = setting(
         "random-2d",
         "How samples are chosen; also FILE.py:NAME. random-2d is the paper's IXI setting, random-1d its fastMRI "
         "setting.",
     )
-    acceleration: float = setting(4.0, "All k-space samples over measured samples (R).", ge=1)
-    center_fraction: float = setting(0.08, "Part of each masked side that is fully sampled, in the centre.", ge=0, le=1)
+    acceleration: float = setting(4.0, "Number of k-space samples, divided by that of measured ones (R).", ge=1)
+    center_fraction: float = setting(0.08, "Fraction of each masked side that is full, in the centre.", ge=0, le=1)
     per: Literal["slice", "volume", "dataset"] = setting(
-        "slice", "Whose mask it is: each slice's, each volume's (fastMRI's habit and seeds), or the whole data set's."
+        "slice", "What has one mask: each slice, each volume (as in fastMRI, with its seeds), or the whole data set."
     )
-    seed: int = setting(0, "A property of the data, so not the seed of the run.", ge=0)
+    seed: int = setting(0, "Seed of masks: a property of the data, so not the seed of the run.", ge=0)
 
     @field_validator("kind")
     @classmethod
@@ -45,10 +45,11 @@ Direction = Literal["rows", "columns"] | None
 
 
 def line_direction(mask: Any) -> Direction:
-    """Whether a mask (H, W), array or tensor, measures whole rows (also if it is full), whole columns, or points."""
+    """Return whether a mask (H, W), array or tensor, has full ``rows`` (also if all are), ``columns`` or neither."""
     directions: tuple[tuple[Direction, Any], ...] = (("rows", mask), ("columns", mask.T))
-    for name, own in directions:
-        if (own[:, :2] == own[:, :1]).all() and (own == own[:, :1]).all():  # the first comparison tells points at once
+    for name, lines in directions:
+        # Two columns are compared first, which is quick and enough for points.
+        if (lines[:, :2] == lines[:, :1]).all() and (lines == lines[:, :1]).all():
             return name
     return None
 
@@ -56,22 +57,22 @@ def line_direction(mask: Any) -> Direction:
 def draw_mask(
     settings: MaskConfig, matrix: Matrix, *, volume: str, index: int, repeat: int | None = None
 ) -> np.ndarray:
-    """Draw the mask of one slice, seeded by what it is drawn for.
+    """Draw the mask of one slice; the seed comes from the setting, the file name and the slice number.
 
     Parameters
     ----------
     settings
-        Kind, acceleration, centre fraction and ``per``: with ``slice`` each slice has a mask of its own, with
-        ``volume`` the slices of one file share one (for ``mask.seed`` 0 with the seed of fastMRI's validation
-        set, ``tuple(map(ord, file name))``), with ``dataset`` all share one.
+        Kind, acceleration, centre fraction and ``per``: with ``slice`` each slice has another mask, with ``volume``
+        the slices of one file share one mask (for ``mask.seed`` 0 with the seed of fastMRI's validation set,
+        ``tuple(map(ord, file name))``), with ``dataset`` all slices share one mask.
     matrix
         (H, W).
     volume
         The file name, without its folder.
     index
-        The slice's number in its file.
+        The number of the slice in its file.
     repeat
-        The number of a renewed draw (for masks drawn afresh in every step); None is the slice's own mask.
+        Number of the draw, for masks that are drawn anew in every step. None: the fixed mask of the slice.
 
     Returns
     -------
@@ -81,7 +82,7 @@ def draw_mask(
     Raises
     ------
     ConfigError
-        If the acceleration leaves no sample outside the centre, or a user's own kind draws no such mask.
+        If the acceleration leaves no sample outside the centre, or a user's kind of mask returns anything else.
     """
     if repeat is not None:
         random = numpy_random("fresh mask", settings.seed, volume, index, repeat)
@@ -99,7 +100,7 @@ def draw_mask(
 
 
 def _draw_checked(settings: MaskConfig, kind: MaskKind, matrix: Matrix, random: RandomState) -> np.ndarray:
-    """Draw a mask by a user's function, which may return anything."""
+    """Draw a mask with a user's function, and check what it returns."""
     name = f"mask '{settings.kind}'"
     try:
         mask = kind.draw(matrix, settings.acceleration, settings.center_fraction, random)
@@ -142,7 +143,7 @@ def full_centre_fraction(mask: np.ndarray, center_fraction: float) -> float:
     longer = max(mask.shape)
     most = round(longer * center_fraction)
     smaller = (count / longer for count in range(most, 0, -1))
-    for fraction in (center_fraction, *(own for own in smaller if own < center_fraction)):
+    for fraction in (center_fraction, *(less for less in smaller if less < center_fraction)):
         if most and mask[centre_slice(height, fraction), centre_slice(width, fraction)].all():
             return fraction
     return 0.0

@@ -1,9 +1,9 @@
-"""What of an image was measured and what was invented, and how well the image explains what was measured.
+"""The measured and the invented part of an image, and how well the image explains the measured samples.
 
-``P = (AᴴA + λI)⁻¹ AᴴA`` takes from an image the part that the scan has measured; the rest, ``x − P x``, was supplied by
-whatever made the image. With one coil and λ = 0 the rest is what lies in unmeasured k-space. With several coils a
-sample that was not measured is known in part through the others, and λ says from which strength on: where the noise
-would drown it, nothing was measured. The invented part is no error: zero filling invents nothing and is wrong.
+``P = (AᴴA + λI)⁻¹ AᴴA`` keeps the part of an image that the scan has measured. The rest, ``x − P x``, was invented by
+the method that made the image. With one coil and λ = 0 the rest is what lies in unmeasured k-space. With several coils,
+a sample that was not measured is partly known from the measured ones; λ sets how strong that information must be: below
+the noise it does not count as measured. The invented part is not the error: zero filling invents nothing and is wrong.
 """
 
 import math
@@ -19,20 +19,20 @@ from switchrecon.physics.solvers import conjugate_gradient
 FOREGROUND = 0.1  # of the 99th percentile of a slice's magnitudes
 BRIGHT = 0.99
 ITERATIONS, TOLERANCE = 50, 1e-5
-LEAST = 1e-6  # of λ with several coils: what single precision resolves
+LEAST = 1e-6  # the smallest λ with several coils: what single precision resolves
 
 
 @dataclass(frozen=True)
 class Residual:
-    """How far images are from what was measured; one value a slice, float32 (N,).
+    """How far images x are from the measured samples y; float32 (N,), one value for each slice.
 
     Attributes
     ----------
     relative
-        ‖A x − y‖ / ‖y‖; 0 where nothing but zeros was measured.
+        ‖A x − y‖ / ‖y‖; 0 if all measured samples are zero.
     chi_square
-        ``‖A x − y‖² / (2σ² · measured samples)``: about 1 where the image is as far from y as the noise, less where it
-        has fitted the noise, far more where it contradicts the scan or the coils' maps are wrong. NaN where the noise
+        ``‖A x − y‖² / (2σ² · measured samples)``. About 1: the image is as far from y as the noise is. Less: it has
+        fitted the noise. Much more: it contradicts the scan, or the coil sensitivity maps are wrong. NaN if the noise
         is not known. :func:`~switchrecon.physics.noise.noise_level` is an upper bound, so this may be too small.
     """
 
@@ -41,7 +41,7 @@ class Residual:
 
 
 def brightest(image: Tensor) -> Tensor:
-    """Return the 99th percentile of each image's magnitudes: (..., H, W) to (..., 1, 1)."""
+    """Return the 99th percentile of each image's magnitudes: (..., H, W) → (..., 1, 1)."""
     magnitude = image.abs().flatten(-2)
     return magnitude.kthvalue(math.ceil(BRIGHT * magnitude.shape[-1]), dim=-1).values[..., None, None]
 
@@ -52,28 +52,28 @@ def foreground(image: Tensor) -> Tensor:
     Parameters
     ----------
     image
-        Real or complex (..., H, W): a reconstruction, so that the rule is the same with and without a truth.
+        Real or complex (..., H, W): a reconstruction, not the truth, so that the rule needs no truth.
 
     Returns
     -------
     Tensor
-        Boolean (..., H, W); empty for an image that is zero.
+        Boolean (..., H, W); False everywhere for an image that is zero.
     """
     return image.abs() > FOREGROUND * brightest(image)
 
 
 def noise_levels(kspace: Tensor, encoding: Encoding) -> Tensor:
-    """σ of each slice's noise, in each of real and imaginary part: float32 (N,); NaN where unknown or zero."""
+    """Return σ of each slice's noise in the real (or imaginary) part: float32 (N,); NaN where unknown or zero."""
     masks = encoding.mask.cpu().numpy()
-    levels = [noise_level(own, mask) for own, mask in zip(kspace.cpu().numpy(), masks, strict=True)]
+    levels = [noise_level(one, mask) for one, mask in zip(kspace.cpu().numpy(), masks, strict=True)]
     return torch.tensor([level if level > 0 else math.nan for level in levels], device=kspace.device)
 
 
 def regularisation(image: Tensor, sigma: Tensor) -> Tensor:
-    """λ = 2σ² / τ², τ² the mean power of the image's foreground; no unit, (N, 1, 1).
+    """Return λ = 2σ² / τ², where τ² is the mean power of the image's foreground; no unit, (N, 1, 1).
 
-    It is what the Wiener filter of an image of that power in that noise has. Where the noise is not known, or the
-    image is zero, λ is the least that single precision resolves.
+    A Wiener filter for images of that power in that noise has this λ. If the noise is not known, or the image is zero,
+    λ is the smallest that single precision resolves.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def measured_part(
     iterations: int = ITERATIONS,
     tolerance: float = TOLERANCE,
 ) -> Tensor:
-    """``P x = (AᴴA + λI)⁻¹ AᴴA x``, self-adjoint with eigenvalues from 0 to 1.
+    """Return ``P x = (AᴴA + λI)⁻¹ AᴴA x``; P is self-adjoint, with eigenvalues from 0 to 1.
 
     Parameters
     ----------
@@ -108,13 +108,13 @@ def measured_part(
     weight
         λ ≥ 0, a number or (N, 1, 1); positive with several coils, see :func:`regularisation`.
     iterations, tolerance
-        Of the conjugate gradients that several coils need; see
+        For the conjugate gradients that several coils need; see
         :func:`~switchrecon.physics.solvers.conjugate_gradient`.
 
     Returns
     -------
     Tensor
-        Complex (N, H, W); the invented part is the image without it.
+        Complex (N, H, W); the image minus this is the invented part.
     """
     projected = encoding.N(image)
     if encoding.projects:
@@ -125,9 +125,9 @@ def measured_part(
 
 
 def invented_part(encoding: Encoding, image: Tensor, sigma: Tensor) -> Tensor:
-    """``x − P x``: what the scan has not measured of an image.
+    """Return ``x − P x``, the part of an image that the scan has not measured.
 
-    One coil: exactly the part in unmeasured k-space (λ = 0). Several: λ of :func:`regularisation`.
+    With one coil this is exactly the part in unmeasured k-space (λ = 0); with several, :func:`regularisation` gives λ.
 
     Parameters
     ----------
@@ -141,14 +141,14 @@ def invented_part(encoding: Encoding, image: Tensor, sigma: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        Complex (N, H, W), in the image's units.
+        Complex (N, H, W), in the units of the image.
     """
     weight = 0.0 if encoding.projects else regularisation(image, sigma)
     return image - measured_part(encoding, image, weight)
 
 
 def residual(encoding: Encoding, image: Tensor, kspace: Tensor, sigma: Tensor) -> Residual:
-    """Return how far images are from what was measured.
+    """Return how far images are from the measured samples.
 
     Parameters
     ----------
@@ -169,7 +169,7 @@ def residual(encoding: Encoding, image: Tensor, kspace: Tensor, sigma: Tensor) -
 
 
 def share(part: Tensor, image: Tensor) -> float:
-    """‖part‖ / ‖image‖ over the :func:`foreground` of all slices; 0 for images that are zero.
+    """Return ‖part‖ / ‖image‖ over the :func:`foreground` of all slices; 0 for images that are zero.
 
     Parameters
     ----------
@@ -177,5 +177,5 @@ def share(part: Tensor, image: Tensor) -> float:
         Real or complex (..., H, W).
     """
     inside = foreground(image)
-    of, whole = (float(own.abs()[inside].double().square().sum()) for own in (part, image))
+    of, whole = (float(each.abs()[inside].double().square().sum()) for each in (part, image))
     return math.sqrt(of / whole) if whole > 0 else 0.0

@@ -1,4 +1,4 @@
-"""The physics: linear operators with an adjoint, composed with ``@``.
+"""The physics of a scan as linear operators: each has an adjoint, and ``@`` composes them.
 
 The forward model of an accelerated scan, :class:`Encoding`, is ``Sampling(mask) @ Fourier() @ Sensitivity(maps)``. Its
 k-space always has a coil axis, (..., n_coils, H, W); a scan of one coil has :class:`OneCoil` instead of maps. Operators
@@ -21,7 +21,7 @@ class Operator:
     Raises
     ------
     DataError
-        From a call, when an input does not fit; the message names the operator.
+        When an operator is applied to an input that does not fit; the message names the operator.
     """
 
     def forward(self, image: Tensor) -> Tensor:
@@ -68,7 +68,7 @@ class Adjoint(Operator):
 
     @property
     def H(self) -> Operator:
-        """A itself."""
+        """The operator A."""
         return self.operator
 
     def __repr__(self) -> str:
@@ -76,7 +76,7 @@ class Adjoint(Operator):
 
 
 class Normal(Operator):
-    """AᴴA of an operator A, which is its own adjoint."""
+    """The normal operator AᴴA of an operator A; it is self-adjoint."""
 
     def __init__(self, operator: Operator) -> None:
         self.operator = operator
@@ -86,12 +86,12 @@ class Normal(Operator):
         return self.operator.adjoint(self.operator.forward(image))
 
     def adjoint(self, data: Tensor) -> Tensor:
-        """Return the same."""
+        """Apply A, then Aᴴ: the operator is self-adjoint."""
         return self.forward(data)
 
     @property
     def H(self) -> Operator:
-        """Itself."""
+        """The same operator."""
         return self
 
     def __repr__(self) -> str:
@@ -129,7 +129,7 @@ class Composition(Operator):
 
 
 def _together(first: Tensor, second: Tensor) -> torch.Size | None:
-    """Return the shape that two tensors are broadcast to; None where they do not fit."""
+    """Return the shape that two tensors broadcast to; None if they do not fit."""
     try:
         return torch.broadcast_shapes(first.shape, second.shape)
     except RuntimeError:
@@ -140,16 +140,16 @@ class Fourier(Operator):
     """The centred orthonormal Fourier transform F of the last two dimensions; Fᴴ = F⁻¹."""
 
     def forward(self, image: Tensor) -> Tensor:
-        """Images (..., H, W) to complex k-space (..., H, W)."""
+        """Transform images (..., H, W) to complex k-space (..., H, W)."""
         return fourier(image)
 
     def adjoint(self, data: Tensor) -> Tensor:
-        """Complex k-space (..., H, W) to complex images (..., H, W)."""
+        """Transform complex k-space (..., H, W) to complex images (..., H, W)."""
         return inverse_fourier(data)
 
 
 class Sampling(Operator):
-    """The mask R as a projection: k-space is kept where it was measured and zero elsewhere; Rᴴ = R.
+    """The mask R as a projection: k-space is kept where it was measured, and set to zero elsewhere; Rᴴ = R.
 
     Parameters
     ----------
@@ -168,7 +168,7 @@ class Sampling(Operator):
         return torch.where(self.mask, image, torch.zeros((), dtype=image.dtype, device=image.device))
 
     def adjoint(self, data: Tensor) -> Tensor:
-        """Return the same: a mask is its own adjoint."""
+        """Set unmeasured samples of k-space to zero: Rᴴ = R."""
         return self.forward(data)
 
     def __repr__(self) -> str:
@@ -176,14 +176,14 @@ class Sampling(Operator):
 
 
 class Coils(Operator):
-    """How the receiver coils see an image: (..., H, W) → (..., n_coils, H, W).
+    """Base class: how the receiver coils see an image, (..., H, W) → (..., n_coils, H, W).
 
     Attributes
     ----------
     alike
-        Whether there is one coil that sees all places alike, so that nothing is multiplied.
+        Whether there is one coil with the same sensitivity everywhere, so that nothing is multiplied.
     maps
-        Coil sensitivity maps, complex (..., n_coils, H, W); None for such a coil.
+        Coil sensitivity maps, complex (..., n_coils, H, W); None if ``alike``.
     """
 
     alike: bool
@@ -191,24 +191,30 @@ class Coils(Operator):
 
     @property
     def number(self) -> int:
-        """How many coils."""
+        """Number of coils."""
         raise NotImplementedError
 
     def in_use(self) -> Tensor:
-        """How many coils are not zero everywhere, as those that fill up a batch are; at least 1, float32 (...)."""
+        """Return how many coils have maps that are not zero everywhere: float32 (...), at least 1.
+
+        Coils of zeros are added to make a batch of images with different numbers of coils.
+        """
         raise NotImplementedError
 
     def spread(self, error: Tensor) -> Tensor:
-        """Σ_c e_c / √C of (..., n_coils, H, W) with C coils in use, as large as the error of their image."""
+        """Return Σ_c e_c / √C, (..., H, W), of coil errors e (..., n_coils, H, W) with C coils in use.
+
+        For errors of equal size it is about as large as the error of the combined image.
+        """
         raise NotImplementedError
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> "Coils":
-        """Coils with ``change(maps)`` for their maps: moved, sent to a device, or some of a batch."""
+        """Return coils whose maps are ``change(maps)``, for example moved, on a device, or a part of a batch."""
         raise NotImplementedError
 
 
 class Sensitivity(Coils):
-    """Multiplication by coil sensitivity maps: (Su)_c = s_c · u and Sᴴv = Σ_c s̄_c · v_c.
+    """Coils with sensitivity maps: (Su)_c = s_c · u and Sᴴv = Σ_c s̄_c · v_c.
 
     Parameters
     ----------
@@ -240,13 +246,13 @@ class Sensitivity(Coils):
         return Sensitivity(change(self.maps))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Return one image (..., H, W) to coil images (..., n_coils, H, W)."""
+        """Return the coil images (..., n_coils, H, W) of an image (..., H, W)."""
         if image.shape[-2:] != self.maps.shape[-2:] or _together(image[..., None, :, :], self.maps) is None:
             raise DataError(f"{self!r} does not fit an image of shape {tuple(image.shape)}")
         return self.maps * image.unsqueeze(-3)
 
     def adjoint(self, data: Tensor) -> Tensor:
-        """Coil images (..., n_coils, H, W) to one image (..., H, W)."""
+        """Combine coil images (..., n_coils, H, W) into one image (..., H, W)."""
         if data.shape[-3:] != self.maps.shape[-3:]:
             raise DataError(f"{self!r} does not fit coil images of shape {tuple(data.shape)}")
         return (self.maps.conj() * data).sum(-3)
@@ -256,7 +262,7 @@ class Sensitivity(Coils):
 
 
 class OneCoil(Coils):
-    """The only coil of a scan, which sees all places alike: (Su)_1 = u. It only adds and removes the coil axis."""
+    """One coil with the same sensitivity everywhere: (Su)_1 = u. It only adds and removes the coil axis."""
 
     alike = True
     maps = None
@@ -275,7 +281,7 @@ class OneCoil(Coils):
         return error.squeeze(-3)
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> "OneCoil":
-        """Return itself: there are no maps."""
+        """Return the same coil: it has no maps to change."""
         return self
 
     def forward(self, image: Tensor) -> Tensor:
@@ -283,7 +289,7 @@ class OneCoil(Coils):
         return image.unsqueeze(-3)
 
     def adjoint(self, data: Tensor) -> Tensor:
-        """(..., 1, H, W) as an image (..., H, W)."""
+        """Return (..., 1, H, W) as an image (..., H, W)."""
         if data.ndim < 3 or data.shape[-3] != 1:
             raise DataError(f"{self!r} does not fit coil images of shape {tuple(data.shape)}")
         return data.squeeze(-3)
@@ -293,7 +299,7 @@ ONE_COIL = OneCoil()
 
 
 def coils_of(maps: Tensor | None) -> Coils:
-    """Coils with these sensitivity maps; without maps the one coil that sees all places alike."""
+    """Return coils with these sensitivity maps; without maps :class:`OneCoil`."""
     return ONE_COIL if maps is None else Sensitivity(maps)
 
 
@@ -305,7 +311,7 @@ class Encoding(Composition):
     mask
         Boolean (..., H, W), True where measured.
     coils
-        For images (..., H, W).
+        The receiver coils, for images (..., H, W).
     """
 
     def __init__(self, mask: Tensor, coils: Coils = ONE_COIL) -> None:
@@ -320,7 +326,7 @@ class Encoding(Composition):
 
     @property
     def projects(self) -> bool:
-        """Whether AᴴA is a projection, so that measured samples can be kept exactly: with :class:`OneCoil`."""
+        """Whether AᴴA is a projection, so that measured samples can be kept exactly; only with :class:`OneCoil`."""
         return self.coils.alike
 
     def sampled_by(self, mask: Tensor) -> "Encoding":
@@ -328,30 +334,31 @@ class Encoding(Composition):
         return Encoding(mask, self.coils)
 
     def __getitem__(self, which: int | slice) -> "Encoding":
-        """Of one image of a batch, or of some."""
+        """Return the encoding of one image of a batch, or of some of them."""
         return Encoding(self.mask[which], self.coils.changed(lambda maps: maps[which]))
 
     def to(self, device: torch.device) -> "Encoding":
-        """Return the same on a device."""
+        """Return the same encoding on a device."""
         return Encoding(self.mask.to(device), self.coils.changed(lambda maps: maps.to(device)))
 
     @staticmethod
     def joined(encodings: "Sequence[Encoding]") -> "Encoding":
-        """Of several batches (B, H, W) as one; where the numbers of coils differ, coils of zeros are added."""
-        mask = torch.cat([own.mask for own in encodings])
-        if all(own.coils.alike for own in encodings):
+        """Join the encodings of batches (B, H, W) into one; coils of zeros make the numbers of coils equal."""
+        mask = torch.cat([encoding.mask for encoding in encodings])
+        if all(encoding.coils.alike for encoding in encodings):
             return Encoding(mask)
-        maps = [own.coils(torch.ones_like(own.mask, dtype=torch.complex64)) for own in encodings]  # s_c · 1
+        maps = [part.coils(torch.ones_like(part.mask, dtype=torch.complex64)) for part in encodings]  # s_c · 1
         return Encoding(mask, Sensitivity(torch.cat(with_as_many_coils(maps))))
 
 
 def stacked(coils: Sequence[Coils]) -> Coils:
-    """Coils of single images as those of a batch; where their numbers differ, coils of zeros are added."""
-    maps = [own.maps for own in coils if isinstance(own, Sensitivity)]
+    """Stack the coils of single images for a batch; coils of zeros make the numbers of coils equal."""
+    maps = [each.maps for each in coils if isinstance(each, Sensitivity)]
     return Sensitivity(torch.stack(with_as_many_coils(maps))) if maps else ONE_COIL
 
 
 def with_as_many_coils(arrays: Sequence[Tensor]) -> list[Tensor]:
-    """Arrays (..., n_coils, H, W), with coils of zeros added to all but those with most."""
-    most = max(own.shape[-3] for own in arrays)
-    return [F.pad(own, (0, 0, 0, 0, 0, most - own.shape[-3])) if own.shape[-3] < most else own for own in arrays]
+    """Return arrays (..., n_coils, H, W) of equally many coils: coils of zeros are added where there are fewer."""
+    most = max(array.shape[-3] for array in arrays)
+    missing = [most - array.shape[-3] for array in arrays]
+    return [F.pad(array, (0, 0, 0, 0, 0, n)) if n else array for array, n in zip(arrays, missing, strict=True)]

@@ -1,4 +1,4 @@
-"""Variable-density Poisson-disc sampling of a grid: random points that keep a distance, a wider one further out.
+"""Variable-density Poisson-disc sampling: random grid points that keep a distance, wider further from the centre.
 
 No two samples are close, so the sampling has no clusters and no large holes, which suits regularised reconstruction
 (Lustig and Pauly, Magn Reson Med 2010).
@@ -12,30 +12,30 @@ from numpy.random import RandomState
 
 Matrix = tuple[int, int]
 
-INNERMOST = 0.5  # the radius grows with the distance from this far inside the centre: three times at an edge
-TOUCHING = 0.7  # discs that are thrown until none fits have this many centres in r² places
-MARGIN = 0.01  # the radius allows so many more points than wanted, or many masks would have too few
-ENOUGH = 0.005  # and the number is met so closely
-MOST_THROWS = 12  # of the search for that radius
-SMALLER = 0.98  # of the radius, where a mask still has too few
+INNERMOST = 0.5  # the ½ of r = c (½ + d): an edge's radius is three times the centre's
+TOUCHING = 0.7  # points in r² grid places, when no further point fits
+MARGIN = 0.01  # the radius is searched for this fraction more points than wanted, or many masks would have too few
+ENOUGH = 0.005  # and the search ends this close to that number
+MOST_THROWS = 12  # most trials in that search
+SMALLER = 0.98  # factor for the radius if a mask still has too few points
 
 
 def poisson_disc(matrix: Matrix, centre: tuple[slice, slice], count: int, random: RandomState) -> np.ndarray:
-    """Points outside the centre of a grid that are at least a radius apart, which grows with the distance d from there.
+    """Draw points outside the centre of a grid that are at least a radius r apart.
 
-    r = c (½ + d) samples, with d = 1 at the middle of an edge and c such that the points just fill the grid. Where
-    r ≤ 1, all places are taken.
+    r = c (½ + d) samples grows with the distance d from the centre, d = 1 at the middle of an edge; c is chosen so that
+    ``count`` points just fill the grid. Where r ≤ 1, every place gets a point.
 
     Parameters
     ----------
     matrix
         (H, W).
     centre
-        Rows and columns that stay empty.
+        Rows and columns of the centre, which stay empty.
     count
-        How many points; at most as many as there are places.
+        Number of points; at most the number of places.
     random
-        Decides the order in which places are visited.
+        Source of randomness: the order in which places are visited.
 
     Returns
     -------
@@ -62,23 +62,23 @@ def _growth(matrix: Matrix) -> np.ndarray:
 
 @lru_cache(32)
 def find_factor(matrix: Matrix, edges: tuple[int, int, int, int], count: int) -> float:
-    """Return the factor c of the radius with which about ``count`` points fit; see :func:`poisson_disc`.
+    """Find the factor c of the radius for which about ``count`` points fit; see :func:`poisson_disc`.
 
     Parameters
     ----------
     matrix
         (H, W).
     edges
-        Of the centre: first row, last row + 1, first column, last column + 1.
+        Edges of the centre: first row, last row + 1, first column, last column + 1.
     count
-        Points outside the centre.
+        Number of points outside the centre.
     """
     growth, free = _growth(matrix), np.ones(matrix, dtype=bool)
     free[edges[0] : edges[1], edges[2] : edges[3]] = False
     aim = min((1 + MARGIN) * count, float(np.count_nonzero(free)))
-    low, high = 0.0, float(np.hypot(*matrix)) / INNERMOST  # with that radius a disc covers the grid
+    low, high = 0.0, float(np.hypot(*matrix)) / INNERMOST  # with that factor one disc covers the grid
     factor, factors = 0.0, (low, high)
-    for _ in range(40):  # the starting point, by bisection of an estimate that costs no throw
+    for _ in range(40):  # a first guess, by bisection with an estimate of the number of points
         factor = sum(factors) / 2
         expected = np.minimum(TOUCHING / np.square(factor * growth[free]), 1).sum()
         factors = (factor, factors[1]) if expected > aim else (factors[0], factor)
@@ -94,20 +94,20 @@ def find_factor(matrix: Matrix, edges: tuple[int, int, int, int], count: int) ->
 
 
 def throw_darts(free: np.ndarray, radius: np.ndarray, random: RandomState, most: int | None = None) -> np.ndarray:
-    """Visit the free places of a grid in random order; take each that no taken one's disc covers.
+    """Visit the free places of a grid in random order, and make each a point that no earlier point's disc covers.
 
-    Two points p and q are at least min(r(p), r(q)) apart.
+    Any two points p and q are at least min(r(p), r(q)) apart.
 
     Parameters
     ----------
     free
         Boolean (H, W), True where a point may lie.
     radius
-        r in samples, (H, W): a point at p covers the places nearer than r(p).
+        r in samples, (H, W): the disc of a point at p covers the places nearer than r(p).
     random
-        Decides the order.
+        Source of randomness: the order of visits.
     most
-        Stop at so many points; None: go on until every free place is covered.
+        Stop at this number of points; None: go on until every free place is covered.
 
     Returns
     -------
@@ -115,14 +115,14 @@ def throw_darts(free: np.ndarray, radius: np.ndarray, random: RandomState, most:
         Boolean (H, W), True at the points.
     """
     height, width = free.shape
-    # A border as wide as the largest disc saves looking for the edge. A row of a disc never spans more than a row.
+    # A border as wide as the largest disc, so that no disc crosses an edge.
     border = int(np.ceil(radius[free].max())) if free.any() else 0
     stride = width + 2 * border
     covered = bytearray(stride * (height + 2 * border))
     rows, columns = np.nonzero(free)
     order = random.permutation(len(rows))
     places = ((rows + border) * stride + columns + border)[order].tolist()
-    # dx² + dy² < r² is dx² + dy² < ⌈r²⌉ for whole dx and dy: discs of one ⌈r²⌉ cover the same places.
+    # For integers dx and dy, dx² + dy² < r² means dx² + dy² < ⌈r²⌉: radii with the same ⌈r²⌉ have the same disc.
     squares = np.ceil(np.square(radius[free]))[order].clip(1).astype(int).tolist()
     discs = {square: _rows_of_disc(square, stride) for square in set(squares)}
     taken: list[int] = []
@@ -143,7 +143,7 @@ def throw_darts(free: np.ndarray, radius: np.ndarray, random: RandomState, most:
 
 
 def _rows_of_disc(square: int, stride: int) -> list[tuple[int, bytes]]:
-    """Places with dx² + dy² < square in a flat grid: for each row the offset of its first place, and a 1 for each."""
+    """Return the disc dx² + dy² < square in a flat grid: for each row its offset, and a byte 1 for each place."""
     reach = int(np.sqrt(square - 1))
     rows = []
     for dy in range(-reach, reach + 1):

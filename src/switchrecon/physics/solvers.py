@@ -11,8 +11,8 @@ from torch import Tensor
 from switchrecon.physics.operators import Operator
 
 PLANE = (-2, -1)
-# The primal step τ of total variation grows with the image and falls with the bound λ of the dual field, so that
-# neither is far from its place; σ = 1 / (8 τ).
+# The primal step τ of total variation is proportional to the size of the image over the bound λ of the dual field, so
+# that both converge equally fast; σ = 1 / (8 τ).
 STEP, STEPS = 0.02, (1.0, 50.0)
 INNER_ITERATIONS, INNER_TOLERANCE = 3, 1e-7
 
@@ -30,26 +30,26 @@ def conjugate_gradient(
     Parameters
     ----------
     normal
-        N, Hermitian and positive (semi)definite: maps (..., H, W) to (..., H, W), each image by itself.
+        N, Hermitian and positive (semi)definite: (..., H, W) → (..., H, W), each image independently.
     right
         b, complex (..., H, W).
     start
-        Where to begin; zero without it.
+        First u; None: zero.
     iterations
-        The most that are done.
+        Most iterations.
     tolerance
-        An image is left as it is once ‖b − N u‖ ≤ tolerance · ‖b‖; the others go on.
+        An image is finished once ‖b − N u‖ ≤ tolerance · ‖b‖; the others go on.
 
     Returns
     -------
     Tensor
-        u, of the shape and type of b. Autograd differentiates through the iterations, with respect to b, the start and
-        whatever N depends on.
+        u, of the same shape and dtype as b. Autograd differentiates through the iterations, with respect to b, the
+        start and all that N depends on.
     """
     scale = torch.linalg.vector_norm(right.detach(), dim=PLANE, keepdim=True)
     scale = torch.where(scale > 0, scale, torch.ones_like(scale))
     residual = right / scale
-    image = 0 * residual  # a result that depends on b, even where no iteration is done
+    image = 0 * residual  # so that the result depends on b even without iterations
     if start is not None:
         image = start / scale
         residual = residual - normal(image)
@@ -75,7 +75,7 @@ def _inner(left: Tensor, right: Tensor) -> Tensor:
 
 
 def _ratio(numerator: Tensor, denominator: Tensor, active: Tensor) -> Tensor:
-    """Numerator over denominator where active, 0 elsewhere; so is the gradient."""
+    """Return numerator / denominator where active, 0 elsewhere; the same holds for the gradient."""
     return torch.where(active, numerator, 0) / torch.where(active, denominator, 1)
 
 
@@ -87,14 +87,14 @@ def sense(
     iterations: int = 30,
     tolerance: float = 1e-6,
 ) -> Tensor:
-    """CG-SENSE (Pruessmann et al. 2001): the u that minimises ``‖A u − k‖² + λ ‖u‖²``.
+    """Return the u that minimises ``‖A u − k‖² + λ ‖u‖²``, by CG-SENSE (Pruessmann et al. 2001).
 
     Parameters
     ----------
     operator
         A, such as ``Sampling(mask) @ Fourier() @ Sensitivity(maps)``.
     zero_filled
-        Aᴴk, complex (..., H, W), which is all that is needed of k.
+        Aᴴk, complex (..., H, W); k itself is not needed.
     regularisation
         λ ≥ 0; no unit.
     iterations, tolerance
@@ -116,11 +116,11 @@ class Gradient(Operator):
     """Periodic forward differences ∇ along rows and columns: (..., H, W) → (2, ..., H, W); ‖∇‖² ≤ 8."""
 
     def forward(self, image: Tensor) -> Tensor:
-        """Differences to the next row and to the next column."""
+        """Return the differences to the next row and to the next column."""
         return torch.stack([image.roll(-1, dim) - image for dim in PLANE])
 
     def adjoint(self, data: Tensor) -> Tensor:
-        """(2, ..., H, W) → (..., H, W)."""
+        """Apply ∇ᴴ: (2, ..., H, W) → (..., H, W)."""
         down, across = (part.roll(1, dim) - part for part, dim in zip(data, PLANE, strict=True))
         return down + across
 
@@ -128,8 +128,8 @@ class Gradient(Operator):
 def total_variation(operator: Operator, zero_filled: Tensor, weight: float | Tensor, *, iterations: int = 50) -> Tensor:
     """Return the u that minimises ``½ ‖A u − k‖² + λ Σ √(|∂_y u|² + |∂_x u|²)``, periodic.
 
-    By the primal-dual method of Chambolle and Pock (2011). Its proximal step for the data,
-    ``(1 + τ AᴴA) u = v + τ Aᴴk``, is solved by conjugate gradients from the last image; with one coil AᴴA is a
+    It uses the primal-dual method of Chambolle and Pock (2011). The proximal step for the data,
+    ``(1 + τ AᴴA) u = v + τ Aᴴk``, is solved by conjugate gradients that start at the last image; with one coil AᴴA is a
     projection, and two iterations are exact.
 
     Parameters
@@ -139,7 +139,7 @@ def total_variation(operator: Operator, zero_filled: Tensor, weight: float | Ten
     weight
         λ > 0, in the units of the image.
     iterations
-        All are done.
+        Number of iterations; all of them are done.
 
     Returns
     -------

@@ -1,4 +1,4 @@
-"""The card of a run: what its model file says beside the weights, typed."""
+"""The card of a run: typed facts that its model file holds beside the weights."""
 
 import hashlib
 import json
@@ -17,17 +17,17 @@ from switchrecon.methods.players import Players
 from switchrecon.runs.environment import machine, versions
 from switchrecon.runs.sources import method_source, network_source
 
-PRIVATE = {"salt", "subjects"}  # what an evaluation does not repeat
+PRIVATE = {"salt", "subjects"}  # fields that an evaluation does not repeat
 
 
 class _Record(BaseModel):
-    """Base of the records: immutable; what a later version adds is ignored."""
+    """Base class of the records: they cannot be changed, and fields that a later version adds are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
 class PileFacts(_Record):
-    """What a run learned from in one pile: counts, the mean acceleration, and the SHA-256 of each file."""
+    """Facts about one pile that a run learned from: counts, the mean acceleration, and the SHA-256 of each file."""
 
     scans: int
     subjects: int
@@ -40,16 +40,16 @@ class PileFacts(_Record):
 
 
 class Gate(_Record):
-    """Whether G(X) was matched to Y, and why.
+    """The decision whether a method may make G(X) look like Y, and its reasons.
 
     Attributes
     ----------
     asked
-        The setting.
+        The setting ``gate``.
     open
-        What was decided.
+        The decision.
     verdict, sentence, auc
-        What comparing the piles found, where it was asked.
+        The result of comparing the piles, if they were compared.
     """
 
     asked: Literal["auto", "open", "closed"]
@@ -64,14 +64,14 @@ class Gate(_Record):
 
 
 class Trial(_Record):
-    """How a finished run did on draws that it was not trained with, beside zero filling.
+    """How well a finished run does, compared with zero filling, on random draws that it was not trained with.
 
     Attributes
     ----------
     pairs
-        Error on pairs simulated from Y over that of zero filling; None without Y.
+        Error on pairs simulated from Y, divided by that of zero filling; None without Y.
     held_out
-        The same of samples of X that were held out; None where the method does not learn from such samples.
+        The same for held-out samples of X; None if the method does not learn from such samples.
     """
 
     pairs: float | None = None
@@ -79,12 +79,12 @@ class Trial(_Record):
 
     @property
     def failed(self) -> bool:
-        """Whether the run is worse than zero filling somewhere, or no number at all."""
+        """Whether the run is worse than zero filling in one of the two, or an error is not a finite number."""
         return any(ratio is not None and not ratio <= 1 for ratio in (self.pairs, self.held_out))
 
     @property
     def sentence(self) -> str:
-        """What was found, for people."""
+        """The result in one sentence."""
         places = {"pairs simulated from Y": self.pairs, "held-out samples of X": self.held_out}
         found = [f"{ratio:.2f} times on {place}" for place, ratio in places.items() if ratio is not None]
         if not found:
@@ -95,7 +95,7 @@ class Trial(_Record):
 
 
 class Identity(_Record):
-    """What must not change under a run: hashes of its scans and of the user's files that it runs; empty for none."""
+    """Hashes that must not change while a run goes on: of its scans, and of users' files that it runs (or empty)."""
 
     fingerprint: str = ""
     method_sha256: str = ""
@@ -103,40 +103,40 @@ class Identity(_Record):
 
 
 class Card(Identity):
-    """All that reconstruction and reports need to know of a run, without any subject's name.
+    """All facts about a run that reconstruction and reports need, without names of subjects.
 
     Attributes
     ----------
     config
         The run's settings.
     matrix
-        H and W that it was trained at.
+        H and W of the training images.
     center_fraction
-        Part of each side of k-space that scaled its images.
+        Fraction of each side of k-space whose centre was used to scale images.
     coils
-        Of its scans, at most.
+        Largest number of coils of its scans.
     adaptive, extractor
-        Whether the generator has AdaIN sites, and whether there is an H.
+        Whether the generator has AdaIN sites, and whether there is an extractor H.
     pairing
-        The method's.
+        The pairing of the method.
     step, steps
-        Steps done, and in all.
+        Steps done, and steps planned.
     seconds
-        Of training; None before the first checkpoint.
+        Time of training; None before the first checkpoint.
     parameters
-        Their number in each group of networks.
+        Number of parameters of each group of networks.
     data
-        ``full`` and ``sub``: what each pile held.
+        Facts about the piles ``full`` and ``sub``.
     gate
-        What the gate of a method that has one decided.
+        Decision of the gate, for methods that have one.
     trial
-        How the finished run did beside zero filling; None before the end, and of runs of earlier versions.
+        Comparison of the finished run with zero filling; None before the end, and in runs of earlier versions.
     salt, subjects
-        Salted hashes of the subjects, so that an evaluation can refuse one that was trained on.
+        Salted hashes of the subjects, so that an evaluation can refuse a subject of the training.
     versions, machine
-        What it was trained with and on.
+        Versions of the software, and the machine.
     weights_sha256
-        Of the weights beside the card.
+        SHA-256 of the weights beside the card.
     """
 
     config: Config
@@ -161,12 +161,12 @@ class Card(Identity):
 
     @property
     def finished(self) -> bool:
-        """Whether training has come to its end."""
+        """Whether the training is complete."""
         return self.step == self.steps
 
     @property
     def versions_text(self) -> str:
-        """What it was trained with, in one line."""
+        """Versions of the software that it was trained with, in one line."""
         return ", ".join(f"{name} {number}" for name, number in self.versions.items())
 
     def knows(self, subject: str) -> bool:
@@ -174,11 +174,11 @@ class Card(Identity):
         return subject_hash(self.salt, subject) in self.subjects
 
     def to_json(self) -> dict[str, Any]:
-        """Return what JSON holds; :func:`read_card` is the inverse."""
+        """Return the card as plain values for JSON; :func:`read_card` is the inverse."""
         return self.model_dump(mode="json")
 
     def public(self) -> dict[str, Any]:
-        """Return what an evaluation stores of it: all but the salt and the subjects' hashes."""
+        """Return the part of the card that an evaluation stores: all but the salt and the subjects' hashes."""
         return self.model_dump(mode="json", exclude=PRIVATE)
 
 
@@ -188,14 +188,14 @@ def read_card(values: Mapping[str, Any], source: str) -> Card:
     Parameters
     ----------
     values
-        What :meth:`Card.to_json` or :meth:`Card.public` gave, in this version or an earlier one.
+        Values from :meth:`Card.to_json` or :meth:`Card.public`, of this version or an earlier one.
     source
-        Named in errors.
+        Name for error messages, such as the file.
 
     Raises
     ------
     RunError
-        If something is missing or has another type.
+        If a field is missing or has the wrong type.
     ConfigError
         If its settings are not valid.
     """
@@ -211,14 +211,14 @@ def read_card(values: Mapping[str, Any], source: str) -> Card:
 
 
 def card_from_text(text: str, source: str) -> Card:
-    """Check a card given as JSON text; see :func:`read_card`."""
+    """Read and check a card from JSON text; see :func:`read_card`."""
     return read_card(json.loads(text), source)
 
 
 def make_card(
     config: Config, method: Method, players: Players, steps: int, data: TrainingData, gate: Gate | None = None
 ) -> Card:
-    """Return the card of a run that begins, with a new salt."""
+    """Return the card of a run that starts now, with a new salt."""
     salt = os.urandom(16).hex()
     return Card(
         **identity(config, data).model_dump(),
@@ -254,7 +254,7 @@ def _pile_facts(pile: Pile) -> PileFacts:
 
 
 def identity(config: Config, data: TrainingData) -> Identity:
-    """Return what must not change under a run that is made from these settings and scans."""
+    """Return the hashes that must not change while a run with these settings and scans goes on."""
     return Identity(
         fingerprint=data.fingerprint(),
         method_sha256=method_source(config),
@@ -263,5 +263,5 @@ def identity(config: Config, data: TrainingData) -> Identity:
 
 
 def subject_hash(salt: str, subject: str) -> str:
-    """Salted SHA-256 of a subject's name, 16 hexadecimal digits."""
+    """Return 16 hexadecimal digits of the salted SHA-256 of a subject's name."""
     return hashlib.sha256(f"{salt}:{subject}".encode("utf-8", "surrogateescape")).hexdigest()[:16]

@@ -18,11 +18,11 @@ from switchrecon.runs.card import Card, card_from_text, read_card
 
 KEPT = 2
 FORMAT = 2
-MOST_JSON = 1 << 24  # bytes of what stands beside the tensors
+MOST_JSON = 1 << 24  # largest size in bytes of the JSON beside the tensors
 
 
 def sha256(content: bytes) -> str:
-    """Hexadecimal SHA-256."""
+    """Return the SHA-256, hexadecimal."""
     return hashlib.sha256(content).hexdigest()
 
 
@@ -48,9 +48,10 @@ def save_checkpoint(folder: Path, step: int, tensors: dict[str, Tensor], descrip
     step
         Steps done.
     tensors
-        Everything that is not JSON.
+        The tensors to store.
     description
-        The rest: counters, settings, versions. It is stored with the checksum of the tensors, sealed with its own.
+        All else, as values for JSON: counters, settings, versions. It is stored with the tensors' checksum and with a
+        checksum of itself.
     """
     base = folder / f"step-{step:08d}"
     checksum = save_tensors(base.with_suffix(".safetensors"), tensors)
@@ -78,9 +79,9 @@ def _read(file: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load_checkpoint(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    """Read the newest sound checkpoint; None if there is none yet.
+    """Read the newest checkpoint that is not damaged; return None if there is no checkpoint yet.
 
-    A damaged one is refused by its checksum, with a warning, and the one before it is taken.
+    Checksums show whether one is damaged; then a warning says so, and the one before it is read.
 
     Raises
     ------
@@ -117,7 +118,7 @@ def stored_card(description: Mapping[str, Any], folder: Path) -> Card:
 
 
 def planned_steps(run: Path) -> int | None:
-    """Steps in all of a run that has a checkpoint, whether sound or not; None where that cannot be read."""
+    """Return the planned steps of a run with a checkpoint, even a damaged one; None if they cannot be read."""
     newest = max(run.glob("checkpoints/step-*.json"), default=None)
     try:
         return int(json.loads(newest.read_text(encoding="utf-8"))["card"]["steps"]) if newest else None
@@ -126,18 +127,18 @@ def planned_steps(run: Path) -> int | None:
 
 
 def save_model(target: Path, tensors: dict[str, Tensor], card: Card) -> None:
-    """Write ``model.safetensors``: weights, and a card that says all that reconstruction needs to know."""
+    """Write ``model.safetensors``: the weights, and the card with all facts that reconstruction needs."""
     checksum = sha256(b"".join(tensors[name].detach().cpu().numpy().tobytes() for name in sorted(tensors)))
     save_tensors(target, tensors, {"switchrecon": json.dumps({**card.to_json(), "weights_sha256": checksum})})
 
 
 def load_model(file: Path) -> tuple[dict[str, Tensor], Card]:
-    """Read what :func:`save_model` wrote.
+    """Read a file that :func:`save_model` wrote.
 
     Raises
     ------
     RunError
-        If the file is missing, damaged, or not ours.
+        If the file is missing or damaged, or is no such file.
     ConfigError
         If its settings are not valid in this version.
     """
@@ -170,13 +171,13 @@ def flatten_optimizer(prefix: str, state: dict[str, Any]) -> tuple[dict[str, Ten
         for key, value in values.items()
     }
     tensors |= {f"{prefix}.slow.{index}": value for index, value in enumerate(state.get("slow", []))}
-    groups = [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]  # a tensor on a GPU
+    groups = [{**group, "lr": float(group["lr"])} for group in state["param_groups"]]  # on a GPU it is a tensor
     rest = {"param_groups": groups}
     return tensors, rest | ({"count": state["count"]} if "count" in state else {})
 
 
 def unflatten_optimizer(prefix: str, tensors: dict[str, Tensor], rest: dict[str, Any]) -> dict[str, Any]:
-    """Return the inverse of :func:`flatten_optimizer`."""
+    """Put the state of an optimiser together again: the inverse of :func:`flatten_optimizer`."""
     state: dict[int, dict[str, Tensor]] = {}
     for name, value in tensors.items():
         if name.startswith(f"{prefix}.state."):

@@ -1,4 +1,4 @@
-"""What a run was made with and on: versions and the machine."""
+"""Versions of the software and the machine that a run was made on."""
 
 import os
 import platform
@@ -10,13 +10,13 @@ from switchrecon.core.device import describe
 
 
 def machine(device: torch.device) -> str:
-    """Return what results and times were made on."""
+    """Describe the machine that results and times were made on."""
     threads = f"{os.cpu_count()} cores, {torch.get_num_threads()} threads"
     return f"{platform.system()} {platform.machine()}, {threads} ({describe(device)})"
 
 
 def versions() -> dict[str, str]:
-    """Versions that a result depends on."""
+    """Return the versions of the software that results depend on."""
     return {
         "switchrecon": version("switchrecon"),
         "torch": torch.__version__,

@@ -1,4 +1,4 @@
-"""Run folders: whether a folder may be used for a run, and its lock."""
+"""Run folders: checks before a folder is used for a run, and the lock on it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -22,7 +22,7 @@ def check_same_settings(folder: Path, stored: Config, config: Config) -> None:
     Raises
     ------
     RunError
-        Naming the first setting that differs.
+        If settings differ; the message names the first one.
     """
     theirs = stored.model_dump(mode="json")
     for name, value in config.model_dump(mode="json").items():
@@ -39,7 +39,7 @@ def check_same_data(folder: Path, stored: Identity, mine: Identity) -> None:
     Raises
     ------
     RunError
-        Saying which.
+        If one has changed; the message says which.
     """
     known = {
         "fingerprint": "the scans, as this version prepares them,",
@@ -52,12 +52,12 @@ def check_same_data(folder: Path, stored: Identity, mine: Identity) -> None:
 
 
 def holds_something(folder: Path) -> bool:
-    """Return whether the folder exists and holds more than hidden files."""
+    """Return whether the folder exists and holds files that are not hidden."""
     return folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir())
 
 
 def check_folder(folder: Path, config: Config, resume: bool) -> None:
-    """Check that a run may begin or go on in a folder.
+    """Check that a run may start or continue in a folder.
 
     Raises
     ------
@@ -77,12 +77,12 @@ def check_folder(folder: Path, config: Config, resume: bool) -> None:
 
 @contextmanager
 def open_folder(folder: Path, config: Config, resume: bool) -> Iterator[None]:
-    """Make the run folder, and keep other trainings out of it until the block ends, however it ends.
+    """Make the run folder and lock it against other trainings until the block ends.
 
     Raises
     ------
     RunError
-        As :func:`check_folder`, or if another training works in it.
+        As :func:`check_folder`, or if another training uses the folder.
     """
     check_folder(folder, config, resume)
     folder.mkdir(parents=True, exist_ok=True)
@@ -93,15 +93,15 @@ def open_folder(folder: Path, config: Config, resume: bool) -> Iterator[None]:
             f"{folder}: another training works in this folder; wait for it or choose another --out"
         ) from None
     with lock:
-        check_folder(folder, config, resume)  # the other one may just have ended
-        for left in folder.rglob(".partial-*"):  # of a run that was killed while it wrote
+        check_folder(folder, config, resume)  # another training may just have ended
+        for left in folder.rglob(".partial-*"):  # left by a run that was killed while writing
             left.unlink()
         write_text(folder / "config.yaml", config.to_yaml())
         yield
 
 
 def is_finished(folder: Path, config: Config, data: TrainingData) -> bool:
-    """Return whether the folder holds a finished run with a sound model.
+    """Return whether the folder holds a finished run whose model is not damaged.
 
     Raises
     ------

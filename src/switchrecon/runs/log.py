@@ -1,4 +1,4 @@
-"""What a run says: JSON lines as the truth, TensorBoard beside it, and progress for the person who waits."""
+"""The log of a run as JSON lines, with TensorBoard events beside it, and the progress that is shown meanwhile."""
 
 import json
 import logging
@@ -26,18 +26,18 @@ from switchrecon.errors import RunError
 
 logger = logging.getLogger(__name__)
 
-PLAIN_EVERY = 60.0  # seconds between lines where there is no terminal
+PLAIN_EVERY = 60.0  # seconds between lines if there is no terminal
 
 
 class RunLog:
-    """``log.jsonl``: a line a step, in order, without repeats; and TensorBoard events where it is installed.
+    """``log.jsonl``, one line for each logged step, in order; and TensorBoard events if that is installed.
 
     Parameters
     ----------
     folder
         The run folder.
     step
-        Steps done: later lines, left by a run that was stopped, are dropped.
+        Steps done: later lines, left by a run that was stopped, are removed.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -49,7 +49,7 @@ class RunLog:
         self.started = time.monotonic()
 
     def rewind(self, step: int) -> list[dict[str, Any]]:
-        """Drop all lines after a step; returns the others."""
+        """Remove all lines after a step, and return the others."""
         kept = [entry for entry in read_log(self.folder) if entry["step"] <= step]
         write_text(self.file, "".join(json.dumps(entry) + "\n" for entry in kept))
         self.close()
@@ -57,7 +57,7 @@ class RunLog:
         return kept
 
     def elapsed(self) -> float:
-        """Training time of this run in seconds, earlier parts included."""
+        """Return the training time of this run in seconds, with its earlier parts."""
         return self.seconds + time.monotonic() - self.started
 
     def write(self, entries: list[dict[str, Any]]) -> None:
@@ -99,12 +99,12 @@ def _tensorboard(folder: Path, step: int) -> Any:
 
 
 def read_log(folder: Path) -> list[dict[str, Any]]:
-    """Read ``log.jsonl`` of a run; empty where there is none, and without a last line that was cut off.
+    """Read ``log.jsonl`` of a run, without a last line that is incomplete; return an empty list if there is no log.
 
     Raises
     ------
     RunError
-        If a whole line is damaged.
+        If a complete line is damaged.
     """
     file = folder / "log.jsonl"
     if not file.is_file():

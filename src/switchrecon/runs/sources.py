@@ -1,4 +1,4 @@
-"""Users' files that a run executes: their hashes."""
+"""Hashes of the users' files that a run executes."""
 
 import hashlib
 
@@ -7,12 +7,12 @@ from switchrecon.core.user_code import digest, is_user_code
 
 
 def source_sha256(reference: str, what: str) -> str:
-    """Return SHA-256 of the file that ``FILE.py:NAME`` names; empty for a name of the package."""
+    """Return the SHA-256 of the file in ``FILE.py:NAME``; empty for a name of the package."""
     return digest(reference, what) if is_user_code(reference) else ""
 
 
 def method_source(config: Config) -> str:
-    """Return SHA-256 of the user's files that the method and the masks come from; empty where all are the package's."""
+    """Return the SHA-256 of the user's files for the method and the masks; empty if both are the package's."""
     masks = [mask.kind for mask in (config.mask, config.simulated_mask) if mask is not None]
     hashes = [source_sha256(config.method, "method"), *(source_sha256(kind, "mask") for kind in masks)]
     known = [text for text in hashes if text]
@@ -20,5 +20,5 @@ def method_source(config: Config) -> str:
 
 
 def network_source(config: Config) -> str:
-    """Return SHA-256 of the user's file that the network comes from; empty where it is the package's."""
+    """Return the SHA-256 of the user's file for the network; empty if it is the package's."""
     return source_sha256(config.network, "network")

@@ -1,7 +1,7 @@
-"""Code of the user's in a run: the copy that the run folder keeps, and whether opening the run may execute it.
+"""A user's code in a run: the copy in the run folder, and whether opening the run may execute it.
 
-A run folder may come from anybody, and so may all that its card says: the file's path, NAME and SHA-256. None of them
-is a reason to run anything.
+A run folder may come from anybody. So nothing that its card says, such as a file's path, NAME and SHA-256, is a reason
+to run code.
 """
 
 from pathlib import Path
@@ -22,12 +22,12 @@ def _masks(config: Config) -> list[str]:
 
 
 def remember_code(config: Config) -> None:
-    """Note that the user has asked to train with the code of these settings, so that runs made with it open here.
+    """Remember that the user trains with the code of these settings, so that runs with it can be opened here.
 
     Raises
     ------
     ConfigError
-        If a file is no longer there.
+        If a file is missing.
     """
     for kind in _masks(config):
         remember(read_code(kind, "mask"))
@@ -36,26 +36,27 @@ def remember_code(config: Config) -> None:
 
 
 def keep_source(folder: Path, config: Config) -> None:
-    """Copy a network's file of the user's into the run folder; errors as :func:`remember_code`."""
+    """Copy the user's file of a network into the run folder; errors as for :func:`remember_code`."""
     if is_user_code(config.network):
         with atomic_file(folder / COPY) as temporary:
             temporary.write_bytes(read_code(config.network, "network").source)
 
 
 def network_code(folder: Path, card: Card, trust_code: bool = False) -> UserCode | None:
-    """Return the code of a run's network that may be executed; None where the network is the package's.
+    """Return the code of a run's network, if it may be executed; None if the network is the package's.
 
-    It may be where the user has trained with this very code on this machine; then it is read from the file that the
-    settings name, never from the run folder. Or where the user trusts the run; then it is the copy in the run folder.
+    It may be executed in two cases. The user has trained with exactly this code on this machine: then it is read from
+    the file that the settings name, never from the run folder. Or the user trusts the run: then the copy in the run
+    folder is used.
 
     Parameters
     ----------
     folder
         The run folder.
     card
-        Its card.
+        The card of the run.
     trust_code
-        Whether the user trusts it.
+        Whether the user trusts the run.
 
     Raises
     ------
@@ -81,17 +82,17 @@ def network_code(folder: Path, card: Card, trust_code: bool = False) -> UserCode
 
 
 def check_masks(folder: Path, card: Card, trust_code: bool = False) -> None:
-    """Refuse a run whose masks are drawn by code that the user has not trained with on this machine, nor trusts.
+    """Refuse a run whose masks are drawn by code that the user neither trusts nor has trained with on this machine.
 
     Parameters
     ----------
     folder, card, trust_code
-        As in :func:`network_code`. The run folder holds no copy: what is run is the file that the settings name.
+        As for :func:`network_code`. The run folder holds no copy of this code: the file that the settings name is run.
 
     Raises
     ------
     RunError
-        If there is such a file. One that is missing is told where masks are drawn.
+        If there is such a file. A missing file is reported later, when masks are drawn.
     """
     for kind in [] if trust_code else _masks(card.config):
         try:
