@@ -64,6 +64,14 @@ def train(
             "--budget", metavar="TIME", help="Train for so long, such as 30m or 2h, instead of a number of steps."
         ),
     ] = None,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            help="Begin with the weights, method and network of another run: a folder, or switchrecon:brain-2d-x4.",
+        ),
+    ] = None,
     device: DeviceOption = None,
     dry_run: DryRunOption = False,
     recursive: RecursiveOption = False,
@@ -86,11 +94,11 @@ def train(
     chosen = load_config(config, settings, **{name: value for name, value in given.items() if value is not None})
     full, sub = expanded(full, recursive), expanded(sub, recursive)
     if dry_run:
-        plan = plan_training(chosen, full, sub, out, resume, device)
+        plan = plan_training(chosen, full, sub, out, resume, device, start)
         typer.echo("\n".join([plan.config.to_yaml(), *plan.lines(), "nothing was written"]))
         return
     seconds = None if budget is None else parse_duration(budget)
-    folder = run_training(chosen, full, sub, out, resume, cache, device, progress_console(), seconds)
+    folder = run_training(chosen, full, sub, out, resume, cache, device, progress_console(), seconds, start)
     typer.echo(f"run: {folder}")
     trial = load_model(folder / "model.safetensors")[1].trial
     if trial is not None and trial.failed:

@@ -81,6 +81,7 @@ def train(
     cache: str | Path | None = None,
     device: str | None = None,
     budget: float | None = None,
+    start: str | Path | None = None,
     progress: bool = True,
     **settings: Any,
 ) -> Run:
@@ -104,6 +105,8 @@ def train(
         ``cpu``, ``cuda``, ``cuda:N`` or ``auto``. None: the environment variable ``SWITCHRECON_DEVICE``, else auto.
     budget
         Seconds for all of it, instead of ``steps`` and ``epochs``.
+    start
+        Begin with the weights of this run: a folder, or a run of the package such as ``switchrecon:brain-2d-x4``.
     progress
         Show a bar on a terminal, or in a notebook where ``ipywidgets`` is installed.
     **settings
@@ -121,7 +124,8 @@ def train(
     folder = Path(tempfile.mkdtemp(prefix="switchrecon-")) if out is None else Path(out)
     console = _console() if progress else None
     piles = as_scans(full, "full"), as_scans(sub, "sub")
-    return Run(run_training(chosen, *piles, folder, resume, Path(cache) if cache else None, device, console, budget))
+    kept = Path(cache) if cache else None
+    return Run(run_training(chosen, *piles, folder, resume, kept, device, console, budget, start))
 
 
 def _console() -> Console | None:

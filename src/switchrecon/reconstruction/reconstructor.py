@@ -23,6 +23,7 @@ from switchrecon.physics.measured import Residual, invented_part, noise_levels, 
 from switchrecon.physics.operators import Coils, Encoding, Sampling, coils_of
 from switchrecon.runs.card import Card
 from switchrecon.runs.checkpoint import load_model
+from switchrecon.runs.pretrained import run_folder
 from switchrecon.runs.user_code import check_masks, network_code
 
 logger = logging.getLogger(__name__)
@@ -125,7 +126,7 @@ class Reconstructor:
         Parameters
         ----------
         run
-            Folder with ``model.safetensors``.
+            Folder with ``model.safetensors``, or ``switchrecon:NAME`` for one that comes with the package.
         estimate
             ``generator``: G(x). ``ensemble``: ½ G(x) + ½ (x − H(x)), clipped to the data range. None: the run's.
         data_consistency
@@ -148,7 +149,7 @@ class Reconstructor:
         ConfigError
             For an unknown estimate, data consistency, device or precision, or one that this method cannot give.
         """
-        folder = Path(run)
+        folder = run_folder(run)
         chosen = find_device(device)
         if not folder.is_dir():
             raise RunError(f"{folder}: no such run folder")

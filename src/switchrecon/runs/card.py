@@ -17,7 +17,7 @@ from switchrecon.methods.players import Players
 from switchrecon.runs.environment import machine, versions
 from switchrecon.runs.sources import method_source, network_source
 
-PRIVATE = {"salt", "subjects"}  # fields that an evaluation does not repeat
+PRIVATE = {"salt", "subjects", "before"}  # fields that an evaluation does not repeat
 
 
 class _Record(BaseModel):
@@ -94,6 +94,17 @@ class Trial(_Record):
         return f"the run {verdict} zero filling: its error is {' and '.join(found)} that of zero filling{advice}"
 
 
+class Known(_Record):
+    """Subjects that a run has learned from: salted hashes, and their salt."""
+
+    salt: str = ""
+    subjects: tuple[str, ...] = ()
+
+    def knows(self, subject: str) -> bool:
+        """Whether this subject is among them."""
+        return subject_hash(self.salt, subject) in self.subjects
+
+
 class Identity(_Record):
     """Hashes that must not change while a run goes on: of its scans, and of users' files that it runs (or empty)."""
 
@@ -102,7 +113,7 @@ class Identity(_Record):
     network_sha256: str = ""
 
 
-class Card(Identity):
+class Card(Known, Identity):
     """All facts about a run that reconstruction and reports need, without names of subjects.
 
     Attributes
@@ -133,8 +144,14 @@ class Card(Identity):
         Comparison of the finished run with zero filling; None before the end, and in runs of earlier versions.
     salt, subjects
         Salted hashes of the subjects, so that an evaluation can refuse a subject of the training.
+    before
+        Subjects of the runs whose weights this run began from.
     versions, machine
         Versions of the software, and the machine.
+    began_from
+        ``weights_sha256`` of the run whose weights were the first ones; empty where they were drawn.
+    note
+        For a run that is given away: whose scans it has learned from, and who may use it; else empty.
     weights_sha256
         SHA-256 of the weights beside the card.
     """
@@ -153,10 +170,11 @@ class Card(Identity):
     data: dict[str, PileFacts] = {}
     gate: Gate | None = None
     trial: Trial | None = None
-    salt: str = ""
-    subjects: tuple[str, ...] = ()
+    before: tuple[Known, ...] = ()
     versions: dict[str, str] = {}
     machine: str = ""
+    began_from: str = ""
+    note: str = ""
     weights_sha256: str = ""
 
     @property
@@ -170,8 +188,8 @@ class Card(Identity):
         return ", ".join(f"{name} {number}" for name, number in self.versions.items())
 
     def knows(self, subject: str) -> bool:
-        """Return whether the run was trained on this subject."""
-        return subject_hash(self.salt, subject) in self.subjects
+        """Return whether the run, or one that it began from, was trained on this subject."""
+        return super().knows(subject) or any(known.knows(subject) for known in self.before)
 
     def to_json(self) -> dict[str, Any]:
         """Return the card as plain values for JSON; :func:`read_card` is the inverse."""
@@ -216,7 +234,13 @@ def card_from_text(text: str, source: str) -> Card:
 
 
 def make_card(
-    config: Config, method: Method, players: Players, steps: int, data: TrainingData, gate: Gate | None = None
+    config: Config,
+    method: Method,
+    players: Players,
+    steps: int,
+    data: TrainingData,
+    gate: Gate | None = None,
+    began_from: "Card | None" = None,
 ) -> Card:
     """Return the card of a run that starts now, with a new salt."""
     salt = os.urandom(16).hex()
@@ -233,6 +257,8 @@ def make_card(
         parameters={n: sum(p.numel() for p in m.parameters()) for n, m in players.groups().items()},
         data={name: _pile_facts(pile) for name, pile in data.piles.items()},
         gate=gate,
+        began_from=began_from.weights_sha256 if began_from else "",
+        before=(*began_from.before, Known(salt=began_from.salt, subjects=began_from.subjects)) if began_from else (),
         salt=salt,
         subjects=tuple(sorted({subject_hash(salt, s) for pile in data.piles.values() for s in pile.subjects})),
         versions=versions(),

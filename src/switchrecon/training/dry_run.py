@@ -92,12 +92,13 @@ def plan_training(
     folder: Path | None = None,
     resume: bool = False,
     device: str | None = None,
+    start: str | Path | None = None,
 ) -> TrainingPlan:
     """Read the data, build the networks, take a few steps, and forget all of it.
 
     Parameters
     ----------
-    config, full, sub, folder, resume, device
+    config, full, sub, folder, resume, device, start
         As of :func:`switchrecon.training.train.train`; without a folder none is checked.
 
     Raises
@@ -105,7 +106,7 @@ def plan_training(
     SwitchreconError
         For whatever the training would refuse before its first step.
     """
-    ready = make_ready(config, full, sub, folder, resume, None, device)
+    ready = make_ready(config, full, sub, folder, resume, None, device, start)
     state, batches = begin(ready)
     method, config, data = ready.method, ready.config, ready.data
     gpu = ready.device.type == "cuda"

@@ -19,6 +19,7 @@ from switchrecon.scans.files import ScanInput
 from switchrecon.training.batches import Batches
 from switchrecon.training.checks import check_goes_together, describe_data, idle_settings
 from switchrecon.training.gate import through_gate
+from switchrecon.training.start import Start, read_start
 from switchrecon.training.state import State, build_state
 
 logger = logging.getLogger(__name__)
@@ -40,6 +41,8 @@ class Ready:
         The piles.
     device
         Where to compute.
+    start
+        The run whose weights are the first ones; None: they are drawn.
     """
 
     method: Method
@@ -48,6 +51,7 @@ class Ready:
     gate: Gate | None
     data: TrainingData
     device: torch.device
+    start: Start | None = None
 
 
 def make_ready(
@@ -58,11 +62,15 @@ def make_ready(
     resume: bool = False,
     cache: Path | None = None,
     device: str | None = None,
+    start: str | Path | None = None,
 ) -> Ready:
     """Check the settings and the folder, decide the gate, and read the piles; see :func:`train`."""
     chosen = find_device(device)
     if resume and folder is not None and (folder / "config.yaml").is_file():
         config = config.over(load_config(folder / "config.yaml"))  # what is not said now is as it was
+    first = None if start is None else read_start(start)
+    if first is not None:
+        config = first.settings(config)
     method = find_method(config)
     config = with_method_settings(config, method)
     check_network(config)
@@ -72,7 +80,7 @@ def make_ready(
     if method.gated:
         method, gate = through_gate(method, config, full, sub)
     data = read_training_data(full, sub, config, method.pairing, cache)
-    return Ready(method, config, asked, gate, data, chosen)
+    return Ready(method, config, asked, gate, data, chosen, first)
 
 
 def begin(ready: Ready, quiet: bool = False) -> tuple[State, Batches]:
@@ -82,6 +90,8 @@ def begin(ready: Ready, quiet: bool = False) -> tuple[State, Batches]:
     """
     method, config, data = ready.method, ready.config, ready.data
     state = build_state(method, config, ready.device)
+    if ready.start is not None:
+        ready.start.give(state.players.full, bool(state.players.generator.adaptive), config)
     check_goes_together(method, config, data, state.players.full)
     for sentence in idle_settings(ready.asked, config, data) if not quiet else ():
         logger.warning(sentence)

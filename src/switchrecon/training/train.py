@@ -171,6 +171,7 @@ def train(
     device: str | None = None,
     console: Console | None = None,
     budget: float | None = None,
+    start: str | Path | None = None,
 ) -> Path:
     """Train a method and write its run folder.
 
@@ -192,6 +193,9 @@ def train(
         Where a bar shows the progress; None: lines are logged.
     budget
         Seconds for all of it, from now on, instead of ``steps`` and ``epochs``; a run that is resumed keeps its steps.
+    start
+        A run (a folder, or ``switchrecon:NAME``) whose weights are the first ones, and whose method and network are
+        taken where they are not set; see :mod:`switchrecon.training.start`. A run that is resumed has begun already.
 
     Returns
     -------
@@ -206,7 +210,7 @@ def train(
     started = time.perf_counter()
     if budget is not None:
         check_length(config)
-    ready = make_ready(config, full, sub, folder, resume, cache, device)
+    ready = make_ready(config, full, sub, folder, resume, cache, device, start)
     if budget is not None and ready.config.steps is None:
         ready = within(ready, budget, time.perf_counter() - started)
     method, config, data, chosen, gate = ready.method, ready.config, ready.data, ready.device, ready.gate
@@ -215,9 +219,15 @@ def train(
         logger.info("%s: the run is finished", folder)
         return folder
     state, batches = begin(ready)
+    first = None if ready.start is None else ready.start.card
     with open_folder(folder, config, resume):
-        card = make_card(config, method, state.players, batches.steps, data, gate)
+        card = make_card(config, method, state.players, batches.steps, data, gate, first)
+        asked = card.began_from
         card = restore_state(folder, state, card)
+        if first is not None and card.began_from != asked:
+            raise RunError(f"{folder}: holds a run that did not begin from {start}; leave --from out to continue it")
+        if first is not None and state.step == 0:
+            save_state(folder, state, card)  # so that the run can be resumed without the other one
         keep_source(folder, config)
         log = RunLog(folder, state.step)
         try:

@@ -1,0 +1,38 @@
+"""The runs that come with the package, to begin with: named ``switchrecon:NAME`` wherever a run folder is named."""
+
+from pathlib import Path
+
+from switchrecon.errors import RunError, nearest
+
+PREFIX = "switchrecon:"
+FOLDER = Path(__file__).parent / "pretrained"
+
+
+def pretrained() -> list[str]:
+    """Names of the runs that come with the package, such as ``switchrecon:brain-2d-x4``."""
+    return sorted(f"{PREFIX}{entry.name}" for entry in FOLDER.iterdir() if (entry / "model.safetensors").is_file())
+
+
+def is_pretrained(run: str | Path) -> bool:
+    """Whether this names a run of the package, or would if there were one of that name."""
+    return str(run).startswith(PREFIX)
+
+
+def run_folder(run: str | Path) -> Path:
+    """The folder of a run.
+
+    Parameters
+    ----------
+    run
+        A folder, or ``switchrecon:NAME``.
+
+    Raises
+    ------
+    RunError
+        If the package has no run of that name.
+    """
+    if not is_pretrained(run):
+        return Path(run)
+    if str(run) not in pretrained():
+        raise RunError(f"the package has no run '{run}'; {nearest(str(run), pretrained())}")
+    return FOLDER / str(run).removeprefix(PREFIX)
