@@ -1,6 +1,6 @@
 """Change the source in small ways, one at a time, and count the changes that make a test fail ("killed mutants").
 
-Usage: python benchmarks/mutants.py [--out runs/mutants] [FILE ...]
+Usage: python benchmarks/mutants.py [--out runs/mutants] [--jobs N] [FILE ...]
 
 FILE is a key of ``TESTS``, such as ``physics/operators.py``; none takes all. mutmut works on a copy of the project in
 the folder, one file after the other, and runs the tests of that file alone: the tests that are meant to find a change
@@ -73,10 +73,10 @@ def mutmut(folder: Path, *arguments: str) -> str:
     return done.stdout or ""
 
 
-def outcomes(work: Path, file: str) -> list[tuple[str, str]]:
+def outcomes(work: Path, file: str, jobs: int) -> list[tuple[str, str]]:
     """What became of each mutant of a file, and of those that live, the change."""
     copy_project(work, file)
-    mutmut(work, "run", "--max-children", str(os.cpu_count() or 1))
+    mutmut(work, "run", "--max-children", str(jobs))
     found = []
     for line in mutmut(work, "results", "--all", "true").splitlines():
         name, _, outcome = line.strip().rpartition(": ")
@@ -89,6 +89,7 @@ def main() -> None:
     """Run, and tell what survived."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--out", type=Path, default=Path("runs/mutants"))
+    parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1, help="how many mutants are tried at a time")
     parser.add_argument("files", nargs="*")
     asked = parser.parse_args()
     chosen = asked.files or list(TESTS)
@@ -96,7 +97,7 @@ def main() -> None:
         parser.error(f"{', '.join(sorted(unknown))}: expected some of {', '.join(TESTS)}")
     killed, survivors = {}, []
     for file in chosen:
-        found = outcomes(asked.out.resolve() / "project", file)
+        found = outcomes(asked.out.resolve() / "project", file, asked.jobs)
         dead = sum(outcome in KILLED for outcome, _ in found)
         killed[file] = {"mutants": len(found), "killed": dead}
         alive = [f"# {outcome}\n{change}\n" for outcome, change in found if outcome not in KILLED]

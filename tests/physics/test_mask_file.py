@@ -79,10 +79,10 @@ def test_a_mask_file_that_has_changed(make_scan: MakeScan, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("body", "dimensions", "message"),
     [
-        ("return 1 / 0", 2, "raised ZeroDivisionError"),
+        ("return 1 / 0", 2, r"^mask '.*mine.py:MINE': raised ZeroDivisionError: division by zero$"),
         ("return np.ones(matrix)", 2, r"returned float64 \(8, 8\), expected a boolean array \(8, 8\)"),
         ("return np.ones(8, bool)", 1, r"returned bool \(8,\), expected"),
-        ("return None", 2, "returned NoneType, expected"),
+        ("return [True]", 2, "returned list, expected"),
         ("return np.zeros(matrix, bool)", 2, "measures nothing"),
         ("return np.eye(8, dtype=bool)", 1, "states 1 dimension, but its rows differ"),
     ],

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from switchrecon.physics.masks import (
     draw_mask,
     full_centre_fraction,
     infer_mask,
+    line_direction,
     measured_acceleration,
 )
 
@@ -118,6 +120,26 @@ def test_what_a_mask_is_drawn_for_decides_it() -> None:
         assert not np.array_equal(first, draw_mask(other, (64, 64), volume="a.h5", index=0))
 
 
+@pytest.mark.parametrize(
+    ("values", "repeat", "purpose"),
+    [
+        ({}, None, ("slice mask", 3, "a.h5", 2)),
+        ({}, 7, ("fresh mask", 3, "a.h5", 2, 7)),
+        ({"per": "dataset"}, None, ("dataset mask", 3)),
+        ({"per": "dataset"}, 7, ("fresh mask", 3, "a.h5", 2, 7)),
+    ],
+)
+def test_the_seed_of_a_mask_stays_what_it_is(
+    values: dict[str, str], repeat: int | None, purpose: tuple[str | int, ...]
+) -> None:
+    """Else scans that were undersampled with an earlier version would have other masks with this one."""
+    mask = draw_mask(MaskConfig(seed=3, **values), (32, 32), volume="a.h5", index=2, repeat=repeat)  # type: ignore[arg-type]
+    low = 3  # round(32 · 0.08), from (32 − 3 + 1) // 2
+    expected = numpy_random(*purpose).uniform(size=(32, 32)) < (32 * 32 / 4 - low**2) / (32 * 32 - low**2)
+    expected[15:18, 15:18] = True
+    np.testing.assert_array_equal(mask, expected)
+
+
 def test_a_centre_larger_than_the_acceleration_allows_is_refused() -> None:
     with pytest.raises(ConfigError, match="centre alone has 16"):
         draw((16, 16), kind="random-1d", acceleration=4, center_fraction=1.0)
@@ -134,6 +156,37 @@ def test_a_centre_that_is_measured_is_not_made_smaller(matrix: tuple[int, int]) 
     assert full_centre_fraction(mask, 0.08) == 0
 
 
+@pytest.mark.parametrize(("rows", "columns"), [(1, 1), (2, 2), (3, 3), (5, 3), (4, 6)])
+def test_the_full_centre_is_found_to_the_sample(rows: int, columns: int) -> None:
+    """In 40 by 40 samples a fraction of n / 40 is n a side; the smaller side of what is measured decides."""
+    mask = np.zeros((40, 40), dtype=bool)
+    mask[(41 - rows) // 2 : (41 - rows) // 2 + rows, (41 - columns) // 2 : (41 - columns) // 2 + columns] = True
+    assert full_centre_fraction(mask, 0.5) == min(rows, columns) / 40
+    assert full_centre_fraction(mask, 1) == min(rows, columns) / 40
+    assert full_centre_fraction(mask, 0.001) == full_centre_fraction(mask, 0) == 0  # less than a sample is none
+
+
+@pytest.mark.parametrize("matrix", [(4, 64), (64, 4), (20, 64)])
+def test_a_long_image_has_no_full_centre_where_its_centre_sample_is_not_measured(matrix: tuple[int, int]) -> None:
+    mask = np.zeros(matrix, dtype=bool)
+    assert full_centre_fraction(mask, 0.08) == 0
+    mask[matrix[0] // 2, matrix[1] // 2] = True
+    assert full_centre_fraction(mask, 0.08) == 1 / 64
+
+
+def test_the_direction_of_lines() -> None:
+    columns = np.tile([True, True, False, True], (3, 1))
+    assert line_direction(columns) == "columns"
+    assert line_direction(columns.T) == "rows"
+    assert line_direction(torch.from_numpy(columns)) == "columns"
+    assert line_direction(torch.from_numpy(columns.T)) == "rows"
+    assert line_direction(np.ones((3, 4), dtype=bool)) == "rows"  # as the docstring says of a full one
+    for place in np.ndindex(3, 4):  # also where the first two rows and columns look like lines
+        points = np.ones((3, 4), dtype=bool)
+        points[place] = False
+        assert line_direction(points) is None
+
+
 def test_measured_acceleration() -> None:
     assert measured_acceleration(np.array([[1, 0], [0, 0]])) == 4
     assert measured_acceleration(np.zeros((2, 2))) == float("inf")
@@ -145,6 +198,17 @@ def test_a_mask_is_found_again_in_k_space(kind: str) -> None:
     kspace = np.random.RandomState(0).normal(size=(64, 64)) + 1j
     np.testing.assert_array_equal(infer_mask(kspace * mask), mask)
     np.testing.assert_array_equal(infer_mask(np.stack([kspace, 2 * kspace]) * mask), mask)
+    np.testing.assert_array_equal(infer_mask((kspace * mask).T), mask.T)
+
+
+def test_a_sample_is_skipped_between_measured_ones_of_its_row_or_its_column() -> None:
+    """One of 100 is no undersampling, two are."""
+    skipped = np.ones((10, 10), dtype=bool)
+    skipped[3, 5] = False
+    assert infer_mask(skipped.astype(complex)) is None
+    skipped[0, 5] = skipped[0, 7] = False  # at the border: between samples of its row alone
+    np.testing.assert_array_equal(infer_mask(skipped.astype(complex)), skipped)
+    np.testing.assert_array_equal(infer_mask(skipped.T.astype(complex)), skipped.T)
 
 
 def test_padding_shutters_and_partial_fourier_are_not_undersampling() -> None:
@@ -161,5 +225,5 @@ def test_padding_shutters_and_partial_fourier_are_not_undersampling() -> None:
     scattered = kspace.copy()
     scattered[3, 5] = 0
     assert infer_mask(scattered) is None
-    with pytest.raises(DataError, match="no non-zero sample"):
+    with pytest.raises(DataError, match=r"^k-space has no non-zero sample$"):
         infer_mask(np.zeros((4, 4)))

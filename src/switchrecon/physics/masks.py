@@ -139,12 +139,13 @@ def full_centre_fraction(mask: np.ndarray, center_fraction: float) -> float:
     float
         0 where not even the centre sample is measured.
     """
-    height, width = mask.shape
     longer = max(mask.shape)
     most = round(longer * center_fraction)
     smaller = (count / longer for count in range(most, 0, -1))
     for fraction in (center_fraction, *(less for less in smaller if less < center_fraction)):
-        if most and mask[centre_slice(height, fraction), centre_slice(width, fraction)].all():
+        # At least one sample a side: a short side of a long image has less than one in a small fraction.
+        rows, columns = (centre_slice(side, max(fraction, 1 / side)) for side in mask.shape)
+        if most and mask[rows, columns].all():
             return fraction
     return 0.0
 
