@@ -23,7 +23,7 @@ TESTS = {
     "methods/players.py": ("methods", "training/test_literal.py"),
     "physics/operators.py": ("physics/test_operators.py", "physics/test_coils.py"),
     "physics/masks.py": ("physics/test_masks.py", "physics/test_mask_file.py"),
-    "physics/mask_kinds.py": ("physics/test_masks.py", "physics/test_poisson_disc.py"),
+    "physics/mask_kinds.py": ("physics/test_mask_kinds.py", "physics/test_masks.py", "physics/test_poisson_disc.py"),
     "physics/intensity.py": ("physics/test_coils.py", "physics/test_operators.py", "data/test_data.py"),
     "training/optim.py": ("training/test_optim.py",),
     "training/guard.py": ("training/test_guard.py",),
@@ -49,7 +49,7 @@ def copy_project(target: Path, file: str) -> None:
         "also_copy": [name for name in COPIED if name not in ("src", "tests", "pyproject.toml")],
         "pytest_add_cli_args": ["-p", "no:cacheprovider"],
         "pytest_add_cli_args_test_selection": [f"tests/{name}" for name in TESTS[file]],
-        "timeout_constant": ["20"],
+        "timeout_constant": ["2"],  # mutmut waits fifteen times as long, and fifteen times as the tests take
     }
     lines = ["[mutmut]"]
     for name, values in settings.items():
