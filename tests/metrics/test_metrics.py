@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
-from switchrecon.metrics.conventions import Summary, pool, slice_metrics, summarise
+from switchrecon.metrics.conventions import Summary, pool, seen, slice_metrics, summarise
 from switchrecon.metrics.metrics import nmse, psnr, radial_energy, ssim
+from switchrecon.metrics.table import METRICS
 
 RANDOM = np.random.RandomState(0)
 REFERENCE = RANDOM.uniform(size=(3, 40, 31)) * np.array([1.0, 2.0, 0.5])[:, None, None]
@@ -30,6 +31,12 @@ def test_numbers_worked_by_hand() -> None:
     assert nmse(reference, image) == pytest.approx(2 / 4)
     assert psnr(reference, reference) == math.inf
     assert math.isnan(nmse(np.zeros((2, 2)), np.ones((2, 2))))
+    assert psnr(np.zeros((2, 2)), np.ones((2, 2))) == -math.inf
+    assert psnr(np.zeros((2, 2)), np.zeros((2, 2))) == math.inf
+    assert psnr(reference, image, 3.0) == pytest.approx(10 * math.log10(9 / 1))
+    assert nmse(3j * reference, 3 * image) == pytest.approx(2 / 4)  # of magnitudes
+    small = np.array([[200, 0]], dtype=np.uint8), np.array([[0, 200]], dtype=np.uint8)
+    assert nmse(*small) == 2  # no overflow of a small type
 
 
 def test_volume_convention_is_that_of_fastmri() -> None:
@@ -69,11 +76,76 @@ def test_radial_energy_is_parseval_in_the_rings_and_finds_a_wave_where_it_is() -
     assert radial_energy(smooth, 4) == pytest.approx([2 * 24 * 30, 0, 0, 0])
 
 
+@pytest.mark.parametrize("shape", [(12, 20), (2, 20, 12), (2, 3, 9, 8)])
+def test_a_wave_s_ring_is_its_part_of_the_nyquist_frequency_of_each_axis(shape: tuple[int, ...]) -> None:
+    """Each wave alone, by a plain loop; corners belong to no ring, the Nyquist frequency neither."""
+    height, width = shape[-2:]
+    rings = 3
+    for row in range(-(height // 2), (height + 1) // 2):
+        for column in range(-(width // 2), (width + 1) // 2):
+            phase = row * np.arange(height)[:, None] / height + column * np.arange(width) / width
+            radius = math.hypot(2 * row / height, 2 * column / width)
+            expected = np.zeros(rings + 1)
+            expected[min(int(radius * rings + 1e-12), rings)] = np.prod(shape)
+            found = radial_energy(np.broadcast_to(np.exp(2j * np.pi * phase), shape), rings)
+            np.testing.assert_allclose(found, expected[:rings], atol=1e-9)
+
+
 def test_summary_and_errors() -> None:
     assert summarise([{"psnr": 1.0}, {"psnr": 3.0}]) == {"psnr": Summary(mean=2.0, std=1.0)}
     assert summarise([{"psnr": 1.0}]) == {"psnr": Summary(mean=1.0, std=None)}  # one value has no spread
     assert summarise([{"psnr": 1.0}, {"psnr": math.inf}]) == {"psnr": Summary(mean=None, std=None)}
-    with pytest.raises(ValueError, match="differ in shape"):
+    both = summarise([{"psnr": 1.0, "ssim": 0.5}, {"psnr": 4.0, "ssim": math.nan}, {"psnr": 4.0, "ssim": 0.5}])
+    assert both == {"psnr": Summary(mean=3.0, std=math.sqrt(2)), "ssim": Summary()}
+    with pytest.raises(ValueError, match=r"^images differ in shape: reference \(3, 40, 31\), image \(2, 40, 31\)$"):
         psnr(REFERENCE, IMAGES[:2])
-    with pytest.raises(ValueError, match="at least 7x7"):
-        ssim(REFERENCE[0, :6], IMAGES[0, :6])
+    for small in (REFERENCE[0, :6], REFERENCE[0, :, :6], REFERENCE):
+        with pytest.raises(ValueError) as error:
+            ssim(small, small)
+        assert str(error.value) == f"SSIM needs images of at least 7x7 pixels, found shape {small.shape}"
+    assert ssim(np.ones((7, 7)), np.ones((7, 7))) == 1
+
+
+def test_the_data_range_is_the_volume_s_maximum_where_it_is_said() -> None:
+    images = REFERENCE[:2] + 0.1
+    for metric in ("psnr", "ssim"):
+        measure = {"psnr": psnr, "ssim": ssim}[metric]
+        for convention, maximum, ranges in (
+            ("fastmri", 5.0, (5.0, 5.0)),
+            ("fastmri", None, (REFERENCE[:2, 4:35].max(),) * 2),
+            ("slice-max", 5.0, (REFERENCE[0].max(), REFERENCE[1].max())),
+        ):
+            found = slice_metrics(REFERENCE[:2], images, convention, maximum)
+            rows = slice(4, 35) if convention == "fastmri" else slice(None)
+            expected = [measure(r[rows], u[rows], top) for r, u, top in zip(REFERENCE[:2], images, ranges, strict=True)]
+            assert [values[metric] for values in found] == pytest.approx(expected)
+    both, slices = [METRICS["psnr"], METRICS["ssim"]], [{"ssim": 0.25}, {"ssim": 0.5}]
+    [whole] = pool(REFERENCE[:2], images, slices, "fastmri", 5.0, both)
+    assert whole == {"psnr": pytest.approx(20 * math.log10(5.0 / 0.1)), "ssim": 0.375}
+    with pytest.raises(ValueError, match="zip"):
+        slice_metrics(REFERENCE, images, "fastmri")
+
+
+def test_values_and_their_metrics_are_those_asked_for() -> None:
+    only = [METRICS["nmse"]]
+    found = slice_metrics(REFERENCE, IMAGES, "slice-max", metrics=only)
+    assert [list(values) for values in found] == [["nmse"]] * 3
+    assert pool(REFERENCE, IMAGES, found, "slice-max", metrics=only) == found
+    assert list(slice_metrics(REFERENCE, IMAGES, "fastmri")[0]) == list(METRICS)
+    assert list(pool(REFERENCE, IMAGES, slice_metrics(REFERENCE, IMAGES, "fastmri"), "fastmri")[0]) == list(METRICS)
+
+
+@pytest.mark.parametrize(
+    ("shape", "rows", "columns"),
+    [
+        ((40, 31), (4, 35), (0, 31)),
+        ((2, 31, 40), (0, 31), (4, 35)),
+        ((1, 8, 8), (0, 8), (0, 8)),
+        ((9, 4), (2, 6), (0, 4)),
+    ],
+)
+def test_the_square_is_central(shape: tuple[int, ...], rows: tuple[int, int], columns: tuple[int, int]) -> None:
+    """Of an odd difference the smaller half is cut before it, as by fastMRI's ``center_crop``."""
+    images = np.arange(np.prod(shape)).reshape(shape)
+    np.testing.assert_array_equal(seen(images, "fastmri"), images[..., slice(*rows), slice(*columns)])
+    assert seen(images, "slice-max") is images

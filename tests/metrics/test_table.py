@@ -56,6 +56,15 @@ def test_what_a_convention_means_names_every_metric() -> None:
     assert "LPIPS (AlexNet, v0.1), HaarPSI (C = 30, α = 4.2) and Mine (2 scales) their mean" in fastmri
     assert "and Mine (2 scales) of each slice" in slices
     assert fastmri.rsplit("; ", 1)[1] == "mean and standard deviation over volumes"
+    one, two = Column("a", "A", pooled="volume"), Column("b", "B", note="v2")
+    assert explain("fastmri", (one, two)) == (
+        "fastMRI convention: central squares of the reference's width; data range is the maximum of the reference "
+        "volume; A of its evaluated slices together, B (v2) their mean; mean and standard deviation over volumes"
+    )
+    assert explain("slice-max", (one, one, two)) == (
+        "slice-maximum convention: data range is the maximum of each reference slice; A, A and B (v2) of each slice; "
+        "mean and standard deviation over slices"
+    )
 
 
 def test_values_that_are_no_numbers_are_none() -> None:
