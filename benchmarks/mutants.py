@@ -24,7 +24,7 @@ TESTS = {
     "physics/operators.py": ("physics/test_operators.py", "physics/test_coils.py"),
     "physics/masks.py": ("physics/test_masks.py", "physics/test_mask_file.py"),
     "physics/mask_kinds.py": ("physics/test_mask_kinds.py", "physics/test_masks.py", "physics/test_poisson_disc.py"),
-    "physics/intensity.py": ("physics/test_coils.py", "physics/test_operators.py", "data/test_data.py"),
+    "physics/intensity.py": ("physics/test_intensity.py",),
     "training/optim.py": ("training/test_optim.py",),
     "training/guard.py": ("training/test_guard.py",),
     "metrics/metrics.py": ("metrics/test_metrics.py", "metrics/test_windows.py"),
