@@ -35,6 +35,7 @@ SHARED = Path(os.environ.get("SWITCHRECON_TEST_DATA", Path(__file__).parents[2] 
 def _one_thread(monkeypatch: pytest.MonkeyPatch) -> None:
     """Bits differ between thread counts and devices; tests that compare bits need fixed ones."""
     torch.set_num_threads(1)
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
     monkeypatch.setenv("SWITCHRECON_DEVICE", "cpu")
 
 

@@ -10,6 +10,7 @@ from switchrecon.core.lazy import lazy_names
 if TYPE_CHECKING:
     from switchrecon import methods, metrics, physics
     from switchrecon.config import Config
+    from switchrecon.core.threads import set_threads
     from switchrecon.public.evaluation import evaluate
     from switchrecon.public.scans import inspect, mask, phantom, read, undersample
     from switchrecon.public.training import train
@@ -28,6 +29,7 @@ __all__ = [
     "phantom",
     "physics",
     "read",
+    "set_threads",
     "train",
     "undersample",
 ]
@@ -46,6 +48,7 @@ if not TYPE_CHECKING:  # or type checkers would take any name for one of the pac
             "phantom": "switchrecon.public.scans",
             "physics": "",
             "read": "switchrecon.public.scans",
+            "set_threads": "switchrecon.core.threads",
             "train": "switchrecon.public.training",
             "undersample": "switchrecon.public.scans",
         },

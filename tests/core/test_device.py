@@ -426,7 +426,7 @@ def test_watching_tells_a_step_that_waits_from_torchs_remark_on_watching(
 def test_free_memory_is_what_the_system_has_and_the_group_allows(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(engines, "GROUP", tmp_path)
+    monkeypatch.setattr("switchrecon.core.threads.GROUPS", tmp_path)
     whole = engines.available_memory()
     assert whole > 1 << 20
     (tmp_path / "memory.max").write_text("max\n")
@@ -449,9 +449,10 @@ def test_no_more_cells_share_a_gpu_than_its_memory_takes(monkeypatch: pytest.Mon
     ):
         plan = parse_recipe({**recipe, "common": common}, "r")
         cells = make_grid(plan, tmp_path, tmp_path / str(number)).cells
-        assert [fitting_workers(cells, [device]) for device in free] == expected
-    assert fitting_workers(cells, ["cuda:0", "cuda:1"]) == 8
-    assert fitting_workers(cells, ["cpu"]) == 64
+        assert [fitting_workers(cells, [device], 64) for device in free] == expected
+    assert fitting_workers(cells, ["cuda:0", "cuda:1"], 64) == 8
+    assert fitting_workers(cells, ["cpu"], 64) == 64
+    assert fitting_workers(cells, ["cpu"], 1000) == 64
 
 
 def test_slices_that_do_not_fit_a_device_are_sent_when_they_are_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:

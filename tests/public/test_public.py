@@ -50,7 +50,9 @@ def test_names_types_and_what_is_imported_agree(module: object) -> None:
 
 
 def test_the_names_are_those_that_are_promised_and_each_is_documented() -> None:
-    promised = "read inspect undersample mask phantom Config train Reconstructor evaluate metrics methods physics"
+    promised = (
+        "read inspect undersample mask phantom Config train Reconstructor evaluate metrics methods physics set_threads"
+    )
     assert sorted([*promised.split(), "__version__"]) == sr.__all__
     page = (DOCS / PAGE).read_text()
     for name in promised.split():

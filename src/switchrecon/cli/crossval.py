@@ -52,6 +52,14 @@ def crossval(
     device: DeviceOption = None,
     trust_code: TrustOption = False,
     dry_run: DryRunOption = False,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            metavar="N",
+            help="Cores that cells share, each with as many threads as the recipe says. Default: those that are free.",
+        ),
+    ] = None,
 ) -> None:
     """Train and evaluate a grid: methods, settings, folds of subjects and seeds, with tables and figures.
 
@@ -76,7 +84,7 @@ def crossval(
     recipe = load_recipe(config) if config is not None else None
     only = Only(methods, folds, parts, seeds)
     if dry_run:
-        for line in preview(recipe, data, out, only, options, workers):
+        for line in preview(recipe, data, out, only, options, workers, threads):
             typer.echo(line)
         typer.echo("nothing was written")
         return
@@ -95,7 +103,7 @@ def crossval(
     if slurm is not None:
         typer.echo(f"{slurm}: an array of {write_slurm(grid, slurm)} cells; submit it with sbatch")
     else:
-        table = run_grid(grid, only, engine, workers, address, gpus, progress_console())
+        table = run_grid(grid, only, engine, workers, address, gpus, progress_console(), threads)
         typer.echo(markdown(table))
         typer.echo(f"report: {out / 'report.html'}")
         failed = failures(grid) + elsewhere(grid, only)

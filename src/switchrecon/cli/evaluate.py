@@ -13,8 +13,10 @@ from switchrecon.cli.options import (
     OutOption,
     RecursiveOption,
     SubjectsOption,
+    ThreadsOption,
     TrustOption,
     expanded,
+    use_threads,
 )
 from switchrecon.errors import SwitchreconError
 
@@ -46,6 +48,7 @@ def evaluate(
     device: DeviceOption = None,
     recursive: RecursiveOption = False,
     subjects: SubjectsOption = None,
+    threads: ThreadsOption = None,
 ) -> None:
     """Undersample references with the run's masks, reconstruct them, and measure against the truth.
 
@@ -59,6 +62,7 @@ def evaluate(
             raise SwitchreconError(
                 f"{run}: is a file, expected a run folder; if you gave --reference a pattern, quote it"
             )
+    use_threads(threads)
     measured = run_evaluation(
         runs,
         expanded(reference, recursive),
@@ -101,6 +105,7 @@ def report(
     ] = False,
     lpips_weights: LpipsOption = None,
     metrics: MetricOption = [],  # noqa: B006
+    threads: ThreadsOption = None,
 ) -> None:
     """Write report.html from what an evaluation, a run or a cross-validation has stored.
 
@@ -126,6 +131,8 @@ def report(
     later = [METRICS[name] for name in metrics if name in METRICS and name != "lpips"] + [*extra_metrics(metrics)]
     if asked or (find_weights(lpips_weights).exists() and lacks_lpips(folder)):
         later.append(with_lpips(lpips_weights))
+    if later:
+        use_threads(threads)
     for metric in later:
         add_metric(folder, metric)
     if grid:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from switchrecon.cli.options import RecursiveOption
+from switchrecon.cli.options import RecursiveOption, ThreadsOption, use_threads
 
 VariableOption = Annotated[
     str | None,
@@ -34,6 +34,7 @@ def inspect(
     variable: VariableOption = None,
     layout: LayoutOption = None,
     recursive: RecursiveOption = False,
+    threads: ThreadsOption = None,
 ) -> None:
     """Say what files hold: sizes, coils, sampling, noise scan, geometry, and what of it is read or skipped.
 
@@ -49,6 +50,7 @@ def inspect(
     paths, known, failed = find_files(files, recursive), [], 0
     if picture is not None and len(paths) > 1:
         raise ConfigError(f"--picture {picture}: found {len(paths)} scans; expected one")
+    use_threads(threads)
     for path in paths:
         try:
             known.append(inspect_file(path, picture, ReadOptions(variable=variable, layout=layout)))
@@ -81,6 +83,7 @@ def convert(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
     variable: VariableOption = None,
     layout: LayoutOption = None,
+    threads: ThreadsOption = None,
 ) -> None:
     """Write a scan in another format, chosen by the ending of OUT: k-space sorted, readout oversampling removed.
 
@@ -92,6 +95,7 @@ def convert(
     from switchrecon.scans.convert import convert_file
 
     options = ReadOptions(variable=variable, layout=layout)
+    use_threads(threads)
     scan, written = convert_file(source, out, overwrite, options)
     shape = "x".join(map(str, (len(scan.kspace), scan.coils, *scan.matrix)))
     note = "; synthetic k-space, computed from magnitude images" if scan.synthetic else ""

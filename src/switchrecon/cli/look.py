@@ -5,7 +5,19 @@ from typing import Annotated
 
 import typer
 
-from switchrecon.cli.options import ConfigOption, FullOption, OutOption, SetOption, SubOption, refuse_spilled
+from switchrecon.cli.options import (
+    ConfigOption,
+    FullOption,
+    OutOption,
+    RecursiveOption,
+    SetOption,
+    SubjectsOption,
+    SubOption,
+    ThreadsOption,
+    expanded,
+    refuse_spilled,
+    use_threads,
+)
 
 
 def compare_domains(
@@ -15,6 +27,9 @@ def compare_domains(
     out: OutOption,
     config: ConfigOption = None,
     settings: SetOption = [],  # noqa: B006
+    recursive: RecursiveOption = False,
+    subjects: SubjectsOption = None,
+    threads: ThreadsOption = None,
 ) -> None:
     """Test before any training whether the two piles are alike: in contrast, anatomy, sharpness, noise and phase.
 
@@ -30,7 +45,11 @@ def compare_domains(
     from switchrecon.data.domains import compare_domains as compare
     from switchrecon.reports.look import save_piles
 
-    found = compare(full, sub, load_config(config, settings), partial(save_piles, out / "domains.png"))
+    given = {} if subjects is None else {"subjects": str(subjects.resolve())}
+    chosen = load_config(config, settings, **given)
+    use_threads(threads)
+    full, sub = expanded(full, recursive), expanded(sub, recursive)
+    found = compare(full, sub, chosen, partial(save_piles, out / "domains.png"))
     write_text(out / "domains.json", json.dumps(asdict(found), indent=1))
     typer.echo(found.sentence)
     typer.echo(
@@ -71,10 +90,12 @@ def phantom(
         typer.Option("--save", metavar="DIR", help="Also write the k-space of each contrast as .npy."),
     ] = None,
     coils: Annotated[int, typer.Option(min=1, help="Receiver coils of the k-space, loops around the head.")] = 1,
+    threads: ThreadsOption = None,
 ) -> None:
     """Draw a synthetic head in T1w, T2w, PD and FLAIR contrast; with --save, write its k-space."""
     from switchrecon.reports.look import picture_of_phantom
 
+    use_threads(threads)
     for line in picture_of_phantom(subject, matrix, slices, lesions, out, save, coils):
         typer.echo(line)
     typer.echo(f"picture: {out}")

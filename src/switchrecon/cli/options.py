@@ -25,6 +25,13 @@ def progress_console() -> "Console | None":
     return Console(stderr=True) if PROGRESS.isEnabledFor(logging.INFO) else None
 
 
+def use_threads(number: int | None) -> None:
+    """Compute with so many threads; None: with as many as cores are free."""
+    from switchrecon.core.threads import set_threads  # which imports torch
+
+    set_threads(number)
+
+
 def refuse_spilled(context: typer.Context) -> None:
     """Refuse arguments that the shell has made from an unquoted pattern."""
     if context.args:
@@ -120,6 +127,16 @@ DryRunOption = Annotated[
     typer.Option(
         "--dry-run",
         help="Say what would be done (settings, data found, parameters, estimated time and memory), and write nothing.",
+    ),
+]
+ThreadsOption = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        min=1,
+        help="Threads to compute with. Default: OMP_NUM_THREADS, else as many as cores are free; the last bits of "
+        "results depend on it.",
     ),
 ]
 DeviceOption = Annotated[

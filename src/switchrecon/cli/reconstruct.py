@@ -6,7 +6,15 @@ from typing import Annotated
 
 import typer
 
-from switchrecon.cli.options import DeviceOption, OutOption, RecursiveOption, TrustOption, expanded
+from switchrecon.cli.options import (
+    DeviceOption,
+    OutOption,
+    RecursiveOption,
+    ThreadsOption,
+    TrustOption,
+    expanded,
+    use_threads,
+)
 from switchrecon.errors import SwitchreconError
 
 
@@ -66,6 +74,7 @@ def reconstruct(
     trust_code: TrustOption = False,
     device: DeviceOption = None,
     recursive: RecursiveOption = False,
+    threads: ThreadsOption = None,
 ) -> None:
     """Reconstruct scans into their own format, or another, with their matrix, units and geometry.
 
@@ -90,6 +99,7 @@ def reconstruct(
             if outcome.adaptation is not None:
                 typer.echo(f"  {outcome.adaptation}")
 
+    use_threads(threads)
     loaded = Reconstructor.load(run, estimate, data_consistency, resize, device, precision, trust_code)
     look = None if no_maps else look_of(run, loaded, trust, adapt > 0)
     outcomes = reconstruct_files(
@@ -110,6 +120,7 @@ def export(
         ),
     ],
     trust_code: TrustOption = False,
+    threads: ThreadsOption = None,
 ) -> None:
     """Write a run's generator network as ONNX, for programs without torch.
 
@@ -119,5 +130,6 @@ def export(
     """
     from switchrecon.reconstruction.onnx import export_run
 
+    use_threads(threads)
     for file in export_run(run, out, trust_code):
         typer.echo(f"written: {file}")

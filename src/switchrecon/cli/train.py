@@ -17,9 +17,11 @@ from switchrecon.cli.options import (
     SetOption,
     SubjectsOption,
     SubOption,
+    ThreadsOption,
     expanded,
     progress_console,
     refuse_spilled,
+    use_threads,
 )
 
 
@@ -28,6 +30,9 @@ def demo(
     steps: Annotated[int | None, typer.Option(help="Fewer or more training steps than the demo's own.")] = None,
     lpips_weights: LpipsOption = None,
     device: DeviceOption = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Threads to compute with. Default: 1, as networks are small.")
+    ] = None,
 ) -> None:
     """Train on synthetic heads, evaluate on held-out ones, reconstruct a real slice, and write a report.
 
@@ -35,7 +40,7 @@ def demo(
     """
     from switchrecon.experiments.demo import run_demo
 
-    typer.echo(f"report: {run_demo(out, steps, lpips_weights, device, progress_console())}")
+    typer.echo(f"report: {run_demo(out, steps, lpips_weights, device, progress_console(), threads or 1)}")
 
 
 def train(
@@ -76,6 +81,7 @@ def train(
     dry_run: DryRunOption = False,
     recursive: RecursiveOption = False,
     subjects: SubjectsOption = None,
+    threads: ThreadsOption = None,
 ) -> None:
     """Train a reconstructor from fully sampled and undersampled scans that do not match.
 
@@ -92,6 +98,7 @@ def train(
 
     given = {"method": method, "subjects": None if subjects is None else str(subjects.resolve())}
     chosen = load_config(config, settings, **{name: value for name, value in given.items() if value is not None})
+    use_threads(threads)
     full, sub = expanded(full, recursive), expanded(sub, recursive)
     if dry_run:
         plan = plan_training(chosen, full, sub, out, resume, device, start)

@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from switchrecon.cli.options import DeviceOption, RecursiveOption, SubjectsOption, TrustOption, expanded
+from switchrecon.cli.options import (
+    DeviceOption,
+    RecursiveOption,
+    SubjectsOption,
+    ThreadsOption,
+    TrustOption,
+    expanded,
+    use_threads,
+)
 
 
 def calibrate(
@@ -25,6 +33,7 @@ def calibrate(
     device: DeviceOption = None,
     recursive: RecursiveOption = False,
     subjects: SubjectsOption = None,
+    threads: ThreadsOption = None,
 ) -> None:
     """Calibrate a run: from then on, reconstruct writes a map of doubt with a promise that holds for new subjects.
 
@@ -35,6 +44,7 @@ def calibrate(
     """
     from switchrecon.trust.calibrate import calibrate as run_calibration
 
+    use_threads(threads)
     found = run_calibration(run, expanded(reference, recursive), out, device, trust_code, subjects)
     typer.echo(f"{found.slices} slices of {found.subjects} subjects; doubt is {found.factor:.2f} times the spread")
     if found.synthetic:

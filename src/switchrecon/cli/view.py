@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from switchrecon.cli.options import ThreadsOption, use_threads
+
 
 def view(
     paths: Annotated[
@@ -39,6 +41,7 @@ def view(
         int, typer.Option(min=0, max=65535, help="Without --out: where to listen on this machine. Default: a free one.")
     ] = 0,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.html if it exists.")] = False,
+    threads: ThreadsOption = None,
 ) -> None:
     """Look at images with mouse and keys: side by side, flicker, wipe, error, k-space; one window for all.
 
@@ -63,6 +66,7 @@ def view(
         what = "is a folder; expected a file" if out.is_dir() else "exists already; add --overwrite or choose another"
         raise DataError(f"{out}: {what}")
     picked = parse_slices(slices) if slices is not None else None
+    use_threads(threads)
     options = ReadOptions(slice_axis=slice_axis)  # type: ignore[arg-type]
     sources = find_sources(paths or [], options, names or out is None, together, images)
     if out is None:

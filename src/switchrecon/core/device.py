@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from switchrecon.core.device_names import Precision, chosen_name
+from switchrecon.core.threads import tell_threads
 from switchrecon.errors import ConfigError
 
 logger = logging.getLogger(__name__)
@@ -71,6 +72,7 @@ def set_up(device: torch.device, precision: Precision) -> None:
     a warning says if it would emulate bfloat16, which the networks apply: see
     :class:`switchrecon.nets.layers.ImageNetwork`.
     """
+    tell_threads()
     logger.debug("computing on %s, convolutions in %s", describe(device), precision)
     if device.type == "cpu" and precision == "bfloat16" and emulates_bfloat16():
         warnings.warn(

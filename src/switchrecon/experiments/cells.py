@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from filelock import FileLock, Timeout
 from pydantic import Field
 
@@ -23,6 +22,7 @@ from switchrecon.core.messages import messages_to
 from switchrecon.core.records import Record
 from switchrecon.core.sentences import first_problem
 from switchrecon.core.settings import Settings
+from switchrecon.core.threads import set_threads
 from switchrecon.errors import ConfigError, RunError
 from switchrecon.evaluation.evaluate import evaluate
 from switchrecon.metrics.lpips import find_weights
@@ -276,7 +276,7 @@ def run_cell(cell: Cell) -> None:
             if not is_wanting(cell):
                 return
             (cell.folder / "failed.json").unlink(missing_ok=True)  # of an attempt before this one
-            torch.set_num_threads(cell.threads)
+            set_threads(cell.threads)
             options = cell.options
             train(cell.config, cell.full, cell.sub, cell.folder / "run", True, options.cache, options.device)
             shutil.rmtree(cell.folder / "evaluation", ignore_errors=True)

@@ -131,6 +131,7 @@ def run_grid(
     address: str | None = None,
     gpus: float = 0,
     console: Console | None = None,
+    threads: int | None = None,
 ) -> Table:
     """Run what is unfinished and write table, figures and page from all that is done.
 
@@ -148,6 +149,8 @@ def run_grid(
         See :func:`switchrecon.experiments.engines.run_ray`.
     console
         Where a live table shows the progress; None: lines are logged.
+    threads
+        Cores that the cells share, where ``workers`` is None; None: those that are free.
 
     Returns
     -------
@@ -163,7 +166,7 @@ def run_grid(
         raise ConfigError(f"unknown engine '{engine}'; {nearest(engine, ENGINES)}")
     cells = select(grid, only)
     if cells:
-        at_once = workers or fitting_workers(cells, places(grid.options.device))
+        at_once = workers or fitting_workers(cells, places(grid.options.device), threads)
         with GridProgress(cells, len(grid.cells) - len(unfinished(grid)), console) as progress:
             if engine == "ray":
                 run_ray(grid, cells, at_once, progress, address, gpus)

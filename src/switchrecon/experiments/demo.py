@@ -14,6 +14,7 @@ from switchrecon.config import Config, load_config
 from switchrecon.core.device import find_device
 from switchrecon.core.files import atomic_file
 from switchrecon.core.pictures import save_grid
+from switchrecon.core.threads import set_threads
 from switchrecon.errors import RunError
 from switchrecon.evaluation.baselines import zero_filled
 from switchrecon.evaluation.evaluate import evaluate
@@ -135,6 +136,7 @@ def run_demo(
     lpips_weights: Path | None = None,
     device: str | None = None,
     console: Console | None = None,
+    threads: int = 1,
 ) -> Path:
     """Run the demo and return the report.
 
@@ -150,6 +152,8 @@ def run_demo(
         See :func:`switchrecon.core.device.find_device`.
     console
         Where bars show the progress; None: lines are logged.
+    threads
+        See :func:`switchrecon.core.threads.set_threads`.
 
     Raises
     ------
@@ -161,7 +165,7 @@ def run_demo(
     find_device(device)  # is refused before anything is written
     started = time.monotonic()
     # Networks this small gain next to nothing from a second thread and lose much to it on a busy machine.
-    torch.set_num_threads(1)
+    set_threads(threads)
     make_heads(out / "data")
     runs = []
     for method in METHODS:

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import torch
 import yaml
 
 from switchrecon.config import Config
 from switchrecon.core.durations import duration
+from switchrecon.core.threads import set_threads
 from switchrecon.experiments.cells import Cell, Options
 from switchrecon.experiments.crossval import Only, look_at_grid, select
 from switchrecon.experiments.engines import fitting_workers, places
@@ -24,6 +24,7 @@ def preview(
     only: Only = Only(),
     options: Options = Options(),
     workers: int | None = None,
+    threads: int | None = None,
 ) -> Iterator[str]:
     """Say in lines of text what :func:`switchrecon.experiments.crossval.run_grid` would do.
 
@@ -46,7 +47,7 @@ def preview(
             rows.setdefault((cell.setting, cell.row), []).append(cell)
         total, first = 0.0, None
         for (setting, row), own in rows.items():
-            torch.set_num_threads(own[0].threads)
+            set_threads(own[0].threads)
             plan = plan_training(own[0].config, own[0].full, own[0].sub, device=options.device)
             total += plan.seconds * len(own)
             yield f"\n# {setting} · {row}: {len(own)} cells"
@@ -54,7 +55,7 @@ def preview(
             yield from plan.lines()
             first = first or plan.config
         if cells:
-            at_once = workers or fitting_workers(cells, places(options.device))
+            at_once = workers or fitting_workers(cells, places(options.device), threads)
             yield (
                 f"\nexpected time of all trainings: about {duration(total / at_once)} with {at_once} at once "
                 "(an estimate; evaluations are not in it)"

@@ -16,6 +16,7 @@ import torch
 
 from switchrecon.core.device import find_device
 from switchrecon.core.device_names import chosen_name
+from switchrecon.core.threads import control_groups, cores_for
 from switchrecon.errors import ConfigError
 from switchrecon.experiments.cells import Cell, CellBusy, Options, is_wanting, mark_failed, run_cell
 from switchrecon.experiments.grid import Grid, read_cell
@@ -23,7 +24,6 @@ from switchrecon.experiments.progress import GridProgress
 
 logger = logging.getLogger(__name__)
 
-GROUP = Path("/sys/fs/cgroup")
 BUSY = 75  # exit code of a cell that another process works on (EX_TEMPFAIL)
 CELLS_A_GPU = 4  # at once, at most: one alone does not fill it
 STEP_MEMORY = 2 << 30  # bytes that a training step keeps at 256x256 with width 32: 1,782 MiB on a processor
@@ -71,20 +71,16 @@ def places(name: str | None = None) -> list[str]:
 
 
 def available_memory() -> int:
-    """Bytes that new processes may use: what the system can give, at most what this process's group has left.
+    """Bytes that new processes may use: what the system can give, at most what this process's groups have left.
 
-    A group is a Linux control group, version 2; files that the group keeps in memory do not count as used.
+    Groups are Linux control groups, version 2; files that the group keeps in memory do not count as used.
     """
     try:
         lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
         found = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
     except (OSError, StopIteration):
         found = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        own = Path("/proc/self/cgroup").read_text(encoding="ascii").partition("0::/")[2].split("\n")[0]
-    except OSError:
-        own = ""
-    for group in {GROUP, GROUP / own}:  # a container sees its own group at the top, a batch system's job its own path
+    for group in control_groups():
         try:
             limit, used = (int((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
             counts = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
@@ -94,10 +90,13 @@ def available_memory() -> int:
     return found
 
 
-def fitting_workers(cells: Sequence[Cell], devices: Sequence[str]) -> int:
-    """As many cells at once as processors, free memory and GPUs allow, at least one."""
+def fitting_workers(cells: Sequence[Cell], devices: Sequence[str], threads: int | None = None) -> int:
+    """As many cells at once as processor cores, free memory and GPUs allow, at least one.
+
+    Cells share so many cores; None: those that are free.
+    """
     free = available_memory()
-    cores = len(os.sched_getaffinity(0)) // max(cell.threads for cell in cells)
+    cores = cores_for(threads) // max(cell.threads for cell in cells)
     need = max(map(memory_of, cells))
     shared = cores
     if devices[0] != "cpu":
