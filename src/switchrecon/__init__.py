@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from switchrecon.config import Config
     from switchrecon.core.threads import set_threads
     from switchrecon.public.evaluation import evaluate
+    from switchrecon.public.reconstruction import Reconstructor
     from switchrecon.public.scans import inspect, mask, phantom, read, undersample
     from switchrecon.public.training import train
-    from switchrecon.reconstruction.reconstructor import Reconstructor
 
 __version__ = "0.1.0"
 __all__ = [
@@ -39,7 +39,7 @@ if not TYPE_CHECKING:  # or type checkers would take any name for one of the pac
         __name__,
         {
             "Config": "switchrecon.config",
-            "Reconstructor": "switchrecon.reconstruction.reconstructor",
+            "Reconstructor": "switchrecon.public.reconstruction",
             "evaluate": "switchrecon.public.evaluation",
             "inspect": "switchrecon.public.scans",
             "mask": "switchrecon.public.scans",

@@ -7,14 +7,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from rich.console import Console
 
 from switchrecon.config import Config, parse_config
 from switchrecon.errors import DataError
+from switchrecon.public.reconstruction import Reconstructor
 from switchrecon.public.scans import Arrays, Scans, as_scans
-from switchrecon.reconstruction.files import reconstruct_scan
-from switchrecon.reconstruction.reconstructor import Reconstructor
+from switchrecon.reconstruction.files import ready_scan, reconstruct_scan
 from switchrecon.runs.card import Card
 from switchrecon.runs.checkpoint import load_model
 from switchrecon.runs.log import read_log
@@ -33,20 +32,23 @@ class Run:
         """Load it; the options are those of :meth:`Reconstructor.load`, such as ``data_consistency="hard"``."""
         return Reconstructor.load(self.folder, **options)
 
-    def reconstruct(self, scan: str | Path | Scan | Arrays, **options: Any) -> np.ndarray:
+    def reconstruct(self, scan: str | Path | Scan | Arrays, doubt: int | bool = False, **options: Any) -> Any:
         """Reconstruct an undersampled scan; sensitivity maps of several coils are estimated as in training.
 
         Parameters
         ----------
         scan
             A path, a record, or arrays.
+        doubt
+            How many more reconstructions say how sure the image is; True: 8.
         **options
             As of :meth:`reconstructor`.
 
         Returns
         -------
-        numpy.ndarray
-            Images (slices, H, W), complex64, or float32 where the run has magnitudes.
+        numpy.ndarray or Result
+            Images (slices, H, W), complex64, or float32 where the run has magnitudes; with ``doubt``
+            :class:`switchrecon.trust.result.Result`, see :meth:`switchrecon.public.reconstruction.Reconstructor`.
 
         Raises
         ------
@@ -58,7 +60,10 @@ class Run:
         ready = read_scan(found, loaded.config.reading)
         if ready.mask is None:
             raise DataError(f"{ready.path}: is fully sampled; undersample it first: switchrecon.undersample(scan)")
-        return reconstruct_scan(loaded, ready).image.numpy()
+        if doubt is False:
+            return reconstruct_scan(loaded, ready).image.numpy()
+        ready = ready_scan(loaded, ready)
+        return loaded(ready.kspace, ready.mask, ready.sensitivity(), doubt)
 
     @property
     def log(self) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Self, get_args
 
 import numpy as np
 import torch
@@ -87,6 +87,8 @@ class Reconstructor:
         Whether k-space of another matrix is resized to the run's one and the image back; refused otherwise.
     device
         Where the networks compute.
+    folder
+        Of the run, where it was loaded from one.
     """
 
     def __init__(
@@ -97,6 +99,7 @@ class Reconstructor:
         card: Card,
         resize: bool,
         device: torch.device = PROCESSOR,
+        folder: Path | None = None,
     ) -> None:
         self.generator = with_precision(generator, config.precision).to(device).eval()
         self.extractor = with_precision(extractor, config.precision).to(device).eval() if extractor else None
@@ -104,6 +107,7 @@ class Reconstructor:
         self.config = config
         self.card = card
         self.resize = resize
+        self.folder = folder
         if config.estimate == "ensemble" and extractor is None:
             raise ConfigError(
                 f"estimate 'ensemble' needs the extractor H, which method '{config.method}' has not; choose 'generator'"
@@ -120,7 +124,7 @@ class Reconstructor:
         device: str | None = None,
         precision: str | None = None,
         trust_code: bool = False,
-    ) -> "Reconstructor":
+    ) -> Self:
         """Load a run folder.
 
         Parameters
@@ -180,9 +184,10 @@ class Reconstructor:
             card,
             resize,
             chosen,
+            folder,
         )
 
-    def using(self, estimate: str | None = None, data_consistency: str | None = None) -> "Reconstructor":
+    def using(self, estimate: str | None = None, data_consistency: str | None = None) -> Self:
         """Return a reconstructor of the same networks with another estimate or data consistency; None keeps this one's.
 
         Raises
@@ -191,7 +196,7 @@ class Reconstructor:
             For an unknown one, or one that this method cannot give.
         """
         config = _chosen(self.config, estimate, data_consistency)
-        return Reconstructor(self.generator, self.extractor, config, self.card, self.resize, self.device)
+        return type(self)(self.generator, self.extractor, config, self.card, self.resize, self.device, self.folder)
 
     def __call__(self, kspace: Any, mask: Any, maps: Any = None) -> Any:
         """Reconstruct images.
@@ -250,6 +255,11 @@ class Reconstructor:
         return Reconstruction(
             image.reshape(shape), invented.reshape(shape), phased.reshape(shape), Residual(relative, chi_square)
         )
+
+    def checked(self, kspace: Any, mask: Any, maps: Any = None) -> tuple[Tensor, Encoding]:
+        """Measured k-space (N, n_coils, H, W), and what encoded it; parameters and errors are those of the call."""
+        measured, encoding, _ = self._check(_tensor(kspace), _tensor(mask) != 0, maps)
+        return measured, encoding
 
     def _in_parts(
         self, measured: Tensor, encoding: Encoding, work: Callable[[Tensor, Encoding], tuple[Tensor, ...]]

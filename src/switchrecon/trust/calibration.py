@@ -1,11 +1,13 @@
 """The calibration of a run: what its doubt is worth, from fully sampled scans of subjects that it has not seen."""
 
 from pathlib import Path
+from typing import Literal
 
 from switchrecon.core.records import Record
 from switchrecon.core.sentences import first_problem
 from switchrecon.errors import DataError, RunError
 from switchrecon.reconstruction.reconstructor import Reconstructor
+from switchrecon.trust.conformal import sentence
 
 FILE = "calibration.json"
 TOLERANCE = 1.2  # how many times the acceleration may be above or under those of the calibration
@@ -32,6 +34,11 @@ class Calibration(Record):
         How many there were.
     synthetic
         How many of the scans had k-space computed from magnitude images.
+    kind
+        ``held out``: one network, on subjects that it has not seen. ``cross-fitted``: the networks of a
+        cross-validation, each on the subjects of its fold.
+    fold_subjects
+        How many of the subjects this network has not seen, where the calibration is cross-fitted.
     """
 
     subjects: int
@@ -48,6 +55,13 @@ class Calibration(Record):
     accelerations: tuple[float, float]
     slices: int
     synthetic: int
+    kind: Literal["held out", "cross-fitted"] = "held out"
+    fold_subjects: int | None = None
+
+    @property
+    def claim(self) -> str:
+        """What the doubt promises, in words."""
+        return sentence(self.subjects, self.fold_subjects)
 
     def check_mask(self, mask: str, acceleration: float) -> None:
         """Refuse a scan of another mask law.

@@ -54,15 +54,42 @@ def subject_score(error: np.ndarray, doubt: np.ndarray) -> float:
     return float(ratio[-(-len(ratio) * COVERED // 100) - 1])
 
 
-def sentence(subjects: int) -> str:
+def promised_for_fold(subjects: int) -> int:
+    """Return the probability in whole per cent for one network of a cross-validation, n / (n + 1) rounded down.
+
+    Only the n subjects of its fold are exchangeable with a new one for this network: it has learnt from the others, and
+    the networks that scored the others have learnt from these. A factor that is no less than the largest of these n
+    scores fails for a new subject with a probability of at most 1 / (n + 1), whatever else went into it.
+
+    The bound 1 − 2δ of CV+ (Barber et al. 2021) is about a set made of all folds' networks together, and says nothing
+    of one of them.
+    """
+    return min(100 * subjects // (subjects + 1), MOST)
+
+
+def sentence(subjects: int, fold_subjects: int | None = None) -> str:
     """Return the promise of a calibration by so many subjects, in words.
 
     The share of the pixels is written out in words, so that with fewer than 9 subjects no "90 %" can be read out of it.
+
+    Parameters
+    ----------
+    subjects
+        How many.
+    fold_subjects
+        How many of them are of the network's fold, where the calibration is cross-fitted.
     """
+    probability, note = f"{promised(subjects)} %", ""
+    if fold_subjects is not None:
+        probability = f"{promised_for_fold(fold_subjects)} %"
+        note = (
+            f"; cross-fitted: this network has not seen {fold_subjects} of them, and if the networks of all folds are "
+            f"alike the probability is {promised(subjects)} %"
+        )
     return (
         f"for a new subject like the {subjects} calibration subjects, with a probability of at least "
-        f"{promised(subjects)} %, the true magnitude of at least nine tenths of the foreground pixels lies within the "
-        "image ± doubt; this probability is an average over calibrations"
+        f"{probability}, the true magnitude of at least nine tenths of the foreground pixels lies within the "
+        f"image ± doubt; this probability is an average over calibrations{note}"
     )
 
 

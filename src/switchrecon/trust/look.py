@@ -24,7 +24,7 @@ from switchrecon.runs.environment import versions
 from switchrecon.scans.maps import Map
 from switchrecon.scans.scan import Scan
 from switchrecon.trust.calibration import Calibration, read_calibration
-from switchrecon.trust.conformal import sentence, shown, unlikeness
+from switchrecon.trust.conformal import shown, unlikeness
 from switchrecon.trust.doubt import PASSES, doubt, softened
 from switchrecon.trust.held_out import FOLDS, HeldOut, held_out
 from switchrecon.trust.sampling import kind_of
@@ -224,14 +224,14 @@ def looking(calibration: Calibration | None, passes: int = PASSES, folds: int = 
         except DataError as problem:
             maps = [Map("spread", looked.doubt.numpy(), SPREAD)]
             return Beside(maps, [said, f"no doubt is claimed: {problem}", alike], record)
-        claim = sentence(calibration.subjects)
+        claim = calibration.claim
         update = {
             "claim": claim,
             "subjects": calibration.subjects,
             "percent": calibration.percent,
             "factor": calibration.factor,
             "calibration_sha256": hashlib.sha256(calibration.model_dump_json().encode()).hexdigest(),
-            "calibrated_on": "held out",
+            "calibrated_on": calibration.kind,
         }
         width = (calibration.factor * looked.doubt).numpy()
         about = f"half width of the band around the image's magnitude: {claim}"
