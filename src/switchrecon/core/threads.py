@@ -139,7 +139,7 @@ def look_at_cores() -> Cores:
 
 
 def cores_for(number: int | None) -> int:
-    """Say and return how many cores several processes share: so many, at most those that are allowed; None: the free ones.
+    """Say and return how many cores several processes share: so many, if they are allowed; None: the free ones.
 
     Raises
     ------

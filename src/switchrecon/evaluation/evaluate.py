@@ -200,12 +200,15 @@ def evaluate(
         columns=columns,
     )
     examples = choose_examples(volumes)
+    absent = [
+        metric.lacks or metric.too_small(seen(v.reference, convention).shape) for metric in measured for v in volumes
+    ]
     description = Description(
         title=title,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         summary=[*summary, *result_sentences(evaluation, list(runs))],
         reduced=list(reduced),
-        data=[*data_statement(config, runs), *data, *(metric.lacks for metric in measured if metric.lacks)],
+        data=[*data_statement(config, runs), *data, *dict.fromkeys(filter(None, absent))],
         sampling=Sampling(
             **config.mask.model_dump(include=set(Sampling.model_fields)),
             measured_acceleration=float(np.mean([measured_acceleration(m) for v in volumes for m in v.masks])),

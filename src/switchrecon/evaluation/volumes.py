@@ -101,16 +101,23 @@ def csv_text(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def error_spectra(volumes: Sequence[Volume]) -> Spectrum:
-    """Radial error spectrum: Σ |F (u − r)|² / Σ |F r|² in rings of spatial frequency, magnitudes, all slices."""
+    """Radial error spectrum: Σ |F (u − r)|² / Σ |F r|² in rings of spatial frequency, magnitudes, all slices.
+
+    A ring that holds no frequency of a small matrix, or no energy, has the value between its neighbours'.
+    """
 
     def total(images: list[np.ndarray]) -> np.ndarray:
         return np.sum([radial_energy(each, RINGS) for each in images], axis=0)
 
     energy = total([volume.reference for volume in volumes])
+    (known,) = np.nonzero(energy)
+
+    def ratios(method: str) -> list[float]:
+        errors = total([volume.images[method] - volume.reference for volume in volumes])
+        found: list[float] = np.interp(np.arange(RINGS), known, errors[known] / energy[known]).tolist()
+        return found
+
     return Spectrum(
         frequency=[(ring + 0.5) / RINGS for ring in range(RINGS)],
-        methods={
-            name: (total([v.images[name] - v.reference for v in volumes]) / energy).tolist()
-            for name in volumes[0].images
-        },
+        methods={name: ratios(name) for name in volumes[0].images},
     )

@@ -14,7 +14,7 @@ from switchrecon.core.user_code import digest, is_user_code, load
 from switchrecon.errors import ConfigError, DataError, SwitchreconError, nearest
 from switchrecon.metrics.haarpsi import haarpsi
 from switchrecon.metrics.lpips import SMALLEST_SIDE, Lpips, find_weights, load_weights
-from switchrecon.metrics.metrics import nmse, psnr, ssim
+from switchrecon.metrics.metrics import WINDOW, nmse, psnr, ssim
 
 NO_LPIPS = "LPIPS is n/a: its weights were not found; see 'switchrecon weights lpips'."
 NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -94,13 +94,15 @@ class Metric:
         together, from (slices, H, W). NaN if there is no value. The data range is the maximum of the volume in the
         ``fastmri`` convention, and of the reference slice in ``slice-max``.
     lacks
-        A sentence about what is missing, such as a file with weights; every value is NaN then. Empty: nothing is
-        missing.
+        A sentence about what is missing, such as a file with weights; every value is NaN then. Empty: nothing.
+    smallest
+        Pixels that a side must have; the value of smaller images is NaN.
     """
 
     column: Column
     function: Measure
     lacks: str = ""
+    smallest: int = 1
 
     def __post_init__(self) -> None:
         name, digits = self.column.name, self.column.digits
@@ -118,13 +120,15 @@ class Metric:
         return self.column.name
 
     def __call__(self, reference: np.ndarray, image: np.ndarray, maximum: float) -> float:
-        """Return the metric's value; arguments as for ``function``.
+        """The value; NaN for images that are too small.
 
         Raises
         ------
         DataError
             If the function fails, or does not return a number.
         """
+        if min(reference.shape[-2:]) < self.smallest:
+            return math.nan
         try:
             return float(self.function(reference, image, maximum))
         except SwitchreconError:
@@ -135,6 +139,13 @@ class Metric:
                 f"metric '{self.name}' failed on {shape} pixels: {type(error).__name__}: {error}"
             ) from error
 
+    def too_small(self, shape: Sequence[int]) -> str:
+        """A sentence for images whose shape ends in (H, W) and that have no value; empty where they have one."""
+        if min(shape[-2:]) >= self.smallest:
+            return ""
+        size = "x".join(map(str, shape[-2:]))
+        return f"{self.column.title} is n/a for {size} pixels: it needs at least {self.smallest} a side."
+
 
 def _no_value(reference: np.ndarray, image: np.ndarray, maximum: float) -> float:
     return math.nan
@@ -144,9 +155,13 @@ METRICS: Mapping[str, Metric] = {
     metric.name: metric
     for metric in (
         Metric(Column("psnr", "PSNR", "higher", "dB", 2, "volume"), psnr),
-        Metric(Column("ssim", "SSIM", "higher", digits=3, note="uniform 7x7 window, sample covariance"), ssim),
+        Metric(
+            Column("ssim", "SSIM", "higher", digits=3, note="uniform 7x7 window, sample covariance"),
+            ssim,
+            smallest=WINDOW,
+        ),
         Metric(Column("nmse", "NMSE", "lower", digits=4, pooled="volume"), lambda r, u, maximum: nmse(r, u)),
-        Metric(Column("lpips", "LPIPS", "lower", digits=3, note="AlexNet, v0.1"), _no_value, lacks=NO_LPIPS),
+        Metric(Column("lpips", "LPIPS", "lower", digits=3, note="AlexNet, v0.1"), _no_value, NO_LPIPS, SMALLEST_SIDE),
         Metric(Column("haarpsi", "HaarPSI", "higher", digits=3, note="C = 30, α = 4.2"), haarpsi),
     )
 }
@@ -167,8 +182,6 @@ def with_lpips(weights: Path | None) -> Metric:
     network = Lpips(load_weights(found))
 
     def distance(reference: np.ndarray, image: np.ndarray, maximum: float) -> float:
-        if min(reference.shape) < SMALLEST_SIDE:
-            return math.nan
         return network.magnitude(reference / maximum, image / maximum)
 
     return replace(entry, function=distance, lacks="")
