@@ -207,7 +207,7 @@ def _bad_files(folder: Path) -> dict[str, tuple[Path, str]]:
     wrong = write_fastmri_file(folder / "wrong.h5", kspace, mask=np.ones(32))
     files["mask"] = (wrong, r"'mask' has shape \(32,\), expected \(64,\)")
     files["zero mask"] = (write_fastmri_file(folder / "mask0.h5", kspace, mask=np.zeros(64)), "all zero")
-    files["4-D"] = (write_nifti_file(folder / "series.nii", np.ones((4, 4, 4, 3))), "expected a 3-D volume")
+    files["5-D"] = (write_nifti_file(folder / "series.nii", np.ones((4, 4, 4, 3, 2))), "expected volumes of 3 or 4")
     content = write_nifti_file(folder / "whole.nii.gz", np.random.rand(8, 8, 8)).read_bytes()
     (folder / "cut.nii.gz").write_bytes(content[: len(content) // 2])
     files["cut nifti"] = (folder / "cut.nii.gz", "cut.nii.gz")

@@ -38,6 +38,7 @@ from switchrecon.reconstruction.reconstructor import ESTIMATES, Reconstructor
 from switchrecon.runs.environment import machine, versions
 from switchrecon.scans.files import ScanInput, find_scans, read_scan
 from switchrecon.scans.scan import Scan, own_mask
+from switchrecon.scans.series import series_in_words
 
 EXAMPLES = 3
 SHOWN = ("psnr", "ssim")  # under example pictures and in sentences, where there is no room for all
@@ -186,7 +187,8 @@ def evaluate(
         kind = "k-space computed from magnitude images (synthetic)" if scan.synthetic else "k-space from the file"
         noise = volumes[-1].noise
         told = f", noise at most {noise:.2%} of the brightest pixel" if math.isfinite(noise) else ""
-        data.append(f"{name}: {len(numbers)} of {len(scan.kspace)} slices, {kind}{told}.")
+        series = f" of {words}" if (words := series_in_words(scan)) else ""
+        data.append(f"{name}: {len(numbers)} of {len(scan.kspace)} slices{series}, {kind}{told}.")
     scores = {name: score(volumes, name) for name in CONVENTIONS}
     evaluation = Evaluation(
         convention=convention,

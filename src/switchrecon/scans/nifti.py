@@ -1,4 +1,4 @@
-"""NIfTI volumes: magnitude images with geometry."""
+"""NIfTI volumes, or series of them: magnitude images with geometry."""
 
 import contextlib
 import logging
@@ -16,8 +16,9 @@ from switchrecon.errors import DataError, SwitchreconError
 from switchrecon.scans.formats import Format, first_bytes
 from switchrecon.scans.images import image_scan
 from switchrecon.scans.names import describe_name, stem
+from switchrecon.scans.nifti_series import name_series, series_axes
 from switchrecon.scans.scan import Scan, warn_sides
-from switchrecon.scans.series import stacked
+from switchrecon.scans.series import geometry_of_frames, stacked
 
 logger = logging.getLogger(__name__)
 
@@ -25,7 +26,8 @@ MOST_HEADER = 1 << 24  # bytes before the data, extensions included
 MOST_ASPECT = 100  # of voxels
 AXES = {"sagittal": 0, "coronal": 1, "axial": 2}  # in RAS+ orientation
 MILLIMETRES = {1: 1e3, 3: 1e-3}  # of the header's code of a unit, where it is not the millimetre
-INTENT, DESCRIPTION = 15, 80  # characters of the header's texts
+DESCRIPTION = 80  # characters of the header's text
+TIME_UNITS = 0x38  # of the header's units
 SCANNER = 1  # code of the scanner's coordinates
 UNKNOWN = NOTE + "; geometry unknown"
 
@@ -94,15 +96,16 @@ def _with_sound_affine(path: Path, source: nibabel.Nifti1Image) -> nibabel.Nifti
 
 
 def read_nifti(path: Path, options: ReadOptions) -> Scan:
-    """Read a magnitude volume and compute synthetic k-space of its slices.
+    """Read magnitude volumes and compute synthetic k-space of their slices.
 
-    The volume is brought to RAS+ and cut along ``slice_axis``; slices are zero-padded to a square field of view.
+    Volumes are brought to RAS+ and cut along ``slice_axis``; slices are zero-padded to a square field of view. A
+    fourth axis becomes repetitions, contrasts or the like; see :mod:`switchrecon.scans.nifti_series`.
 
     Raises
     ------
     DataError
-        For a file that is damaged, not three-dimensional, complex, larger than the limit, or holds NaN, infinity
-        or only zeros.
+        For a file that is damaged, not of three or four dimensions, complex, larger than the limit, or that holds NaN,
+        infinity or only zeros.
     """
     try:
         _check_extensions(path)
@@ -110,10 +113,10 @@ def read_nifti(path: Path, options: ReadOptions) -> Scan:
         if not isinstance(source, nibabel.Nifti1Image):
             raise DataError(f"{path}: found a {type(source).__name__}, expected a NIfTI-1 or NIfTI-2 volume")
         shape = source.shape
-        if len(shape) == 4 and shape[3] == 1:
-            shape = shape[:3]
-        if len(shape) != 3:
-            raise DataError(f"{path}: found an array of shape {source.shape}, expected a 3-D volume")
+        while len(shape) > 3 and shape[-1] == 1:
+            shape = shape[:-1]
+        if len(shape) not in (3, 4):
+            raise DataError(f"{path}: found an array of shape {source.shape}, expected volumes of 3 or 4 dimensions")
         if source.get_data_dtype().names:
             raise DataError(f"{path}: found colours ({', '.join(source.get_data_dtype().names)}), expected grey values")
         if np.issubdtype(source.get_data_dtype(), np.complexfloating):
@@ -126,21 +129,22 @@ def read_nifti(path: Path, options: ReadOptions) -> Scan:
         sizes = [zoom for zoom in zooms if zoom]  # 0 stands for unknown
         if not all(np.isfinite(sizes)) or (sizes and max(sizes) > MOST_ASPECT * min(sizes)):
             raise DataError(f"{path}: found voxel sizes {zooms}, expected finite and similar numbers")
-        volume = np.asarray(canonical.dataobj, dtype=np.float32).reshape(canonical.shape[:3])
+        volumes = np.asarray(canonical.dataobj, dtype=np.float32).reshape(*canonical.shape[:3], -1)
+        series = series_axes(path, source.header, volumes.shape[3])
     except SwitchreconError:
         raise
     except Exception as error:  # nibabel raises many kinds for damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: not a readable NIfTI file ({reason})") from error
     axis = AXES[options.slice_axis]
-    to_canonical = _volume_index(volume.shape, axis)
+    to_canonical = _volume_index(volumes.shape[:3], axis)
     to_source = inv_ornt_aff(io_orientation(source.affine), source.shape[:3]) @ to_canonical
     scale = np.diag([unit, unit, unit, 1])
     column_spacing, row_spacing = (zooms[i] or 1.0 for i in range(3) if i != axis)
     return image_scan(
         path,
         describe_name(path)["subject"],
-        np.ascontiguousarray(_to_slices(volume, axis)),
+        np.concatenate([_to_slices(volume, axis) for volume in np.moveaxis(volumes, 3, 0)]),
         (row_spacing, column_spacing),
         scale @ canonical.affine @ to_canonical,
         options.phase,
@@ -148,6 +152,8 @@ def read_nifti(path: Path, options: ReadOptions) -> Scan:
         source_affine=scale @ source.affine,
         source_forms={name: (scale @ form, code) for name, (form, code) in _forms(source).items()},
         source_zooms=[float(zoom) * unit for zoom in source.header.get_zooms()[:3]],
+        source_time=(float(source.header["pixdim"][4]), int(source.header["xyzt_units"]) & TIME_UNITS),
+        **geometry_of_frames([*series.values()], volumes.shape[axis], [*series]),
     )
 
 
@@ -189,12 +195,16 @@ def nifti_image(scan: Scan, images: np.ndarray) -> nibabel.Nifti1Image:
         result.set_sform(*forms.get("sform", (None, 0)))
         result.set_qform(*forms.get("qform", (None, 0)))
     if "source_zooms" in scan.geometry:
-        result.header.set_zooms(scan.geometry["source_zooms"])
+        distance, unit = scan.geometry["source_time"]
+        fourth = () if volume.ndim == 3 else (distance if np.isfinite(distance) and distance >= 0 else 0.0,)
+        result.header.set_zooms((*scan.geometry["source_zooms"], *fourth))
     result.header.set_xyzt_units("mm")
+    if len(series) > 1 and "source_time" in scan.geometry:
+        result.header["xyzt_units"] = int(result.header["xyzt_units"]) | unit
     text = UNKNOWN if scan.affine is None else NOTE
     if len(series) > 1:
         names = ",".join(series[0].labels)
-        result.header["intent_name"] = names[:INTENT].encode()
+        name_series(result.header, series[-1].labels)
         text = f"{text}; axis 4: {names}" if len(text) + len(names) + 10 < DESCRIPTION else text
     result.header["descrip"] = text.encode()
     return result

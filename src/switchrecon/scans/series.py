@@ -1,6 +1,7 @@
 """Repetitions, contrasts, phases and sets: slices of one place, which are no places in space."""
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -86,9 +87,37 @@ def labelled(target: Path, labels: dict[str, int], ending: str) -> Path:
     return target.with_name("_".join([stem, *(f"{name}-{n}" for name, n in labels.items())]) + ending)
 
 
-def geometry_of_frames(frames: int, slices: int) -> dict[str, object]:
-    """What a scan of several frames says of its slices, frame by frame; nothing for one frame."""
-    if frames == 1:
+def geometry_of_frames(
+    frames: int | Sequence[int], slices: int, names: Sequence[str] = ("repetition",)
+) -> dict[str, object]:
+    """What a scan of several frames says of its slices, frame by frame; nothing for one frame.
+
+    Parameters
+    ----------
+    frames
+        How many; along several axes, the last is the fastest.
+    slices
+        In each of them.
+    names
+        Of these axes: ``contrast``, ``repetition``, ``phase`` or ``set``.
+    """
+    sizes = [frames] if isinstance(frames, int) else [*frames]
+    if max(sizes) == 1:
         return {}
-    counters = np.stack(np.meshgrid(np.arange(frames), np.arange(slices), indexing="ij"), -1).reshape(-1, 2)
-    return {"order": ("repetition", "slice"), "indices": counters}
+    return {"order": (*names, "slice"), "indices": np.indices((*sizes, slices)).reshape(len(sizes) + 1, -1).T}
+
+
+def slice_labels(scan: Scan) -> list[str]:
+    """The series of each slice in words, such as ``contrast 2, repetition 1``; empty where there is only one."""
+    labels = [""] * len(scan.kspace)
+    for series in series_of(scan):
+        for number in series.numbers.tolist():
+            labels[number] = ", ".join(f"{name} {n}" for name, n in series.labels.items())
+    return labels
+
+
+def series_in_words(scan: Scan) -> str:
+    """How many contrasts, repetitions, phases or sets there are, such as ``2 contrasts, 3 repetitions``; or nothing."""
+    found = series_of(scan)
+    counts = {name: max(series.labels[name] for series in found) for name in found[0].labels}
+    return ", ".join(f"{count} {name}s" for name, count in counts.items())

@@ -206,9 +206,15 @@ function controls() {
   button.play.hidden = state.layout !== "flicker";
   button.play.setAttribute("aria-pressed", String(state.playing));
   button.swap.hidden = !pair;
-  const text = `${stack.numbers[state.slice]} (${state.slice + 1} of ${stack.numbers.length})`;
+  const text = `${sliceName()} (${state.slice + 1} of ${stack.numbers.length})`;
   section.querySelector("[data-is=slice]").textContent = text;
   control.slice.setAttribute("aria-valuetext", `slice ${text}`);
+}
+
+// The number of the slice, and its contrast, repetition and the like where there are several.
+function sliceName() {
+  const label = stack.labels[state.slice];
+  return label ? `${stack.numbers[state.slice]}, ${label}` : `${stack.numbers[state.slice]}`;
 }
 
 // The panels on the screen: one where two are compared.
@@ -269,7 +275,7 @@ function draw() {
     element.querySelector(".viewer-name").textContent = name;
     element.querySelector(".viewer-name").title = name;
     canvas.setAttribute("aria-label",
-      `${name}, slice ${stack.numbers[state.slice]}, window ${shortNumber(low)} to ${shortNumber(high)}`);
+      `${name}, slice ${sliceName()}, window ${shortNumber(low)} to ${shortNumber(high)}`);
   });
   values();
   part("line").textContent = everything();
@@ -292,7 +298,7 @@ function values() {
 
 function headline() {
   const [low, high] = windowOf(state.show, stack), show = SHOWN.find(([name]) => name === state.show)[1];
-  return `${stack.name}, slice ${stack.numbers[state.slice]}, ${show}, window ${shortNumber(low)} to ${shortNumber(high)}`;
+  return `${stack.name}, slice ${sliceName()}, ${show}, window ${shortNumber(low)} to ${shortNumber(high)}`;
 }
 
 function everything() {

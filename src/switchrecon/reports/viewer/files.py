@@ -19,6 +19,7 @@ from switchrecon.scans.files import read_scan
 from switchrecon.scans.hdf5 import is_hdf5, open_hdf5, read_dataset
 from switchrecon.scans.images import without_padding
 from switchrecon.scans.scan import Scan
+from switchrecon.scans.series import slice_labels
 
 MOST_ASPECT = 20.0  # of a pixel's sides, as it is drawn
 
@@ -148,7 +149,7 @@ def _of_complex_images(layer: str, name: str, scan: Scan) -> Stack:
             "kspace-phase": lambda position: np.angle(kspace(position)),
         }
     stack = Stack(name, tuple(range(len(array))), _matrix(array), (Layer(layer, planes),))
-    return replace(stack, spacing=_spacing(scan), letters=letters_of(scan.affine))
+    return replace(stack, spacing=_spacing(scan), letters=letters_of(scan.affine), labels=_labels(scan))
 
 
 def _of_scan(layer: str, name: str, scan: Scan) -> Stack:
@@ -182,7 +183,14 @@ def _of_scan(layer: str, name: str, scan: Scan) -> Stack:
         spacing=_spacing(shown),
         letters=letters_of(shown.affine),
         notes=tuple(notes),
+        labels=_labels(scan),
     )
+
+
+def _labels(scan: Scan) -> tuple[str, ...]:
+    """The series of each slice in words; none where there is one."""
+    found = slice_labels(scan)
+    return tuple(found) if any(found) else ()
 
 
 def _matrix(array: np.ndarray) -> tuple[int, int]:
@@ -224,4 +232,5 @@ def beside(stacks: list[Stack], name: str) -> Stack:
         mask=next((stack.mask for stack in fit if stack.mask is not None), None),
         letters=letters,
         notes=tuple(dict.fromkeys(notes)),
+        labels=next((stack.labels for stack in fit if stack.labels), ()),
     )

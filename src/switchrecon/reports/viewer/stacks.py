@@ -61,6 +61,8 @@ class Stack:
         Errors are shown as fractions of it; None: of the slices that the window is chosen by.
     notes
         Sentences to be shown beside the images.
+    labels
+        The contrast, repetition, phase or set of each slice, in words; none where the scan has only one.
     """
 
     name: str
@@ -73,6 +75,7 @@ class Stack:
     letters: Letters | None = None
     maximum: float | None = None
     notes: tuple[str, ...] = field(default=())
+    labels: tuple[str, ...] = ()
 
     def kinds(self, layer: int) -> list[Kind]:
         """The planes that a layer has."""
@@ -91,7 +94,9 @@ class Stack:
 
         layers = tuple(Layer(x.name, {kind: picked(plane) for kind, plane in x.planes.items()}) for x in self.layers)
         numbers = tuple(self.numbers[position] for position in positions)
-        return replace(self, numbers=numbers, layers=layers, mask=picked(self.mask) if self.mask else None)
+        labels = tuple(self.labels[position] for position in positions) if self.labels else ()
+        mask = picked(self.mask) if self.mask else None
+        return replace(self, numbers=numbers, layers=layers, mask=mask, labels=labels)
 
     def header(self) -> dict[str, Any]:
         """What the page has to know before any plane, for JSON."""
@@ -103,6 +108,7 @@ class Stack:
             "spacing": list(self.spacing),
             "letters": None if self.letters is None else vars(self.letters),
             "notes": list(self.notes),
+            "labels": list(self.labels),
             "truth": self.truth,
             "mask": self.mask is not None,
             "window": window,
