@@ -48,8 +48,9 @@ def with_maps(scan: Scan, config: Config) -> Scan:
     kspace = torch.from_numpy(scan.kspace)
     if scan.noise is not None:
         try:
-            covariance = noise_covariance(torch.from_numpy(scan.noise), scan.noise_scale)
-            # Whitened k-space is in standard deviations of the noise; one factor restores the file's units.
+            # Whitened k-space counts in standard deviations of the noise; one factor brings the file's units back, so
+            # that the scale of the covariance does not matter.
+            covariance = noise_covariance(torch.from_numpy(scan.noise))
             unit = covariance.diagonal().real.mean().sqrt().item()
             kspace = whiten(kspace, covariance) * unit
         except DataError as error:

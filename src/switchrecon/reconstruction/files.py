@@ -23,6 +23,7 @@ from switchrecon.scans.formats import Format
 from switchrecon.scans.maps import Map, map_target
 from switchrecon.scans.names import stem
 from switchrecon.scans.scan import Scan, own_mask
+from switchrecon.scans.series import series_of
 
 logger = logging.getLogger(__name__)
 
@@ -118,11 +119,29 @@ def undersampled(reconstructor: Reconstructor, scan: Scan, undersampling: MaskCo
 
 
 def ready_scan(reconstructor: Reconstructor, scan: Scan) -> Scan:
-    """An undersampled scan as a reconstructor takes it: with maps, and at the run's matrix, if it has several coils."""
+    """An undersampled scan as a reconstructor takes it: with maps, and at the run's matrix, if it has several coils.
+
+    Each repetition, contrast, phase and set is made ready by itself, as if it were alone: a stream, which does not know
+    what will come, gives the same images.
+    """
     if scan.coils == 1:
         return scan
     # Maps belong to a matrix, so k-space is resized before they are estimated.
-    return with_maps(scan.resized(_mask_matrix(reconstructor, scan)), reconstructor.config)
+    scan = scan.resized(_mask_matrix(reconstructor, scan))
+    found = series_of(scan)
+    if len(found) == 1 or scan.maps is not None:
+        return with_maps(scan, reconstructor.config)
+    parts = [with_maps(_some_slices(scan, series.numbers), reconstructor.config) for series in found]
+    order = np.argsort(np.concatenate([series.numbers for series in found]), kind="stable")
+    kspace, maps = (np.concatenate(own)[order] for own in zip(*((p.kspace, p.maps) for p in parts), strict=True))
+    return replace(scan, kspace=kspace, maps=maps, noise=None, calibration=None)
+
+
+def _some_slices(scan: Scan, numbers: np.ndarray) -> Scan:
+    def part(array: np.ndarray | None) -> np.ndarray | None:
+        return None if array is None else array[numbers]
+
+    return replace(scan, kspace=scan.kspace[numbers], mask=part(scan.mask), calibration=part(scan.calibration))
 
 
 def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> Reconstruction:
@@ -240,17 +259,60 @@ def _one(
     if adapt_steps:
         small = ready.resized(_mask_matrix(reconstructor, ready))
         reconstructor, adaptation = adapt(reconstructor, small, adapt_steps)
+    made = images_of(reconstructor, ready, scan.matrix, maps, look)
+    described = replace(scan, mask=measured.mask)  # the files say how much was measured
+    written = write_images(described, made.image, *target, maps=made.maps)
+    if made.record is not None:
+        made.record.write(sidecar(written))
+    noise = relative_noise(measured.kspace, measured.mask, made.found.image.numpy())
+    return Outcome(path, written, None, measured.acceleration, scan.synthetic, adaptation, noise, made.sentences)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was made of a scan, before it is written anywhere.
+
+    Attributes
+    ----------
+    image
+        (slices, H, W), complex64 or float32, at the matrix that was asked for.
+    maps
+        On the same grid.
+    sentences, record
+        See :class:`Beside`.
+    found
+        The reconstruction, at the matrix of the run where there are several coils.
+    """
+
+    image: np.ndarray
+    maps: Sequence[Map]
+    sentences: Sequence[str]
+    record: Record | None
+    found: Reconstruction
+
+
+def images_of(
+    reconstructor: Reconstructor, ready: Scan, matrix: tuple[int, int], maps: bool = True, look: Look | None = None
+) -> Made:
+    """Reconstruct a scan that is ready, and what goes beside it.
+
+    Parameters
+    ----------
+    reconstructor, ready
+        See :func:`ready_scan`.
+    matrix
+        (H, W) of what is returned.
+    maps
+        Return maps, too: what was invented, and what ``look`` gives.
+    look
+        Called with the reconstruction.
+    """
     found = reconstruct_scan(reconstructor, ready)
     beside = Beside() if look is None else look(reconstructor, ready, found)
     made = [Map("invented", found.invented.numpy(), INVENTED), *beside.maps] if maps else []
-    made = [replace(own, values=_resized(own.values, scan.matrix)) for own in made]
-    described = replace(scan, mask=measured.mask)  # the files say how much was measured
-    written = write_images(described, resize_image(found.image, scan.matrix).numpy(), *target, maps=made)
-    if beside.record is not None:
-        beside.record.write(sidecar(written))
-    noise = relative_noise(measured.kspace, measured.mask, found.image.numpy())
-    sentences = [_measured_sentence(found), *beside.sentences]
-    return Outcome(path, written, None, measured.acceleration, scan.synthetic, adaptation, noise, sentences)
+    made = [replace(own, values=_resized(own.values, matrix)) for own in made]
+    image = resize_image(found.image, matrix).numpy()
+    return Made(image, made, [_measured_sentence(found), *beside.sentences], beside.record, found)
 
 
 def sidecar(written: Path) -> Path:
