@@ -13,6 +13,7 @@ from switchrecon.cli.files import convert, inspect
 from switchrecon.cli.look import compare_domains, masks, phantom
 from switchrecon.cli.options import SPILLED
 from switchrecon.cli.reconstruct import export, reconstruct
+from switchrecon.cli.serve import serve
 from switchrecon.cli.settings import settings
 from switchrecon.cli.train import demo, train
 from switchrecon.cli.trust import calibrate
@@ -59,6 +60,7 @@ app.command()(calibrate)
 app.command()(inspect)
 app.command()(convert)
 app.command()(view)
+app.command()(serve)
 app.command()(export)
 app.command()(report)
 app.command("compare-domains", context_settings=SPILLED)(compare_domains)

@@ -83,7 +83,8 @@ def _whole(path: Path, what: str, value: float) -> int:
     return round(value)
 
 
-def _under(place: ElementTree.Element | None, *names: str) -> ElementTree.Element | None:
+def under(place: ElementTree.Element | None, *names: str) -> ElementTree.Element | None:
+    """The element that these names lead to, in any namespace; None where it is not there."""
     for name in names:
         place = None if place is None else place.find(NAMESPACE + name)
     return place
@@ -91,7 +92,7 @@ def _under(place: ElementTree.Element | None, *names: str) -> ElementTree.Elemen
 
 def _encoding(path: Path, place: ElementTree.Element) -> Encoding:
     def triple(space: str, what: str) -> Lengths:
-        inside = _under(place, space, what)
+        inside = under(place, space, what)
         x, y, z = (_number(path, inside, NAMESPACE + axis) for axis in "xyz")
         return x, y, z
 
@@ -102,13 +103,13 @@ def _encoding(path: Path, place: ElementTree.Element) -> Encoding:
         return x, y, max(z, 1)
 
     def limit(step: str, name: str) -> int | None:
-        inside = _under(place, "encodingLimits", step)
-        if _under(inside, name) is None:
+        inside = under(place, "encodingLimits", step)
+        if under(inside, name) is None:
             return None
         return _whole(path, f"{step}'s {name}", _number(path, inside, NAMESPACE + name))
 
     trajectory = (place.findtext(NAMESPACE + "trajectory") or "").strip().lower()
-    mode = _under(place, "parallelImaging", "calibrationMode")
+    mode = under(place, "parallelImaging", "calibrationMode")
     return Encoding(
         matrix("encodedSpace"),
         matrix("reconSpace"),
@@ -154,6 +155,27 @@ def _decoded(header: str | bytes) -> str:
     return text.removeprefix("\ufeff")
 
 
+def xml_root(path: Path, header: str | bytes) -> ElementTree.Element:
+    """The root of an ISMRMRD header.
+
+    Raises
+    ------
+    DataError
+        See :func:`parse_header`.
+    """
+    if len(header) > LARGEST_HEADER:
+        raise DataError(f"{path}: the ISMRMRD header has {len(header)} bytes; expected at most {LARGEST_HEADER}")
+    try:
+        text = _decoded(header)
+        if "<!DOCTYPE" in text:
+            raise DataError(f"{path}: the ISMRMRD header declares a document type; expected plain XML")
+        root = ElementTree.fromstring(text.strip("\x00 \r\n\t"))
+    except (UnicodeDecodeError, ElementTree.ParseError, ValueError) as error:
+        where = f" (line {error.position[0]})" if isinstance(error, ElementTree.ParseError) else ""
+        raise DataError(f"{path}: the ISMRMRD header is not readable XML{where}") from None
+    return root
+
+
 def parse_header(path: Path, header: str | bytes) -> Header:
     """Read an ISMRMRD header.
 
@@ -169,18 +191,9 @@ def parse_header(path: Path, header: str | bytes) -> Header:
     DataError
         For more than 1 MiB, a document type (which could expand without end), damaged XML, wrong numbers.
     """
-    if len(header) > LARGEST_HEADER:
-        raise DataError(f"{path}: the ISMRMRD header has {len(header)} bytes; expected at most {LARGEST_HEADER}")
-    try:
-        text = _decoded(header)
-        if "<!DOCTYPE" in text:
-            raise DataError(f"{path}: the ISMRMRD header declares a document type; expected plain XML")
-        root = ElementTree.fromstring(text.strip("\x00 \r\n\t"))
-    except (UnicodeDecodeError, ElementTree.ParseError, ValueError) as error:
-        where = f" (line {error.position[0]})" if isinstance(error, ElementTree.ParseError) else ""
-        raise DataError(f"{path}: the ISMRMRD header is not readable XML{where}") from None
-    subject = _under(root, "subjectInformation")
-    system = _under(root, "acquisitionSystemInformation")
+    root = xml_root(path, header)
+    subject = under(root, "subjectInformation")
+    system = under(root, "acquisitionSystemInformation")
     names = ("patientID", "patientName")
     known = [(subject.findtext(NAMESPACE + name) or "").strip() for name in names] if subject is not None else []
     return Header(

@@ -1,0 +1,31 @@
+"""Whether a scan is like those that a run was trained for."""
+
+import numpy as np
+
+from switchrecon.reconstruction.reconstructor import Reconstructor
+from switchrecon.scans.scan import Scan
+
+WIDEST = 2.0  # times the acceleration of training, or under it
+
+
+def misfit(reconstructor: Reconstructor, scan: Scan) -> str:
+    """Why a scan is outside what the run was trained for; empty where it is not.
+
+    Parameters
+    ----------
+    reconstructor
+        The run.
+    scan
+        At its own matrix.
+    """
+    if scan.mask is None:
+        return "its k-space is fully sampled; the run is for undersampled scans"
+    trained = reconstructor.card.matrix
+    if scan.matrix != trained and not reconstructor.resize:
+        (a, b), (c, d) = scan.matrix, trained
+        return f"its matrix is {a}x{b}, the run was trained at {c}x{d}"
+    facts = reconstructor.card.data.get("sub")
+    known = facts.acceleration if facts is not None and np.isfinite(facts.acceleration) else 0.0
+    if known > 1 and not known / WIDEST <= scan.acceleration <= known * WIDEST:
+        return f"its acceleration is {scan.acceleration:.1f}, the run was trained at {known:.1f}"
+    return ""
