@@ -16,7 +16,7 @@ from switchrecon.physics.masks import MaskConfig
 
 Estimate = Literal["generator", "ensemble"]
 DataConsistency = Literal["none", "hard", "soft"]
-Calibration = Literal["intensity", "noise", "phase"]
+CalibratedPart = Literal["intensity", "noise", "phase"]
 Convention = Literal["fastmri", "slice-max"]
 Calls = Literal["auto", "together", "one-by-one"]
 Schedule = Literal["linear", "cosine"]
@@ -162,7 +162,7 @@ class ObjectiveSettings(Settings):
         "auto", "Whether G(X) is made to look like Y; auto: only if compare-domains finds the piles alike."
     )
     code_noise: float = setting(0.1, "Standard deviation of the noise on the code z.", ge=0)
-    calibrate: tuple[Calibration, ...] = setting(
+    calibrate: tuple[CalibratedPart, ...] = setting(
         (), "What simulated pairs copy from X besides its masks: a list of intensity, noise and phase."
     )
     kept_part: float = setting(

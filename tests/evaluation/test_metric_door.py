@@ -15,7 +15,7 @@ import yaml
 from switchrecon.errors import ConfigError, DataError
 from switchrecon.evaluation.records import Evaluation
 from switchrecon.experiments.cells import Cell, is_wanting, run_cell
-from switchrecon.experiments.drawing import Drawn
+from switchrecon.experiments.drawing import DrawnFigure
 from switchrecon.experiments.grid import read_plan
 from switchrecon.experiments.results import gather
 from switchrecon.metrics.conventions import slice_metrics
@@ -59,7 +59,7 @@ def test_the_page_s_metric_has_its_column_everywhere(
     for name in ("loss_figure", "comparison_figure"):  # drawings without metrics take most of the time
         monkeypatch.setattr(f"switchrecon.reports.figures.{name}", lambda *values, **options: b"")
     for name in ("_fig_2", "spectrum_plot"):
-        monkeypatch.setattr(f"switchrecon.experiments.figures.{name}", lambda *values: Drawn("none", "", None))
+        monkeypatch.setattr(f"switchrecon.experiments.figures.{name}", lambda *values: DrawnFigure("none", "", None))
     trained = {file: file.stat().st_mtime_ns for file in folder.rglob("model.safetensors")}
     printed = []
     for title in ("evaluate", "later", "crossval"):

@@ -21,7 +21,7 @@ from filelock import FileLock
 
 from switchrecon.errors import ConfigError, RunError
 from switchrecon.experiments import engines
-from switchrecon.experiments.cells import Cell, CellBusy, Options, claim, is_done, is_wanting, run_cell
+from switchrecon.experiments.cells import Cell, CellBusy, Options, begin_cell, is_done, is_wanting, run_cell
 from switchrecon.experiments.crossval import (
     Only,
     elsewhere,
@@ -38,7 +38,7 @@ from switchrecon.experiments.figures import busiest_square, draw_figures
 from switchrecon.experiments.grid import Grid, read_cell, read_plan
 from switchrecon.experiments.progress import GridProgress
 from switchrecon.experiments.recipe import Recipe, parse_recipe
-from switchrecon.experiments.results import Measured, gather, tabulate
+from switchrecon.experiments.results import RowValues, gather, tabulate
 from switchrecon.metrics.statistics import Unit
 from switchrecon.phantoms.scans import write_heads
 from switchrecon.reports.records import Table
@@ -527,7 +527,7 @@ def test_the_part_of_a_gap_is_told_for_each_metric_also_where_less_is_better(fin
 
 
 def test_the_error_spectrum_is_the_mean_over_folds_of_means_over_seeds() -> None:
-    row = Measured("a", spectra={(0, 0): [1.0, 2.0], (0, 1): [3.0, 2.0], (1, 0): [8.0, 4.0]})
+    row = RowValues("a", spectra={(0, 0): [1.0, 2.0], (0, 1): [3.0, 2.0], (1, 0): [8.0, 4.0]})
     assert row.spectrum() == [5.0, 3.0]
     assert row.fewest_seeds() == 1
 
@@ -567,11 +567,11 @@ def test_what_is_no_cross_validation_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out" / "crossval.yaml").write_text("recipe: [")
     with pytest.raises(RunError, match=r"crossval\.yaml: damaged"):
         read_plan(tmp_path / "out")
-    claim(grid.cells[0])
+    begin_cell(grid.cells[0])
     (grid.cells[0].folder / "run").mkdir()
     (grid.cells[0].folder / "cell.json").write_text("{")
     with pytest.raises(RunError, match=r"cell.json: damaged"):
-        claim(grid.cells[0])
+        begin_cell(grid.cells[0])
 
 
 def a_table(**changes: Any) -> Table:

@@ -11,7 +11,7 @@ import torch
 from numpy.random import RandomState
 from torch import Tensor
 
-from switchrecon.config import Calibration
+from switchrecon.config import CalibratedPart
 from switchrecon.data.piles import Pile, Slice
 from switchrecon.data.slices import Slices
 from switchrecon.physics.fourier import fourier
@@ -36,7 +36,7 @@ class Calibrator:
         What is calibrated: some of ``intensity``, ``noise`` and ``phase``.
     """
 
-    def __init__(self, full: Pile, sub: Pile, fraction: float, parts: Sequence[Calibration]) -> None:
+    def __init__(self, full: Pile, sub: Pile, fraction: float, parts: Sequence[CalibratedPart]) -> None:
         self.fraction = fraction
         self.parts = frozenset(parts)
         self.slices = sub.slices

@@ -1,7 +1,7 @@
-"""The cells of a cross-validation: one training and its evaluation each, in a folder that can be continued.
+"""The cells of a cross-validation: each is one training and its evaluation, in a folder that can be continued.
 
-A cell's folder holds ``cell.json`` (what it is, with a hash of its settings and scans), ``lock``, ``log.txt``, ``run/``
-(the training with its checkpoints), ``evaluation/``, and ``DONE`` once all of it is complete.
+A cell's folder holds ``cell.json`` (the cell's settings, and hashes of its scans), ``lock``, ``log.txt``, ``run/``
+(the training with its checkpoints), ``evaluation/``, and ``DONE`` when all of it is complete.
 """
 
 import json
@@ -42,7 +42,7 @@ HASHED = {
 
 @dataclass(frozen=True)
 class Options:
-    """What the command's options say besides the recipe: results do not depend on it, but for a device's last bits.
+    """Options of the command besides the recipe; results do not depend on them, except for the last bits on a GPU.
 
     Attributes
     ----------
@@ -53,7 +53,7 @@ class Options:
     lpips_weights
         See :func:`switchrecon.metrics.lpips.find_weights`.
     trust_code
-        Run the code that the recipe in a folder names, though nobody has named it on this machine.
+        Run the code that a folder's recipe names, even if nobody has asked to run it on this machine.
     """
 
     device: str | None = None
@@ -62,22 +62,22 @@ class Options:
     trust_code: bool = False
 
     def on(self, device: str | None) -> "Options":
-        """Return the same with another device, and with absolute paths, for another process.
+        """Return the same options with another device and absolute paths, for another process.
 
-        That process need not ask again whether the recipe's code may run: this one has.
+        The other process may run the recipe's code, because this one has checked that.
         """
         cache, weights = self.cache and self.cache.resolve(), self.lpips_weights and self.lpips_weights.resolve()
         return Options(device, cache, weights, trust_code=True)
 
     def arguments(self) -> list[str]:
-        """Return them as arguments of ``switchrecon crossval``."""
+        """Return the options as arguments of ``switchrecon crossval``."""
         given = {"--device": self.device, "--cache": self.cache, "--lpips-weights": self.lpips_weights}
         words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
         return [*words, *(["--trust-code"] if self.trust_code else [])]
 
 
-class Identity(Settings):
-    """What a cell's result depends on: settings, name and size of every scan, and the user's files (hashes)."""
+class CellIdentity(Settings):
+    """All that a cell's result depends on: settings, names and sizes of its scans, hashes of the user's files."""
 
     config: Config
     scans: str | None = None
@@ -86,7 +86,7 @@ class Identity(Settings):
     test_slices_per_scan: int | None = None
     threads: int | None = None
 
-    def difference(self, other: "Identity") -> tuple[str, Any, Any] | None:
+    def difference(self, other: "CellIdentity") -> tuple[str, Any, Any] | None:
         """Return the first thing that differs, with its value here and there; hashes that are unknown here count as
         equal.
         """
@@ -101,7 +101,7 @@ class Identity(Settings):
 
 @dataclass(frozen=True)
 class Place:
-    """A cell's place in the grid: its number from 0, and setting, row, fold and seed of the recipe."""
+    """A cell's place in the grid: its number from 0, and the recipe's setting, row, fold and seed."""
 
     index: int
     setting: str
@@ -111,12 +111,12 @@ class Place:
 
     @property
     def key(self) -> str:
-        """What ``--cell`` takes; it stays the same when the recipe grows."""
+        """The value of ``--cell`` for this cell; it does not change when the recipe gets more rows or folds."""
         return f"{self.setting}/{self.row}/{self.fold}/{self.seed}"
 
 
 class CellBusy(RunError):
-    """Another process works on this cell."""
+    """Raised if another process works on this cell."""
 
 
 @dataclass(frozen=True)
@@ -126,15 +126,15 @@ class Cell(Place):
     Attributes
     ----------
     config
-        Its settings.
+        Settings of the training.
     full, sub, test
         Scans of disjoint subjects.
     folder
-        Where it works.
+        Folder of the cell.
     threads, test_slices_per_scan, metrics
-        From the recipe.
+        The recipe's values.
     options
-        Of the command.
+        Options of the command.
     """
 
     config: Config
@@ -152,9 +152,9 @@ class Cell(Place):
         """Setting, row, fold and seed."""
         return f"{self.setting} · {self.row} · fold {self.fold} · seed {self.seed}"
 
-    def identity(self) -> Identity:
-        """Return what its result depends on."""
-        return Identity(
+    def identity(self) -> CellIdentity:
+        """Return all that the cell's result depends on."""
+        return CellIdentity(
             config=self.config,
             scans=names_and_sizes({"full": self.full, "sub": self.sub, "test": self.test}),
             method_sha256=_hash_of(method_source, self.config),
@@ -165,7 +165,7 @@ class Cell(Place):
 
 
 def _hash_of(source: Callable[[Config], str], config: Config) -> str | None:
-    """Return the hash of a user's file; None without such a file here, which training refuses."""
+    """Return the hash of a user's file; None if the file is missing here, which the training will refuse."""
     try:
         return source(config)
     except (OSError, ConfigError):
@@ -173,8 +173,8 @@ def _hash_of(source: Callable[[Config], str], config: Config) -> str | None:
 
 
 def names_and_sizes(scans: Mapping[str, Sequence[Path]]) -> str:
-    """Return a hash of groups of scans."""
-    found = {group: [(path.name, path.stat().st_size) for path in own] for group, own in scans.items()}
+    """Return a hash of the names and sizes of scans in groups."""
+    found = {group: [(path.name, path.stat().st_size) for path in paths] for group, paths in scans.items()}
     return sha256(json.dumps(found).encode())
 
 
@@ -182,19 +182,19 @@ def _begun(cell: Cell) -> bool:
     return (cell.folder / "cell.json").is_file() and (cell.folder / "run").exists()
 
 
-def check_claim(cell: Cell) -> None:
+def check_cell(cell: Cell) -> None:
     """Check that the folder belongs to this cell, if anything has been trained in it.
 
     Raises
     ------
     RunError
-        If it was made with other settings, scans or another method file, naming the first that differs.
+        If it was made with other settings, scans or user's files; the message names the first difference.
     """
     if not _begun(cell):
         return
     file = cell.folder / "cell.json"
     try:
-        stored = Identity.model_validate(json.loads(file.read_text(encoding="utf-8"))["identity"])
+        stored = CellIdentity.model_validate(json.loads(file.read_text(encoding="utf-8"))["identity"])
     except (OSError, ValueError, LookupError) as error:
         raise RunError(f"{file}: damaged ({first_problem(error)})") from error
     different = cell.identity().difference(stored)
@@ -208,9 +208,9 @@ def check_claim(cell: Cell) -> None:
     )
 
 
-def claim(cell: Cell) -> None:
-    """Write ``cell.json``, or :func:`check_claim` where the cell has begun. For the process that works on it alone."""
-    check_claim(cell)
+def begin_cell(cell: Cell) -> None:
+    """Write ``cell.json``, or check it if it exists. Only for the process that holds the cell's lock."""
+    check_cell(cell)
     if not _begun(cell):
         facts = {"setting": cell.setting, "row": cell.row, "fold": cell.fold, "seed": cell.seed}
         write_text(
@@ -225,10 +225,10 @@ def is_done(cell: Cell) -> bool:
 
 
 def is_wanting(cell: Cell) -> bool:
-    """Return whether there is something to do.
+    """Return whether a cell has something left to do.
 
-    It is unfinished, or was evaluated without LPIPS although its weights are now available, or without a metric of the
-    recipe, or with another version of that metric's file.
+    That is so if it is unfinished, or was evaluated without LPIPS although its weights are now available, or without a
+    metric of the recipe, or with another version of that metric's file.
     """
     done = _done(cell)
     if done is None or (not done.lpips and _weights_are_there(cell)):
@@ -248,7 +248,7 @@ def _weights_are_there(cell: Cell) -> bool:
 
 
 def _done(cell: Cell) -> Done | None:
-    """Return what was measured in a finished cell; None for an unfinished one."""
+    """Return the record of a finished cell's measurements; None for an unfinished cell."""
     try:
         return Done.read(cell.folder / "DONE")
     except (OSError, ValueError):
@@ -256,14 +256,14 @@ def _done(cell: Cell) -> Done | None:
 
 
 def run_cell(cell: Cell) -> None:
-    """Train and evaluate a cell, or go on where it stopped. What is said goes to the cell's ``log.txt``.
+    """Train and evaluate a cell, or continue where it stopped. Messages go to the cell's ``log.txt``.
 
     Raises
     ------
     CellBusy
         If another process works on it.
     SwitchreconError
-        For whatever training or evaluation refuse.
+        If the training or the evaluation raises it.
     """
     cell.folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -272,10 +272,10 @@ def run_cell(cell: Cell) -> None:
         raise CellBusy(f"{cell.folder}: another process works on this cell") from None
     with lock, _said_in(cell.folder / "log.txt"):
         try:
-            claim(cell)
+            begin_cell(cell)
             if not is_wanting(cell):
                 return
-            (cell.folder / "failed.json").unlink(missing_ok=True)  # of an attempt before this one
+            (cell.folder / "failed.json").unlink(missing_ok=True)  # left by an earlier attempt
             set_threads(cell.threads)
             options = cell.options
             train(cell.config, cell.full, cell.sub, cell.folder / "run", True, options.cache, options.device)
@@ -300,7 +300,7 @@ def run_cell(cell: Cell) -> None:
 
 @contextmanager
 def _said_in(file: Path) -> Iterator[None]:
-    """Append the package's messages to a file, and what others print, such as warnings of torch."""
+    """Append the package's messages, and all that is printed, such as torch's warnings, to a file."""
     with (
         file.open("a", encoding="utf-8", buffering=1) as log,
         redirect_stdout(log),
@@ -311,5 +311,5 @@ def _said_in(file: Path) -> Iterator[None]:
 
 
 def mark_failed(cell: Cell, message: str) -> None:
-    """Note why a cell failed, for the list at the end."""
+    """Write down why a cell failed, for the list at the end."""
     write_text(cell.folder / "failed.json", json.dumps({"error": message}, indent=1))

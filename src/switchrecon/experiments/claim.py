@@ -1,6 +1,6 @@
-"""The CLAIM checklist (Mongan, Moy and Kahn 2020), filled from what a run, an evaluation or a cross-validation knows.
+"""The CLAIM checklist (Mongan, Moy and Kahn 2020), filled in from a run, an evaluation or a cross-validation.
 
-What only the authors of a study can say is marked for them.
+Items that only the authors of a study can answer are marked for them.
 """
 
 from pathlib import Path

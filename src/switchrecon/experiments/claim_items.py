@@ -1,4 +1,4 @@
-"""The items of the CLAIM checklist (Mongan, Moy and Kahn 2020) in our words, and what fills each of them."""
+"""The items of the CLAIM checklist (Mongan, Moy and Kahn 2020) in our words, and the text that fills each of them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ PILES = {"full": "fully sampled", "sub": "undersampled"}
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known: cards of the runs, values by method and metric, how subjects were divided, what was tested."""
+    """The known facts: cards of the runs, values by method and metric, division of subjects, and test data."""
 
     cards: Sequence[Card]
     values: Mapping[str, Mapping[str, Summary | OverFolds]]
@@ -73,7 +73,7 @@ def _subsets(facts: Facts) -> str:
 
 
 def _grouped(facts: Facts, describe: Callable[[Card, Config], str]) -> str:
-    """Return what is said of each run, with the methods that it is true of; once where it is true of all."""
+    """Describe each run, with the names of its methods; only one description, without names, if all are equal."""
     said: dict[str, list[str]] = {}
     for card in facts.cards:
         said.setdefault(describe(card, card.config), []).append(card.config.method)
@@ -213,4 +213,4 @@ ITEMS: tuple[tuple[str, str, Fill | None], ...] = (
     ("Other", "Protocol", None),
     ("Other", "Funding", None),
 )
-"""Section, item in our words, and what fills it; None where only the authors can."""
+"""Section, item in our words, and the function that fills it; None if only the authors can."""

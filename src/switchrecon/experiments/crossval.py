@@ -1,4 +1,4 @@
-"""Cross-validation: a recipe's grid of cells, run by an engine, gathered into tables, figures and a page."""
+"""Cross-validation: run a recipe's grid of cells with an engine, and write tables, figures and a page."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from switchrecon.evaluation.volumes import csv_text
 from switchrecon.experiments.cells import (
     Cell,
     Options,
-    check_claim,
+    check_cell,
     is_done,
     run_cell,
 )
@@ -34,7 +34,7 @@ ENGINES = ("local", "ray")
 
 @dataclass(frozen=True)
 class Only:
-    """A part of a grid; an empty part means all of it."""
+    """A part of a grid; an empty field means all of that kind."""
 
     methods: Sequence[str] = field(default=())
     folds: Sequence[int] = field(default=())
@@ -53,14 +53,14 @@ class Only:
 
 
 def open_grid(recipe: Recipe | None, data: Path | None, out: Path, options: Options = Options()) -> Grid:
-    """Return the grid of a folder: a new one from a recipe, or the one that is there.
+    """Return the grid of a folder: a new one from a recipe, or the one that exists.
 
-    A recipe may grow (more methods, folds or seeds) as long as the cells that exist stay what they are.
+    A recipe may get more methods, folds or seeds, as long as existing cells do not change.
 
     Raises
     ------
     SwitchreconError
-        If recipe, data and folder do not go together; nothing has been written then.
+        If recipe, data and folder do not fit together; nothing has been written then.
     """
     grid = look_at_grid(recipe, data, out, options)
     if recipe is not None:
@@ -72,7 +72,7 @@ def open_grid(recipe: Recipe | None, data: Path | None, out: Path, options: Opti
 def look_at_grid(
     recipe: Recipe | None, data: Path | None, out: Path, options: Options, heads: Path | None = None
 ) -> Grid:
-    """Return the grid as :func:`open_grid` does, and write nothing but synthetic heads, into ``heads``."""
+    """Return the same grid as :func:`open_grid`, but write nothing except synthetic heads, into ``heads``."""
     if recipe is None:
         if data is not None:
             raise ConfigError("--data goes with --config; the folder remembers its data")
@@ -83,7 +83,7 @@ def look_at_grid(
             raise RunError(f"{out}: is not empty and holds no cross-validation; choose another --out")
         grid = make_grid(recipe, data or Path(), out, options, heads)
     for cell in grid.cells:
-        check_claim(cell)
+        check_cell(cell)
     return grid
 
 
@@ -93,7 +93,7 @@ def select(grid: Grid, only: Only) -> list[Cell]:
     Raises
     ------
     ConfigError
-        If the part names what the grid has not.
+        If the part names something that the grid does not have.
     """
     for wanted, valid in (
         (only.methods, list(grid.recipe.methods)),
@@ -133,34 +133,34 @@ def run_grid(
     console: Console | None = None,
     threads: int | None = None,
 ) -> Table:
-    """Run what is unfinished and write table, figures and page from all that is done.
+    """Run the unfinished cells, and write the table, figures and page from all finished cells.
 
     Parameters
     ----------
     grid
-        From :func:`open_grid`.
+        A grid from :func:`open_grid`.
     only
         The part to run.
     engine
         ``local`` or ``ray``.
     workers
-        Cells at once; None: as many as fit.
+        Number of cells that run at once; None: as many as fit.
     address, gpus
         See :func:`switchrecon.experiments.engines.run_ray`.
     console
-        Where a live table shows the progress; None: lines are logged.
+        Console for a live table of the progress; None: lines are logged.
     threads
-        Cores that the cells share, where ``workers`` is None; None: those that are free.
+        Cores that the cells share if ``workers`` is None; None: all free cores.
 
     Returns
     -------
     Table
-        What ``table.json`` holds.
+        The content of ``table.json``.
 
     Raises
     ------
     ConfigError
-        For an unknown engine or part.
+        If the engine or the part is unknown.
     """
     if engine not in ENGINES:
         raise ConfigError(f"unknown engine '{engine}'; {nearest(engine, ENGINES)}")
@@ -178,30 +178,31 @@ def run_grid(
 def write_results(grid: Grid, only: Only | None = None) -> Table:
     """Write the table in four formats, ``cells.csv``, figures and ``report.html``; return the table.
 
-    ``table.json`` has the recipe's convention; the other conventions stand beside it as ``table-NAME.*``.
+    ``table.json`` is in the recipe's convention; the files ``table-NAME.*`` beside it are in the other conventions.
+    ``only`` is the part that was to be run, for the error message.
 
     Raises
     ------
     RunError
-        If no cell is finished yet, or one is damaged. ``only`` is the part that should have been run.
+        If no cell is finished yet, or one is damaged.
     """
     results = gather(grid)
     if len(results.missing) == len(grid.cells):
         reasons = failures(grid) + (elsewhere(grid, only) if only is not None else [])
         raise RunError(f"{grid.out}: no cell is finished; {'; '.join(reasons) or 'nothing has run yet'}")
     cell = next(cell for cell in grid.cells if cell not in results.missing)
-    own = cell.config.convention
-    tables = {name: tabulate(grid, results, name) for name in sorted(CONVENTIONS, key=lambda name: name != own)}
+    main = cell.config.convention
+    tables = {name: tabulate(grid, results, name) for name in sorted(CONVENTIONS, key=lambda name: name != main)}
     for convention, table in tables.items():
-        stem = "table" if convention == own else f"table-{convention}"
+        stem = "table" if convention == main else f"table-{convention}"
         table.write(grid.out / f"{stem}.json")
         write_text(grid.out / f"{stem}.csv", csv_table(table))
         write_text(grid.out / f"{stem}.md", markdown(table))
         write_text(grid.out / f"{stem}.tex", latex(table))
     write_text(grid.out / "cells.csv", csv_text(cell_rows(results)))
-    figures = draw_figures(grid, results, tables[own])
+    figures = draw_figures(grid, results, tables[main])
     write_crossval_page(grid.out, list(tables.values()), figures, failures(grid))
-    return tables[own]
+    return tables[main]
 
 
 def failures(grid: Grid) -> list[str]:
@@ -210,14 +211,14 @@ def failures(grid: Grid) -> list[str]:
     for cell in unfinished(grid):
         try:
             found = json.loads((cell.folder / "failed.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:  # another process may just have begun to try again
+        except FileNotFoundError:  # another process may just have started the cell again
             continue
         told.append(f"{cell.name} failed: {found['error']}")
     return told
 
 
 def elsewhere(grid: Grid, only: Only) -> list[str]:
-    """Return a sentence where cells of a part are neither done nor failed: other processes work, or worked, on them."""
+    """Return a sentence about cells of a part that are neither done nor failed, because other processes have them."""
     open_cells = [cell for cell in select(grid, only) if not is_done(cell)]
     names = [cell.name for cell in open_cells if not (cell.folder / "failed.json").is_file()]
     if not names:
@@ -226,7 +227,7 @@ def elsewhere(grid: Grid, only: Only) -> list[str]:
 
 
 def write_slurm(grid: Grid, target: Path) -> int:
-    """Write a Slurm array script for the unfinished cells and return their number.
+    """Write a Slurm array script for the unfinished cells, and return their number.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The demo: the main job on synthetic heads and one real slice, in minutes, on a CPU."""
+"""The demo: training and reconstruction with synthetic heads and one real slice, in minutes, on a CPU."""
 
 import gzip
 import logging
@@ -64,12 +64,12 @@ def make_heads(folder: Path) -> None:
 
 def demo_config(method: str, steps: int | None) -> Config:
     """Return the demo's settings for a method."""
-    own = METHODS[method]
-    return load_config(None, SETTINGS, method=method, **{**own, "steps": steps or own["steps"]})
+    chosen = METHODS[method]
+    return load_config(None, SETTINGS, method=method, **{**chosen, "steps": steps or chosen["steps"]})
 
 
 def reduced(config: Config) -> list[str]:
-    """Sentences that say how the demo's settings fall short of the paper's."""
+    """Return sentences that say in what the demo's settings are smaller than the paper's."""
     return [
         f"Matrix {MATRIX}x{MATRIX} instead of 256x256, width {config.width} instead of 32, and "
         f"{config.extractor_depth} instead of 20 convolutions in the extractor.",
@@ -117,7 +117,7 @@ def reconstruct_real_slice(out: Path, device: str | None = None) -> tuple[str, s
         if outcome.error is not None or outcome.written is None:
             raise outcome.error or RunError(f"{scan}: nothing was written")
         pictures[name] = np.abs(np.load(outcome.written))
-    # What a fully sampled scan at the run's matrix would show: the best that any method could give.
+    # The image of a fully sampled scan at the run's matrix: the best result that any method could give.
     reference = resize_image(inverse_fourier(measured), (256, 256)).abs()[0, 0].numpy()
     scores = [f"{name}\n{psnr(reference, u):.1f} dB, SSIM {ssim(reference, u):.2f}" for name, u in pictures.items()]
     titles = ["real MR slice, 256x256\n", f"all of its {MATRIX}x{MATRIX} centre of k-space\n", *scores]
@@ -143,15 +143,15 @@ def run_demo(
     Parameters
     ----------
     out
-        Gets the data, the runs, ``metrics.json`` and ``report.html``. A demo that was interrupted continues.
+        Folder for the data, the runs, ``metrics.json`` and ``report.html``. An interrupted demo is continued.
     steps
-        Training steps of both methods; None takes the demo's own.
+        Training steps of both methods; None: the demo's numbers of steps.
     lpips_weights
         See :func:`switchrecon.metrics.lpips.find_weights`.
     device
         See :func:`switchrecon.core.device.find_device`.
     console
-        Where bars show the progress; None: lines are logged.
+        Console for progress bars; None: lines are logged.
     threads
         See :func:`switchrecon.core.threads.set_threads`.
 
@@ -162,9 +162,9 @@ def run_demo(
     """
     if out.exists() and any(out.iterdir()) and not (out / "data").is_dir():
         raise RunError(f"{out}: is not empty and holds no demo; choose another --out")
-    find_device(device)  # is refused before anything is written
+    find_device(device)  # a wrong name is refused before anything is written
     started = time.monotonic()
-    # Networks this small gain next to nothing from a second thread and lose much to it on a busy machine.
+    # A second thread gives such small networks hardly any speed, and costs much on a busy machine.
     set_threads(threads)
     make_heads(out / "data")
     runs = []

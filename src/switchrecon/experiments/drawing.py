@@ -1,4 +1,4 @@
-"""How a figure of a cross-validation is begun and written: PNG and PDF, with the same bytes for the same content."""
+"""Start and write the figures of a cross-validation: PNG and PDF, with the same bytes for the same content."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +13,8 @@ DPI = 150
 
 
 @dataclass(frozen=True)
-class Drawn:
-    """A figure that was written (``name``.png and .pdf), or why it was not."""
+class DrawnFigure:
+    """A figure that was written (``name``.png and .pdf), or the reason why it was not drawn."""
 
     name: str
     caption: str
@@ -28,16 +28,16 @@ def new_figure(width: float, height: float) -> "Figure":
     return Figure(figsize=(width, height), dpi=DPI, layout="constrained")
 
 
-def not_drawn(out: Path, name: str, reason: str) -> Drawn:
-    """Say why a figure is not drawn, and remove it where an earlier state of the grid had it."""
+def not_drawn(out: Path, name: str, reason: str) -> DrawnFigure:
+    """Return the reason why a figure is not drawn, and remove its files of an earlier state of the grid."""
     for kind in ("png", "pdf"):
         (out / f"{name}.{kind}").unlink(missing_ok=True)
-    return Drawn(name, f"Not drawn: {reason}", None)
+    return DrawnFigure(name, f"Not drawn: {reason}", None)
 
 
-def save_figure(figure: "Figure", out: Path, name: str, caption: str) -> Drawn:
+def save_figure(figure: "Figure", out: Path, name: str, caption: str) -> DrawnFigure:
     """Write ``name``.png and ``name``.pdf into a folder."""
-    # Without dates and programme names, so that the same cells give the same bytes.
+    # Without dates and program names, so that the same cells give the same bytes.
     metadata: dict[str, dict[str, Any]] = {
         "png": {"Software": None},
         "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
@@ -45,4 +45,4 @@ def save_figure(figure: "Figure", out: Path, name: str, caption: str) -> Drawn:
     for kind, entries in metadata.items():
         with atomic_file(out / f"{name}.{kind}", suffix=f".{kind}") as temporary:
             figure.savefig(temporary, metadata=entries)
-    return Drawn(name, caption, out / f"{name}.png")
+    return DrawnFigure(name, caption, out / f"{name}.png")

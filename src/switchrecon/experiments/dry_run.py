@@ -1,4 +1,4 @@
-"""What a cross-validation would do, found out without writing anything into its folder."""
+"""The dry run of a cross-validation: what it would do, found out without writing anything into its folder."""
 
 import json
 from collections.abc import Iterator
@@ -26,15 +26,15 @@ def preview(
     workers: int | None = None,
     threads: int | None = None,
 ) -> Iterator[str]:
-    """Say in lines of text what :func:`switchrecon.experiments.crossval.run_grid` would do.
+    """Yield lines of text that say what :func:`switchrecon.experiments.crossval.run_grid` would do.
 
-    A few steps of one cell of each row are taken to estimate time and memory; synthetic heads are made in a temporary
+    One cell of each row is trained for a few steps to estimate time and memory; synthetic heads are made in a temporary
     folder.
 
     Raises
     ------
     SwitchreconError
-        For whatever the cross-validation, or one of these trainings, would refuse.
+        If the cross-validation, or one of these trainings, would raise it.
     """
     with TemporaryDirectory(prefix="switchrecon-") as heads:
         grid = look_at_grid(recipe, data, out, options, Path(heads))
@@ -46,11 +46,11 @@ def preview(
         for cell in cells:
             rows.setdefault((cell.setting, cell.row), []).append(cell)
         total, first = 0.0, None
-        for (setting, row), own in rows.items():
-            set_threads(own[0].threads)
-            plan = plan_training(own[0].config, own[0].full, own[0].sub, device=options.device)
-            total += plan.seconds * len(own)
-            yield f"\n# {setting} · {row}: {len(own)} cells"
+        for (setting, row), alike in rows.items():
+            set_threads(alike[0].threads)
+            plan = plan_training(alike[0].config, alike[0].full, alike[0].sub, device=options.device)
+            total += plan.seconds * len(alike)
+            yield f"\n# {setting} · {row}: {len(alike)} cells"
             yield plan.config.to_yaml() if first is None else _changes(first, plan.config)
             yield from plan.lines()
             first = first or plan.config

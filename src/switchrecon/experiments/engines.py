@@ -235,7 +235,7 @@ def run_ray(
     try:
         if places(grid.options.device)[0] != "cpu" and not gpus and not address:
             gpus = 1 / CELLS_A_GPU
-        # Ray says which GPU is a task's own; without one it must not take a neighbour's.
+        # Ray says which GPU a task may use; a task without a GPU must not use another one's.
         options_there = grid.options.on("auto" if gpus else "cpu")
         environment = {"env_vars": {"OMP_NUM_THREADS": str(threads)}}
         task: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=3, runtime_env=environment)(work)

@@ -1,4 +1,4 @@
-"""The figures of a cross-validation: the paper's Figs. 2 and 3, with images, and plots of what was measured."""
+"""The figures of a cross-validation: the paper's Figs. 2 and 3, with images, and plots of the metrics."""
 
 import math
 from collections.abc import Sequence
@@ -11,7 +11,7 @@ import numpy as np
 from switchrecon.errors import RunError
 from switchrecon.evaluation.volumes import ZERO_FILLED
 from switchrecon.experiments.cells import Cell
-from switchrecon.experiments.drawing import Drawn, new_figure, not_drawn, save_figure
+from switchrecon.experiments.drawing import DrawnFigure, new_figure, not_drawn, save_figure
 from switchrecon.experiments.grid import Grid
 from switchrecon.experiments.plots import against_psnr, spectrum_plot
 from switchrecon.experiments.results import Results
@@ -22,21 +22,21 @@ from switchrecon.reports.records import Table
 UPPER_BOUND = "supervised"
 PROPOSED = "switchable"
 FIG_3_ROWS = 3
-MOST_COLUMNS = 8  # side by side in Fig. 2; more methods begin another block
+MOST_COLUMNS = 8  # columns of Fig. 2; further methods are drawn below
 
 
 @dataclass(frozen=True)
-class Stored:
-    """Some slices of one fold and seed, as fractions of the reference's maximum: float32 (slices, H, W)."""
+class StoredSlices:
+    """Images of some slices of one fold and seed, as fractions of the reference's maximum: float32 (slices, H, W)."""
 
     places: list[tuple[str, str]]  # scan and slice
     reference: np.ndarray
     images: dict[str, np.ndarray]
 
 
-def draw_figures(grid: Grid, results: Results, table: Table) -> list[Drawn]:
+def draw_figures(grid: Grid, results: Results, table: Table) -> list[DrawnFigure]:
     """Draw every figure of every setting from the stored cells."""
-    drawn: list[Drawn] = []
+    drawn: list[DrawnFigure] = []
     for setting, part in table.settings.items():
         name = setting or next(iter(grid.recipe.settings))
         suffix = f"-{setting}" if setting else ""
@@ -51,7 +51,7 @@ def draw_figures(grid: Grid, results: Results, table: Table) -> list[Drawn]:
 
 
 def _one_fold(grid: Grid, results: Results, setting: str) -> list[Cell]:
-    """Return the finished cells of the fold and seed that have the most, the earliest of these."""
+    """Return the finished cells of the fold and seed with most finished cells; the first of several."""
     groups: dict[tuple[int, int], list[Cell]] = {}
     for cell in grid.cells:
         if cell.setting == setting and cell not in results.missing:
@@ -59,8 +59,8 @@ def _one_fold(grid: Grid, results: Results, setting: str) -> list[Cell]:
     return max(groups.values(), key=len, default=[])
 
 
-def _load(cells: Sequence[Cell], wanted: Sequence[tuple[str, str]] | None = None) -> Stored:
-    """These slices of every cell, or the middle one of all: a whole test set may not fit into memory for every row."""
+def _load(cells: Sequence[Cell], wanted: Sequence[tuple[str, str]] | None = None) -> StoredSlices:
+    """Load the wanted slices of every cell, or the middle slice of each volume; all slices may not fit into memory."""
     images: dict[str, np.ndarray] = {}
     for cell in cells:
         file = cell.folder / "evaluation" / "images.npz"
@@ -76,11 +76,11 @@ def _load(cells: Sequence[Cell], wanted: Sequence[tuple[str, str]] | None = None
                 reference = stored["reference"][chosen].astype(np.float32)
         except (OSError, ValueError, LookupError) as error:
             raise RunError(f"{file}: damaged ({error})") from error
-    return Stored(list(wanted or ()), reference, images)
+    return StoredSlices(list(wanted or ()), reference, images)
 
 
 def busiest_square(image: np.ndarray, side: int) -> tuple[int, int]:
-    """Top left corner of the square of an image (H, W) with the most edges, where there is something to compare."""
+    """Return the top left corner of the square of an image (H, W) with most edges, the best part for a comparison."""
     rows, columns = np.gradient(image)
     edges = np.hypot(rows, columns).cumsum(0).cumsum(1)
     padded = np.pad(edges, ((1, 0), (1, 0)))
@@ -89,14 +89,14 @@ def busiest_square(image: np.ndarray, side: int) -> tuple[int, int]:
     return int(top), int(left)
 
 
-def _fig_2(out: Path, suffix: str, said: str, cells: Sequence[Cell]) -> Drawn:
+def _fig_2(out: Path, suffix: str, said: str, cells: Sequence[Cell]) -> DrawnFigure:
     from matplotlib.patches import Rectangle
 
     stored = _load(cells)
     [(scan, number)], [reference] = stored.places, stored.reference
     shown = {"reference": reference} | {name: images[0] for name, images in stored.images.items()}
     errors = {name: np.abs(image - reference) for name, image in shown.items()}
-    # Stored images are fractions of the reference's maximum, which the scale of the errors is in, too.
+    # Stored images are fractions of the reference's maximum, and so is the scale of the errors.
     white, scale = display_windows(reference, np.stack(list(shown.values())))
     side = max(8, min(reference.shape) // 4)
     top, left = busiest_square(reference, side)
@@ -126,7 +126,7 @@ def _fig_2(out: Path, suffix: str, said: str, cells: Sequence[Cell]) -> Drawn:
     return save_figure(figure, out, f"fig2{suffix}", caption)
 
 
-def _fig_3(out: Path, suffix: str, said: str, cells: Sequence[Cell], results: Results) -> Drawn:
+def _fig_3(out: Path, suffix: str, said: str, cells: Sequence[Cell], results: Results) -> DrawnFigure:
     name = f"fig3{suffix}"
     cell = cells[0]
     rows = results.settings[cell.setting]

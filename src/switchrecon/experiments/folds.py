@@ -1,4 +1,4 @@
-"""Cross-validation over subjects: which of them a fold tests, and which fall into the two piles."""
+"""Cross-validation over subjects: which subjects a fold tests, and which are in its two piles."""
 
 import itertools
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ Subject = TypeVar("Subject")
 
 @dataclass(frozen=True)
 class Fold(Generic[Subject]):
-    """Disjoint subjects: fully sampled (Y), undersampled (X), and for testing."""
+    """Disjoint subjects of one fold: fully sampled (Y), undersampled (X), and for testing."""
 
     full: tuple[Subject, ...]
     sub: tuple[Subject, ...]
@@ -18,16 +18,16 @@ class Fold(Generic[Subject]):
 
 
 def split_subjects(subjects: Sequence[Subject], folds: int) -> list[Fold[Subject]]:
-    """Cut subjects into folds, in their order.
+    """Split subjects into folds, in their order.
 
-    Fold i tests the i-th of ``folds`` equal parts; of the other subjects the first half is Y, the second X.
+    Fold i tests the i-th of ``folds`` equal parts. The first half of the other subjects is Y, the second half is X.
 
     Parameters
     ----------
     subjects
-        At least ``folds``, and so many that two remain for training.
+        The subjects: at least ``folds``, and enough that two remain for training.
     folds
-        At least 2.
+        Number of folds, at least 2.
 
     Raises
     ------

@@ -1,4 +1,4 @@
-"""The grid of a cross-validation: which cells a recipe and its scans make, and ``crossval.yaml``, which stores it."""
+"""The grid of a cross-validation: the cells that a recipe and its scans make; ``crossval.yaml`` stores it."""
 
 import itertools
 import json
@@ -26,8 +26,8 @@ PLAN = "crossval.yaml"
 Scans = dict[str, list[Path]]  # by subject
 
 
-class Plan(Settings):
-    """What a cross-validation was begun with: ``crossval.yaml``."""
+class StoredGrid(Settings):
+    """The content of ``crossval.yaml``: the recipe and the data that a cross-validation was started with."""
 
     recipe: dict[str, Any]
     data: Path
@@ -37,7 +37,7 @@ class Plan(Settings):
 
 @dataclass(frozen=True)
 class Grid:
-    """A recipe with its data: all cells, a fold's together; ``scans`` is a hash of all scans by subject."""
+    """A recipe with its data: all cells, ordered by fold; ``scans`` is a hash of all scans by subject."""
 
     recipe: Recipe
     out: Path
@@ -49,8 +49,8 @@ class Grid:
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Which scans there are, by subject, and which subjects each fold takes."""
+class GridLayout:
+    """The scans of every subject, and the subjects of every fold."""
 
     recipe: Recipe
     out: Path
@@ -61,7 +61,7 @@ class Layout:
 
     def digest(self) -> str:
         """Return a hash of the names and sizes of all scans by subject."""
-        every = {f"{role} {s}": own for role, of in (("", self.scans), ("Y", self.full_scans)) for s, own in of.items()}
+        every = {f"{role} {s}": got for role, of in (("", self.scans), ("Y", self.full_scans)) for s, got in of.items()}
         return names_and_sizes(every)
 
     def cell(self, place: Place) -> Cell:
@@ -70,7 +70,7 @@ class Layout:
         config = recipe.config(place.setting, place.row, place.seed)
         if self.full_scans is scans or find_method(config).pairing == "paired":
             full = _files(scans, fold.full)
-        else:  # Y comes from the other domain, also from subjects that only it has; nobody is on two sides
+        else:  # Y is from the other domain, also of subjects that are only there; no subject is on both sides
             full = _files(self.full_scans, [s for s in self.full_scans if s in fold.full or s not in scans])
         return Cell(
             **vars(place),
@@ -87,23 +87,23 @@ class Layout:
 
 
 def places_of(recipe: Recipe) -> list[Place]:
-    """Return the places of all cells, a fold's together."""
+    """Return the places of all cells, ordered by fold."""
     product = itertools.product(recipe.settings, recipe.used_folds, recipe.seeds, recipe.methods)
     return [Place(i, setting, row, fold, seed) for i, (setting, fold, seed, row) in enumerate(product)]
 
 
 def write_plan(grid: Grid) -> None:
-    """Store what the cells are made from, so that any process can work on one by its key."""
+    """Store the recipe and data of the cells, so that any process can work on a cell by its key."""
     recipe = json.loads(grid.recipe.model_dump_json())
     for what, name in code_of(recipe):  # the user has named it
         remember(read_code(name, what))
-    plan = Plan(recipe=recipe, data=grid.data.resolve(), subjects=grid.subjects, scans=grid.scans)
+    plan = StoredGrid(recipe=recipe, data=grid.data.resolve(), subjects=grid.subjects, scans=grid.scans)
     text = yaml.safe_dump(plan.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
     write_text(grid.out / PLAN, text)
 
 
 def code_of(recipe: Any, key: str = "") -> Iterator[tuple[str, str]]:
-    """What a recipe, as plain data, names of users' files: (method, network, mask or metric; ``FILE.py:NAME``)."""
+    """Yield the user's code that a recipe (plain data) names: (method, network, mask or metric; ``FILE.py:NAME``)."""
     kinds = {"method": "method", "network": "network", "kind": "mask", "metrics": "metric"}
     if isinstance(recipe, dict):
         for name, value in recipe.items():
@@ -115,12 +115,12 @@ def code_of(recipe: Any, key: str = "") -> Iterator[tuple[str, str]]:
         yield kinds[key], recipe
 
 
-def _check_code(plan: Plan, out: Path, trust: bool) -> None:
-    """Refuse to run code because a folder says so: the folder may come from anybody."""
+def _check_code(plan: StoredGrid, out: Path, trust: bool) -> None:
+    """Refuse code that only a folder names, because the folder may come from anybody."""
     for what, name in code_of(plan.recipe):
         try:
             code = read_code(name, what)
-        except ConfigError:  # nothing is there to be run; who needs it says so
+        except ConfigError:  # a missing file runs nothing; whoever needs it reports it
             continue
         if trust:
             remember(code)
@@ -131,10 +131,10 @@ def _check_code(plan: Plan, out: Path, trust: bool) -> None:
             )
 
 
-def _read_plan(out: Path, trust_code: bool) -> Plan:
+def _read_plan(out: Path, trust_code: bool) -> StoredGrid:
     file = out / PLAN
     try:
-        plan = Plan.model_validate(load_yaml(file.read_text(encoding="utf-8")))
+        plan = StoredGrid.model_validate(load_yaml(file.read_text(encoding="utf-8")))
         _check_code(plan, out, trust_code)
         return plan
     except FileNotFoundError:
@@ -144,7 +144,7 @@ def _read_plan(out: Path, trust_code: bool) -> Plan:
 
 
 def read_plan(out: Path, options: Options = Options(), heads: Path | None = None) -> Grid:
-    """Read what :func:`write_plan` stored.
+    """Read the grid that :func:`write_plan` stored.
 
     Raises
     ------
@@ -159,7 +159,7 @@ def read_plan(out: Path, options: Options = Options(), heads: Path | None = None
 
 
 def read_cell(out: Path, key: str, options: Options = Options()) -> Cell:
-    """Build and check one cell of the grid in a folder, and no other.
+    """Build and check one cell of the grid in a folder, without the other cells.
 
     Raises
     ------
@@ -178,7 +178,7 @@ def read_cell(out: Path, key: str, options: Options = Options()) -> Cell:
     return layout.cell(found[key])
 
 
-def _check_scans(out: Path, plan: Plan, subjects: int, scans: str) -> None:
+def _check_scans(out: Path, plan: StoredGrid, subjects: int, scans: str) -> None:
     if scans != plan.scans:
         raise RunError(
             f"{plan.data}: the scans are not those that {out} was begun with ({plan.subjects} subjects then, "
@@ -186,7 +186,9 @@ def _check_scans(out: Path, plan: Plan, subjects: int, scans: str) -> None:
         )
 
 
-def lay_out(recipe: Recipe, data: Path, out: Path, options: Options = Options(), heads: Path | None = None) -> Layout:
+def lay_out(
+    recipe: Recipe, data: Path, out: Path, options: Options = Options(), heads: Path | None = None
+) -> GridLayout:
     """Find the scans of a recipe and split their subjects; see :func:`make_grid`."""
     scans = _scans_by_subject(recipe, data, heads or out / "data")
     full_scans = _matching_by_subject(recipe.data.full_files, data) if recipe.data.full_files else scans
@@ -194,7 +196,7 @@ def lay_out(recipe: Recipe, data: Path, out: Path, options: Options = Options(),
         folds = split_subjects(list(scans), recipe.folds)
     except ValueError as error:
         raise ConfigError(f"{data}: {error}") from error
-    return Layout(recipe, out, options, scans, full_scans, folds)
+    return GridLayout(recipe, out, options, scans, full_scans, folds)
 
 
 def make_grid(recipe: Recipe, data: Path, out: Path, options: Options = Options(), heads: Path | None = None) -> Grid:
@@ -205,18 +207,18 @@ def make_grid(recipe: Recipe, data: Path, out: Path, options: Options = Options(
     recipe
         The experiment.
     data
-        Folder that its file patterns start from.
+        Folder in which its file patterns are searched.
     out
         Folder of the cross-validation.
     options
-        Of the command; every cell gets them.
+        Options of the command, for every cell.
     heads
-        Folder that synthetic heads are written to; None: ``data`` in ``out``.
+        Folder for synthetic heads; None: ``data`` in ``out``.
 
     Raises
     ------
     DataError, ConfigError
-        If scans are missing or their subjects too few.
+        If scans are missing, or there are too few subjects.
     """
     layout = lay_out(recipe, data, out, options, heads)
     cells = tuple(layout.cell(place) for place in places_of(recipe))

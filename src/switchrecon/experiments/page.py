@@ -6,13 +6,15 @@ from pathlib import Path
 
 import yaml
 
-from switchrecon.experiments.figures import Drawn
+from switchrecon.experiments.figures import DrawnFigure
 from switchrecon.reports.page import data_uri, write_page
 from switchrecon.reports.records import Table
 from switchrecon.reports.tables import layouts, missing_sentence
 
 
-def write_crossval_page(out: Path, tables: Sequence[Table], figures: Sequence[Drawn], failed: Sequence[str]) -> Path:
+def write_crossval_page(
+    out: Path, tables: Sequence[Table], figures: Sequence[DrawnFigure], failed: Sequence[str]
+) -> Path:
     """Write ``report.html`` into the folder of a cross-validation.
 
     Parameters
@@ -20,9 +22,9 @@ def write_crossval_page(out: Path, tables: Sequence[Table], figures: Sequence[Dr
     out
         The folder.
     tables
-        From :func:`switchrecon.experiments.results.tabulate`, the recipe's convention first.
+        Tables from :func:`switchrecon.experiments.results.tabulate`, the recipe's convention first.
     figures
-        What was drawn.
+        The figures that were drawn, or reasons why they were not.
     failed
         Sentences about cells that failed.
     """

@@ -1,4 +1,4 @@
-"""What the paper's Table 1 says, and where the paper contradicts itself."""
+"""The values of the paper's Table 1, and notes on contradictions in the paper."""
 
 from collections.abc import Mapping
 

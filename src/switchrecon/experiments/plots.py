@@ -5,22 +5,24 @@ from pathlib import Path
 from typing import Any
 
 from switchrecon.evaluation.volumes import ZERO_FILLED
-from switchrecon.experiments.drawing import Drawn, new_figure, not_drawn, save_figure
+from switchrecon.experiments.drawing import DrawnFigure, new_figure, not_drawn, save_figure
 from switchrecon.metrics.table import Column
 from switchrecon.reports.records import Row, Spectra
 
 MARKERS = {"hard": "s", "ensemble": "^", "ensemble-hard": "D", "generator": "v", "generator-hard": "P"}
 
 
-def against_psnr(out: Path, suffix: str, said: str, methods: Mapping[str, Row], columns: Sequence[Column]) -> Drawn:
-    """Draw a panel for each metric besides the first, PSNR: a point for each row that has both, and write it.
+def against_psnr(
+    out: Path, suffix: str, said: str, methods: Mapping[str, Row], columns: Sequence[Column]
+) -> DrawnFigure:
+    """Draw and write a figure with a panel for each metric but PSNR, the first: PSNR against it, a point for each row.
 
     Parameters
     ----------
     out
         Folder.
     suffix, said
-        Of the setting, for the file's name and for the caption.
+        Name of the setting, in the file's name and in the caption.
     methods
         Rows by name.
     columns
@@ -56,7 +58,7 @@ def against_psnr(out: Path, suffix: str, said: str, methods: Mapping[str, Row], 
 def _scatter(
     axes: Any, first: Column, column: Column, points: Mapping[str, tuple[float, float]], colours: Mapping[str, Any]
 ) -> None:
-    """One metric against another, with its better side above."""
+    """Draw one metric against another, with the better side above."""
     for method, (x, y) in points.items():
         row, _, estimate = method.partition("/")
         style = {"color": colours[row], "marker": MARKERS.get(estimate, "o"), "ms": 4 if estimate else 7}
@@ -73,8 +75,8 @@ def _scatter(
     axes.grid(color="#e4e7eb", lw=0.6)
 
 
-def spectrum_plot(out: Path, suffix: str, said: str, spectrum: Spectra, setting: str) -> Drawn:
-    """Draw the radial error spectra of a setting's rows, without their other estimates, and write the figure."""
+def spectrum_plot(out: Path, suffix: str, said: str, spectrum: Spectra, setting: str) -> DrawnFigure:
+    """Draw and write the radial error spectra of a setting's rows, without their other estimates."""
     figure = new_figure(7.5, 4.0)
     axes = figure.subplots()
     rows = {m: r for m, r in spectrum.settings.get(setting, {}).items() if "/" not in m}
@@ -97,7 +99,7 @@ def spectrum_plot(out: Path, suffix: str, said: str, spectrum: Spectra, setting:
 
 
 def _colours(methods: Iterable[str]) -> dict[str, Any]:
-    """Return a colour for each row, the same in every figure of a setting; estimates share their row's."""
+    """Return a colour for each row, the same in every figure of a setting; estimates have the colour of their row."""
     from matplotlib import colormaps
 
     rows = dict.fromkeys(method.partition("/")[0] for method in methods)

@@ -1,4 +1,4 @@
-"""The live table of a grid's cells, with the time that is left."""
+"""The live table of a grid's cells, with the time left."""
 
 import json
 import os
@@ -18,22 +18,22 @@ from switchrecon.core.messages import PROGRESS
 from switchrecon.experiments.cells import Cell
 from switchrecon.runs.checkpoint import planned_steps
 
-TAIL = 4096  # bytes at the end of a log; its last line is shorter
+TAIL = 4096  # bytes that are read at the end of a log; its last line is shorter
 PLAIN_EVERY = 60.0  # seconds between lines where there is no terminal
-SHOWN = 24  # cells in the live table
+SHOWN = 24  # most cells in the live table
 
 
 class GridProgress(AbstractContextManager["GridProgress"]):
-    """Shows the cells: a live table on a terminal; elsewhere a line for each change, and one a minute, is logged.
+    """Shows the cells in a live table on a terminal; elsewhere it logs a line for each change, and every minute.
 
     Parameters
     ----------
     cells
-        Those to be run.
+        The cells that are to be run.
     done
-        How many others of the grid are done already.
+        Number of the grid's other cells that are done already.
     console
-        Where the table is shown; None: nowhere.
+        Console for the table; None: there is none.
     """
 
     def __init__(self, cells: Sequence[Cell], done: int, console: Console | None = None) -> None:
@@ -70,7 +70,7 @@ class GridProgress(AbstractContextManager["GridProgress"]):
             PROGRESS.info(f"{cell.name}: {state}{f' ({note})' if note else ''}")
 
     def seconds_left(self, running: int) -> float | None:
-        """Time left for the whole grid, from the running cells' own speed and the mean of what is known."""
+        """Return the time left for the whole grid, from the running cells' speed and the mean time of other cells."""
         lefts = {}
         for cell in self.cells:
             if self.states[cell.index] in ("done", "failed", "elsewhere"):
@@ -88,7 +88,7 @@ class GridProgress(AbstractContextManager["GridProgress"]):
         return total / max(1, running)
 
     def show(self, running: int) -> None:
-        """Bring the table up to date, or log a line if a minute has passed."""
+        """Update the table, or log a line if a minute has passed."""
         if self.live is not None:
             self.live.update(self.table(running), refresh=True)
         elif time.monotonic() - self.said >= PLAIN_EVERY:
@@ -96,7 +96,7 @@ class GridProgress(AbstractContextManager["GridProgress"]):
             PROGRESS.info(self.summary(running))
 
     def summary(self, running: int) -> str:
-        """Counts and the time left, in one line."""
+        """Return the counts and the time left, in one line."""
         counts = Counter(self.states.values())
         counts["done"] += self.done_before
         left = self.seconds_left(running)
@@ -104,7 +104,7 @@ class GridProgress(AbstractContextManager["GridProgress"]):
         return f"cells: {', '.join(words)}; " + ("time left unknown" if left is None else f"{left / 60:.0f} min left")
 
     def table(self, running: int) -> Table:
-        """Return the cells that are not done, at most ``SHOWN`` of them."""
+        """Return the table of the cells that are not done, at most ``SHOWN`` of them."""
         table = Table(title=self.summary(running))
         for column in ("cell", "state", "steps", "left"):
             table.add_column(column, justify="right" if column in ("steps", "left") else "left")
@@ -129,12 +129,12 @@ class GridProgress(AbstractContextManager["GridProgress"]):
 
 
 def total_steps(cell: Cell) -> int:
-    """Steps of a cell's training; 0 where they follow from the data and are not known yet."""
+    """Return the steps of a cell's training; 0 if they depend on the data and are not known yet."""
     return cell.config.steps or planned_steps(cell.folder / "run") or 0
 
 
 def latest_step(run: Path) -> tuple[int, float] | None:
-    """Steps done and seconds trained, from the last whole line of a run's log."""
+    """Return steps done and seconds trained, from the last complete line of a run's log."""
     try:
         with (run / "log.jsonl").open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))

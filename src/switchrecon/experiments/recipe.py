@@ -1,4 +1,4 @@
-"""Recipes: an experiment as data, from a file or by the name of one that comes with the package."""
+"""Recipes: experiments as data, read from a file, or from the package by name."""
 
 from collections.abc import Mapping
 from importlib.resources import files
@@ -19,18 +19,18 @@ Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$",
 RECIPES = files("switchrecon") / "recipes"
 
 
-class Source(Settings):
-    """Where the scans of an experiment come from."""
+class ScanSource(Settings):
+    """The scans of an experiment: files, or synthetic heads."""
 
     files: tuple[str, ...] = ()  # patterns under the data folder, all fully sampled
-    full_files: tuple[str, ...] = ()  # of another domain for the fully sampled pile; paired methods learn from `files`
-    heads: int | None = Field(None, ge=3)  # instead: so many synthetic subjects
+    full_files: tuple[str, ...] = ()  # another domain for the fully sampled pile; paired methods learn from `files`
+    heads: int | None = Field(None, ge=3)  # number of synthetic subjects, instead of files
     head_slices: int = Field(6, ge=1)
     head_coils: int = Field(1, ge=1)
-    subjects: int | None = Field(None, ge=3)  # only the first so many, by name
+    subjects: int | None = Field(None, ge=3)  # use only this number of subjects, the first by name
 
     @model_validator(mode="after")
-    def _one_source(self) -> "Source":
+    def _one_source(self) -> "ScanSource":
         if bool(self.files) == bool(self.heads):
             raise ValueError("give either files or heads")
         if self.full_files and not self.files:
@@ -39,7 +39,7 @@ class Source(Settings):
 
 
 class Gap(Settings):
-    """Rows that bound a domain gap: learnt in the other domain without X, and paired in X's own domain."""
+    """The two rows that bound a domain gap: trained in the other domain without X, and paired in the domain of X."""
 
     lower: Name
     upper: Name
@@ -49,19 +49,19 @@ class Recipe(Settings):
     """A grid of trainings: methods × settings × folds × seeds."""
 
     title: str
-    paper: Literal["ixi-x4", "ixi-x6", "fastmri-x4"] | None = None  # whose numbers stand beside ours
-    data: Source
-    folds: int = Field(ge=2)  # of subjects; a fold is tested by the methods that were trained on all others
-    run_folds: tuple[int, ...] | None = None  # only these, counted from 0
+    paper: Literal["ixi-x4", "ixi-x6", "fastmri-x4"] | None = None  # the paper's experiment to compare with
+    data: ScanSource
+    folds: int = Field(ge=2)  # of subjects; methods are trained on all folds but the one that tests them
+    run_folds: tuple[int, ...] | None = None  # run only these folds, counted from 0
     seeds: tuple[int, ...] = (0,)
-    methods: Mapping[Name, Mapping[str, Any]]  # rows in their order, each with settings of its own
+    methods: Mapping[Name, Mapping[str, Any]]  # rows in their order, each with its settings
     settings: Mapping[Name, Mapping[str, Any]] = {"default": {}}  # such as two accelerations
-    gap: Gap | None = None  # the table then says which part of it each row recovers
+    gap: Gap | None = None  # the table then says which part of the gap each row recovers
     common: Mapping[str, Any] = {}  # settings of every cell
-    test_slices_per_scan: int | None = Field(None, ge=1)  # evenly spread; None: all
-    threads: int = Field(1, ge=1)  # of each cell; bits depend on it
-    retries: int = Field(1, ge=0)  # of a cell that failed
-    metrics: tuple[str, ...] = ()  # besides the package's: FILE.py:NAME, or a name that older evaluations may lack
+    test_slices_per_scan: int | None = Field(None, ge=1)  # evenly spread slices of a test scan; None: all
+    threads: int = Field(1, ge=1)  # threads of each cell; the last bits of results depend on them
+    retries: int = Field(1, ge=0)  # how often a failed cell is run again
+    metrics: tuple[str, ...] = ()  # further metrics: FILE.py:NAME, or a name that older evaluations may lack
     notes: tuple[str, ...] = ()  # printed with the table
 
     @model_validator(mode="after")
@@ -81,21 +81,21 @@ class Recipe(Settings):
 
     @property
     def used_folds(self) -> tuple[int, ...]:
-        """The folds that are run."""
+        """Numbers of the folds that are run."""
         return self.run_folds if self.run_folds is not None else tuple(range(self.folds))
 
     def config(self, setting: str, row: str, seed: int) -> Config:
-        """The settings of a cell: common ones, the setting's, the method's own, and the row's, later ones winning.
+        """Return the settings of a cell: ``common``, the setting's, the method's and the row's; later ones win.
 
         Raises
         ------
         ConfigError
-            For an unknown setting or a wrong value.
+            If a setting is unknown or has a wrong value.
         """
         name = str(self.methods[row].get("method", row))
         values: dict[str, Any] = {"method": name}
         for part in (self.common, self.settings[setting], _own_settings(name), self.methods[row]):
-            if {"steps", "epochs"} & part.keys():  # one length takes the place of the other
+            if {"steps", "epochs"} & part.keys():  # steps and epochs exclude each other
                 values = {key: value for key, value in values.items() if key not in ("steps", "epochs")}
             _merge(values, part)
         config = parse_config({**values, "seed": seed}, f"recipe, setting {setting}, method {row}")
@@ -104,12 +104,12 @@ class Recipe(Settings):
 
 
 def _own_settings(name: str) -> Mapping[str, Any]:
-    """Return a method's own settings; those of a user's file are found when it is run."""
+    """Return the settings that belong to a method; those of a user's method are found when its file is run."""
     return METHODS[name].settings if name in METHODS else {}
 
 
 def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> None:
-    """Lay settings over others, in place; ``mask.kind: x`` and ``mask: {kind: x}`` mean the same."""
+    """Put settings over others, in place; ``mask.kind: x`` and ``mask: {kind: x}`` mean the same."""
     for key, value in more.items():
         first, _, rest = key.partition(".")
         if rest or isinstance(value, Mapping):
@@ -122,7 +122,7 @@ def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> None:
 
 
 def recipe_names() -> list[str]:
-    """Names of the recipes that come with the package."""
+    """Return the names of the recipes that come with the package."""
     return sorted(entry.name.removesuffix(".yaml") for entry in RECIPES.iterdir() if entry.name.endswith(".yaml"))
 
 
@@ -132,7 +132,7 @@ def load_recipe(name: str) -> Recipe:
     Raises
     ------
     ConfigError
-        If there is none, or it is not one.
+        If there is no such file or recipe, or it is not a valid recipe.
     """
     path = Path(name)
     try:
@@ -149,12 +149,12 @@ def load_recipe(name: str) -> Recipe:
 
 
 def parse_recipe(values: Any, source: str) -> Recipe:
-    """Validate a recipe and the settings of all its cells.
+    """Check a recipe and the settings of all its cells.
 
     Raises
     ------
     ConfigError
-        Naming what is wrong.
+        If something is wrong; the message says what.
     """
     recipe = parse_recipe_alone(values, source)
     for setting in recipe.settings:
@@ -167,12 +167,12 @@ def parse_recipe(values: Any, source: str) -> Recipe:
 
 
 def parse_recipe_alone(values: Any, source: str) -> Recipe:
-    """Validate a recipe, but not yet the settings of its cells.
+    """Check a recipe, but not yet the settings of its cells.
 
     Raises
     ------
     ConfigError
-        Naming what is wrong.
+        If something is wrong; the message says what.
     """
     if not isinstance(values, dict):
         raise ConfigError(f"{source}: expected a recipe as 'name: value', found {type(values).__name__}")
@@ -180,7 +180,7 @@ def parse_recipe_alone(values: Any, source: str) -> Recipe:
 
 
 def _check_comparable(configs: Mapping[str, Config], setting: str, source: str) -> None:
-    """Refuse rows of one setting that are measured on different images."""
+    """Refuse rows of one setting whose images would not be comparable."""
     (first, config), *others = configs.items()
     for row, other in others:
         for name in ("matrix", *SHARED_SETTINGS, "convention"):

@@ -1,4 +1,4 @@
-"""What a grid's finished cells say, gathered into one table."""
+"""Gather the results of a grid's finished cells into one table."""
 
 import collections
 import csv
@@ -20,14 +20,14 @@ from switchrecon.experiments.paper import FOOTNOTES, METRICS, TABLE_1
 from switchrecon.metrics.conventions import CONVENTIONS, explain
 from switchrecon.metrics.statistics import Unit, difference, over_folds, recovered, seed_average, seed_spread
 from switchrecon.metrics.table import COLUMNS, Column, columns_of
-from switchrecon.reports.records import GapRows, Pair, Part, Row, Spectra, Table
+from switchrecon.reports.records import GapRows, Pair, Row, SettingTable, Spectra, Table
 from switchrecon.runs.card import Card
 from switchrecon.runs.checkpoint import load_model
 
 
 @dataclass
-class Measured:
-    """All values of one method, or of one of its estimates, in one setting."""
+class RowValues:
+    """All values of one row (a method, or one of its estimates) in one setting."""
 
     name: str
     values: dict[str, dict[int, dict[Unit, dict[str, float]]]] = field(default_factory=dict)  # convention, seed, metric
@@ -39,28 +39,28 @@ class Measured:
         self.values.setdefault(convention, {}).setdefault(seed, {}).setdefault(unit, {})[metric] = value
 
     def averaged(self, convention: str, metric: str) -> dict[Unit, float]:
-        """Values by unit, averaged over seeds."""
+        """Return the values by unit, averaged over seeds."""
         return seed_average(list(self.by_seed(convention, metric).values()))
 
     def rising(self, convention: str, column: Column) -> dict[int, dict[Unit, float]]:
-        """Seed → values by unit, with the sign that makes more better."""
+        """Return seed → values by unit, with a sign so that larger is better."""
         sign = -1 if column.better == "lower" else 1
         found = self.by_seed(convention, column.name)
         return {seed: {unit: sign * value for unit, value in values.items()} for seed, values in found.items()}
 
     def by_seed(self, convention: str, metric: str) -> dict[int, dict[Unit, float]]:
-        """Seed → values by unit; NaN where a cell was evaluated without the metric."""
+        """Return seed → values by unit; NaN if a cell was evaluated without the metric."""
         return {
             seed: {unit: values.get(metric, math.nan) for unit, values in units.items()}
             for seed, units in self.values.get(convention, {}).items()
         }
 
     def fewest_seeds(self) -> int:
-        """Seeds of the fold that has fewest."""
+        """Return the number of seeds of the fold with the fewest."""
         return min(collections.Counter(fold for fold, _ in self.spectra).values(), default=0)
 
     def spectrum(self) -> list[float]:
-        """Return the mean over folds of each fold's mean over seeds."""
+        """Return the mean error spectrum: over folds, of each fold's mean over seeds."""
         folds: dict[int, list[Sequence[float]]] = {}
         for (fold, _), ratios in sorted(self.spectra.items()):
             folds.setdefault(fold, []).append(ratios)
@@ -71,14 +71,14 @@ class Measured:
 class Results:
     """The rows of every setting, the cells that are missing, and the metrics that at least one cell has."""
 
-    settings: dict[str, dict[str, Measured]]
+    settings: dict[str, dict[str, RowValues]]
     frequency: list[float]
     missing: list[Cell]
     columns: tuple[Column, ...] = COLUMNS
 
 
 def row_name(cell: Cell, method: str) -> str:
-    """Return the table's name of what an evaluation calls ``method``: the recipe's row, with the estimate behind it."""
+    """Return the name in the table for an evaluation's ``method``: the recipe's row, and the estimate if it has one."""
     return method if method == ZERO_FILLED else cell.row + method.removeprefix(cell.config.method)
 
 
@@ -104,10 +104,10 @@ def gather(grid: Grid) -> Results:
                     if None in line.values():
                         raise ValueError("units.csv has a line that is cut short")
                     name = row_name(cell, line["method"])
-                    row = rows.setdefault(name, Measured(name))
+                    row = rows.setdefault(name, RowValues(name))
                     unit = Unit(cell.fold, line["subject"], line["scan"], line["slice"])
                     for column in evaluation.columns:
-                        if column.name in line:  # else the cell is older than the metric
+                        if column.name in line:  # a cell may be older than the metric
                             value = float(line[column.name])
                             row.add(line["convention"], column.name, cell.seed, unit, value)
         except (OSError, ValueError, LookupError) as error:
@@ -135,7 +135,7 @@ def _order(methods: Iterable[str], name: str) -> tuple[int, str]:
 
 
 def tabulate(grid: Grid, results: Results, convention: str) -> Table:
-    """Return all results in one metric convention: what ``table.json`` holds."""
+    """Return all results in one metric convention, the content of ``table.json``."""
     recipe = grid.recipe
     tables = {
         setting: _setting(grid, rows, convention, results.columns)
@@ -153,7 +153,7 @@ def tabulate(grid: Grid, results: Results, convention: str) -> Table:
         subjects=grid.subjects,
         folds=list(recipe.used_folds),
         seeds=list(recipe.seeds),
-        settings={"": next(iter(tables.values()), Part())} if one else tables,
+        settings={"": next(iter(tables.values()), SettingTable())} if one else tables,
         error_spectrum=Spectra(
             frequency=results.frequency,
             settings={
@@ -168,7 +168,7 @@ def tabulate(grid: Grid, results: Results, convention: str) -> Table:
     )
 
 
-def _setting(grid: Grid, rows: dict[str, Measured], convention: str, columns: Sequence[Column]) -> Part:
+def _setting(grid: Grid, rows: dict[str, RowValues], convention: str, columns: Sequence[Column]) -> SettingTable:
     gap = grid.recipe.gap
     bounds = [rows[gap.lower], rows[gap.upper]] if gap is not None and {gap.lower, gap.upper} <= rows.keys() else None
     methods = {}
@@ -188,7 +188,7 @@ def _setting(grid: Grid, rows: dict[str, Measured], convention: str, columns: Se
         methods[name] = Row(**values, **_trained(row.cards), seeds=row.fewest_seeds())
     main = [ZERO_FILLED, *(row for row in grid.recipe.methods if row in rows)]
     every = {unit for units in rows[ZERO_FILLED].values[convention].values() for unit in units}
-    return Part(
+    return SettingTable(
         methods=methods,
         differences=[
             Pair(
@@ -204,7 +204,7 @@ def _setting(grid: Grid, rows: dict[str, Measured], convention: str, columns: Se
 
 
 def _trained(cards: Sequence[Card]) -> dict[str, Any]:
-    """Return what a row says of its trainings; nothing where nothing was learnt."""
+    """Return the facts about a row's trainings; empty if nothing was trained."""
     if not cards:
         return {}
     return {

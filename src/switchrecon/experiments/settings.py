@@ -1,4 +1,4 @@
-"""All settings as data: for the command that lists them and for the reference page."""
+"""All settings as data, for the command that lists them and for the reference page."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ NOTED = {
     "mask.kind": ", ".join(KINDS),
     "network": ", ".join(NETWORKS),
 }
-"""What is allowed, where the type does not say it."""
+"""Allowed values of settings whose type does not say them."""
 
 
 @dataclass(frozen=True)
@@ -34,17 +34,17 @@ class Setting:
     Attributes
     ----------
     name
-        As in ``--set NAME=VALUE``.
+        Name, as in ``--set NAME=VALUE``.
     group
-        What it belongs to.
+        The group of settings that it belongs to.
     default, allowed, reason
-        The default, the range or choices, and what it is and why it has this default.
+        The default, the range or choices, and what the setting means and why it has this default.
     methods
         Names of the methods that use it, or ``all``.
     example
-        A value that is allowed.
+        A valid value.
     by_method
-        The values that methods bring instead of the default, in words; empty where none does.
+        The values that methods have instead of the default, in words; empty if none has.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Setting:
 
 def all_settings() -> list[Setting]:
     """Return all settings of a run, group by group."""
-    return [own for group in GROUPS for own in _settings_of(group, (group.__doc__ or "").rstrip("."), "")]
+    return [each for group in GROUPS for each in _settings_of(group, (group.__doc__ or "").rstrip("."), "")]
 
 
 def _settings_of(kind: type[Settings], group: str, prefix: str) -> Iterator[Setting]:
-    own_fields = {name: field for name, field in kind.model_fields.items() if name in kind.__annotations__}
-    for name, field in own_fields.items():
+    fields = {name: field for name, field in kind.model_fields.items() if name in kind.__annotations__}
+    for name, field in fields.items():
         inner = inner_settings(field.annotation)
         if inner is not None and isinstance(field.default, Settings):
             yield from _settings_of(inner, group, f"{prefix}{name}.")
@@ -91,7 +91,7 @@ def _setting(name: str, field: FieldInfo, group: str) -> Setting:
 
 @lru_cache
 def _settings_with(method: str) -> Config:
-    """Return the settings of a training that asks for a method and says nothing else."""
+    """Return the settings of a training for which only the method is set."""
     return with_method_settings(load_config(None, method=method), METHODS[method])
 
 
@@ -117,11 +117,11 @@ EXAMPLES = {
     "epochs": "50",
     "steps": "3000",
 }
-"""For settings whose default is no example."""
+"""Valid values of settings whose default is not an example."""
 
 
 def _text(value: Any) -> str:
-    """Return a value as it is written in YAML, on one line."""
+    """Return a value as YAML on one line."""
     plain = list(value) if isinstance(value, tuple) else value
     if plain is None:
         return "null"

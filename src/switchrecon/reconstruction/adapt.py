@@ -1,4 +1,4 @@
-"""Test-time adaptation: the network of a run learns on, from one undersampled scan alone."""
+"""Test-time adaptation: train the network of a run further, on one undersampled scan alone."""
 
 import copy
 import math
@@ -23,17 +23,17 @@ from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.scans.scan import Scan
 from switchrecon.training.batches import Batches
 
-CHECKED_PART = 0.1  # of the measured samples outside the centre, kept apart to decide when to stop
+CHECKED_PART = 0.1  # fraction of the measured samples outside the centre that decide when to stop
 CHECK_EVERY = 10
-PATIENCE = 5  # checks without a better one
+PATIENCE = 5  # checks without an improvement before training stops
 
 Check = tuple[Slice, Slice, Tensor]
-"""A slice, the same without the samples kept apart, and those samples, boolean (H, W)."""
+"""A slice, the same slice without the check samples, and the check samples, boolean (H, W)."""
 
 
 @dataclass(frozen=True)
 class Adaptation:
-    """What adapting gave: errors at samples that it never learned from, before and at the best step, and its cost."""
+    """The result of an adaptation: errors at samples that were not learned from, first and best, and its cost."""
 
     before: float
     after: float
@@ -49,7 +49,7 @@ class Adaptation:
 
 
 class _Network(nn.Module):
-    """The generator as the only player."""
+    """Players with the generator alone."""
 
     def __init__(self, generator: nn.Module) -> None:
         super().__init__()
@@ -63,32 +63,32 @@ class _Network(nn.Module):
 def adapt(reconstructor: Reconstructor, scan: Scan, steps: int) -> tuple[Reconstructor, Adaptation]:
     """Train a copy of a run's network on one scan with :func:`switchrecon.methods.objectives.held_out_samples`.
 
-    A tenth of the measured samples outside the centre is kept apart. Their error is looked at every ten steps; the
-    weights of the smallest error are kept, those of the run where it never falls, and training stops after five checks
-    without a better one.
+    A tenth of the measured samples outside the centre is not learned from, but used for checks. Every ten steps the
+    error at these samples is computed. The weights with the smallest error are kept (those of the run if the error
+    never falls), and training stops after five checks without an improvement.
 
     Parameters
     ----------
     reconstructor
         A trained run with representation ``complex``.
     scan
-        Undersampled, at the run's matrix, with maps where it has several coils.
+        Undersampled scan at the run's matrix, with maps if it has several coils.
     steps
-        The most that are done, with the run's learning rate.
+        Most steps, with the run's learning rate.
 
     Raises
     ------
     ConfigError
-        If the run knows magnitudes alone: they are not consistent with k-space.
+        If the run's images are magnitudes, which are not consistent with k-space.
     DataError
-        If the scan has another matrix than the run, no usable slice, or no sample to keep apart.
+        If the scan has another matrix than the run, no usable slice, or no samples for checks.
     """
     started, config = time.monotonic(), reconstructor.config
     trained = reconstructor.card.matrix
     if scan.matrix != trained:
         found, expected = ("x".join(map(str, matrix)) for matrix in (scan.matrix, trained))
         raise DataError(f"{scan.path}: a matrix of {found}, but the run was trained at {expected}; allow resizing")
-    # Scaled by the centre that the run's images were scaled by.
+    # Slices are scaled by the same centre of k-space as the run's images.
     mask = config.mask.model_copy(update={"center_fraction": reconstructor.card.center_fraction})
     config = config.model_copy(update={"mask": mask})
     if config.representation != "complex":
@@ -126,26 +126,26 @@ def adapt(reconstructor: Reconstructor, scan: Scan, steps: int) -> tuple[Reconst
 
 
 def _kept_apart(slices: Sequence[Slice], config: Config) -> tuple[TrainingData, list[Check]]:
-    """Return the slices without the samples kept apart, for learning; and what those samples are checked with."""
+    """Return the slices without the check samples, for learning, and the checks."""
     scaled = TrainingData(None, Pile(list(slices))).scaled(config)
     assert scaled.sub is not None
     source = Batches(scaled, config.model_copy(update={"kept_part": 1 - CHECKED_PART}), SELF_SUPERVISED.pairing).source
     learning, checks = [], []
-    for position, own in enumerate(scaled.sub.slices):
-        kept, weight = source.split(own.mask, position)
-        learning.append(own.sampled_by(kept))
-        checks.append((own, learning[-1], weight > 0))
+    for position, whole in enumerate(scaled.sub.slices):
+        kept, weight = source.split(whole.mask, position)
+        learning.append(whole.sampled_by(kept))
+        checks.append((whole, learning[-1], weight > 0))
     return TrainingData(None, Pile(learning)), checks
 
 
 @torch.no_grad()
 def _error(network: _Network, checks: Sequence[Check], config: Config) -> float:
-    """Return mean absolute error at the samples kept apart, of images that were made without them."""
+    """Return the mean absolute error at the check samples, of images that were reconstructed without them."""
     total = count = 0.0
-    for own, seen, apart in checks:
-        encoding = Encoding(seen.mask[None], own.coils.changed(lambda maps: maps[None]))
+    for whole, seen, apart in checks:
+        encoding = Encoding(seen.mask[None], whole.coils.changed(lambda maps: maps[None]))
         image = network.to_full(to_network(seen.image[None], config.representation), encoding)
-        difference = encoding.sampled_by(apart[None])(channels_to_complex(image))[0] - own.kspace * apart
+        difference = encoding.sampled_by(apart[None])(channels_to_complex(image))[0] - whole.kspace * apart
         total += float(difference.abs().sum())
-        count += float(apart.sum()) * own.coils.number
+        count += float(apart.sum()) * whole.coils.number
     return total / count

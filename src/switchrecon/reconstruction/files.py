@@ -1,4 +1,4 @@
-"""Reconstruct files: scans in, images in each scan's own format, matrix, units and geometry out."""
+"""Reconstruct files: write images of scans in the format, matrix, units and geometry of each scan."""
 
 import logging
 import math
@@ -33,16 +33,16 @@ INVENTED = "the part of the image that the scan has not measured: the reconstruc
 
 @dataclass(frozen=True)
 class Beside:
-    """What is written and said beside an image.
+    """Further results beside an image.
 
     Attributes
     ----------
     maps
-        At the matrix of the reconstruction.
+        Maps to write, at the matrix of the reconstruction.
     sentences
-        For people.
+        Sentences about the image.
     record
-        For a file beside the image; None for none.
+        Record for a JSON file beside the image; None: no file.
     """
 
     maps: Sequence[Map] = ()
@@ -51,12 +51,12 @@ class Beside:
 
 
 Look = Callable[[Reconstructor, Scan, Reconstruction], Beside]
-"""Looks at the reconstruction of a scan, which has its maps where it has several coils."""
+"""Function of a reconstructor, a scan (with maps if it has several coils) and its reconstruction."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one scan: the file written, or the error."""
+    """The result of one scan: the file that was written, or the error."""
 
     scan: Path
     written: Path | None = None
@@ -65,7 +65,7 @@ class Outcome:
     synthetic: bool = False
     adaptation: Adaptation | None = None
     noise: float = float("nan")  # see :func:`switchrecon.physics.noise.relative_noise`
-    sentences: Sequence[str] = ()  # on what was measured and what was invented, and on what was looked at besides
+    sentences: Sequence[str] = ()  # about the measured and the invented part, and from ``look``
 
 
 def parse_undersampling(text: str, config: Config) -> MaskConfig:
@@ -74,7 +74,7 @@ def parse_undersampling(text: str, config: Config) -> MaskConfig:
     Raises
     ------
     ConfigError
-        For anything else.
+        If the text is anything else.
     """
     if text == "run":
         return config.mask
@@ -88,21 +88,21 @@ def parse_undersampling(text: str, config: Config) -> MaskConfig:
 
 
 def undersampled(reconstructor: Reconstructor, scan: Scan, undersampling: MaskConfig | None) -> Scan:
-    """Return the scan as it was measured, or undersampled as asked for.
+    """Return the scan unchanged if it is undersampled, else undersample it as asked for.
 
     Parameters
     ----------
     reconstructor
         A trained run.
     scan
-        At its own matrix.
+        Scan at its original matrix.
     undersampling
         How a fully sampled scan is undersampled; None refuses it.
 
     Raises
     ------
     DataError
-        For a fully sampled scan without ``undersampling``.
+        If the scan is fully sampled and ``undersampling`` is None.
     """
     if scan.mask is not None:
         return scan
@@ -119,10 +119,10 @@ def undersampled(reconstructor: Reconstructor, scan: Scan, undersampling: MaskCo
 
 
 def ready_scan(reconstructor: Reconstructor, scan: Scan) -> Scan:
-    """An undersampled scan as a reconstructor takes it: with maps, and at the run's matrix, if it has several coils.
+    """Prepare an undersampled scan for a reconstructor: scans of several coils get the run's matrix, and maps.
 
-    Each repetition, contrast, phase and set is made ready by itself, as if it were alone: a stream, which does not know
-    what will come, gives the same images.
+    Each repetition, contrast, phase and set is prepared independently, so that a stream, which does not know what will
+    follow, gives the same images.
     """
     if scan.coils == 1:
         return scan
@@ -150,12 +150,12 @@ def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> Reconstruction
     Returns
     -------
     Reconstruction
-        Images (slices, H, W): at the scan's matrix, or with several coils at the run's.
+        Images (slices, H, W) at the scan's matrix, or, with several coils, at the run's matrix.
 
     Raises
     ------
     DataError
-        For another matrix than the run's where resizing is not allowed.
+        If the matrix is not the run's and resizing is not allowed.
     """
     assert scan.mask is not None
     scan = ready_scan(reconstructor, scan)
@@ -166,7 +166,7 @@ def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> Reconstruction
 
 
 def _mask_matrix(reconstructor: Reconstructor, scan: Scan) -> tuple[int, int]:
-    """Retrospective sampling of a larger scan keeps the run's matrix inside it: the mask is drawn there."""
+    """Return the matrix for the mask: the run's, inside which retrospective sampling of a larger scan stays."""
     height, width = reconstructor.card.matrix
     return (height, width) if reconstructor.resize else scan.matrix
 
@@ -183,7 +183,7 @@ def reconstruct_files(
     maps: bool = True,
     look: Look | None = None,
 ) -> list[Outcome]:
-    """Reconstruct every scan; one that fails does not stop the others.
+    """Reconstruct every scan and write its image; a scan that fails does not stop the others.
 
     Parameters
     ----------
@@ -192,31 +192,32 @@ def reconstruct_files(
     paths
         Scans: files, folders or patterns.
     out
-        Folder for the images; each file keeps its name.
+        Folder for the images, which have the names of the scans.
     undersample
         See :func:`parse_undersampling`; None refuses fully sampled scans.
     overwrite
         Replace files that exist.
     report
-        Called after each scan.
+        Function that is called after each scan.
     format
-        Of the images; see :func:`~switchrecon.scans.files.image_format`.
+        Format of the images; see :func:`~switchrecon.scans.files.image_format`.
     adapt_steps
-        Adapt the network to each scan first, in at most so many steps; see :mod:`switchrecon.reconstruction.adapt`.
+        Adapt the network to each scan first, in at most this number of steps; see
+        :mod:`switchrecon.reconstruction.adapt`.
     maps
-        Write what was invented, and what ``look`` gives, beside each image.
+        Write the map of the invented part, and the maps from ``look``, beside each image.
     look
-        Called with each reconstruction.
+        Function that is called with each reconstruction.
 
     Returns
     -------
     list of Outcome
-        One a scan, in the order of their names.
+        One outcome for each scan, in the order of their names.
 
     Raises
     ------
     SwitchreconError
-        Before anything is written: for paths that do not exist, two scans of one name, or an output that exists.
+        Before anything is written, if a path does not exist, two scans have the same name, or an output exists.
     """
     files = find_files(paths)
     undersampling = parse_undersampling(undersample, reconstructor.config) if undersample is not None else None
@@ -251,7 +252,7 @@ def _one(
     maps: bool,
     look: Look | None,
 ) -> Outcome:
-    options = replace(reconstructor.config.reading, subjects=None)  # whoever it is, the image is the same
+    options = replace(reconstructor.config.reading, subjects=None)  # the image does not depend on the subject
     scan = read_scan(path, options, known)
     measured = undersampled(reconstructor, scan, undersampling)
     assert measured.mask is not None
@@ -310,24 +311,24 @@ def images_of(
     found = reconstruct_scan(reconstructor, ready)
     beside = Beside() if look is None else look(reconstructor, ready, found)
     made = [Map("invented", found.invented.numpy(), INVENTED), *beside.maps] if maps else []
-    made = [replace(own, values=_resized(own.values, matrix)) for own in made]
+    made = [replace(each, values=_resized(each.values, matrix)) for each in made]
     image = resize_image(found.image, matrix).numpy()
     return Made(image, made, [_measured_sentence(found), *beside.sentences], beside.record, found)
 
 
 def sidecar(written: Path) -> Path:
-    """Return the file of what was said of an image, beside it."""
+    """Return the path of the JSON file beside an image."""
     return written.with_name(f"{stem(written)}.trust.json")
 
 
 def _resized(values: np.ndarray, matrix: tuple[int, int]) -> np.ndarray:
-    """Return a map at another matrix; a real one is no less than 0, also where the interpolation rings."""
+    """Resize a map; negative values that interpolation makes in a real map become 0."""
     resized = resize_image(torch.from_numpy(values), matrix).numpy()
     return resized if np.iscomplexobj(resized) else resized.clip(0)
 
 
 def _measured_sentence(found: Reconstruction) -> str:
-    """Return how much was invented, and how far the image is from the samples: the median of the slices."""
+    """Say how much was invented, and how far the image is from the measured samples, as the median of the slices."""
 
     def middle(values: torch.Tensor) -> float:
         known = values[torch.isfinite(values)]
@@ -341,7 +342,7 @@ def _measured_sentence(found: Reconstruction) -> str:
 def _check_targets(
     files: Sequence[Path], out: Path, overwrite: bool, option: str, maps: Sequence[str] = ()
 ) -> dict[Path, Format]:
-    """Refuse outputs that exist or share a name; return the format of each file that has one."""
+    """Refuse outputs that exist or have the same name; return the format of each file whose format is known."""
     if out.exists() and not out.is_dir():
         raise DataError(f"{out}: is a file, expected a folder for the images")
     seen: dict[Path, Path] = {}
@@ -350,7 +351,7 @@ def _check_targets(
         try:
             known[path] = recognise(path)
         except DataError:
-            continue  # it is listed as failed when its turn comes
+            continue  # it will be reported as failed when it is read
         written = image_format(option, known[path])
         target = image_target(written, path, out, number)
         for place in dict.fromkeys(map_target(written, target, name) for name in ("", *maps)):

@@ -1,7 +1,7 @@
-"""A run's networks as ONNX, for programs without torch.
+"""Export a run's networks as ONNX, for programs without torch.
 
-ONNX has no complex numbers, so Fourier transforms, scaling and data consistency stay outside: what has to be done there
-is written into the file.
+ONNX has no complex numbers, so Fourier transforms, scaling and data consistency are not in the network; the file says
+what has to be done outside.
 """
 
 import json
@@ -46,21 +46,21 @@ def export_run(run: str | Path, out: Path, trust_code: bool = False) -> list[Pat
     run
         A run folder.
     out
-        ``FILE.onnx``; several networks become ``FILE-1.onnx``, ``FILE-2.onnx`` and so on.
+        ``FILE.onnx``; several networks are written to ``FILE-1.onnx``, ``FILE-2.onnx`` and so on.
     trust_code
         See :meth:`~switchrecon.reconstruction.reconstructor.Reconstructor.load`.
 
     Returns
     -------
     list of Path
-        What was written.
+        The files that were written.
 
     Raises
     ------
     RunError
-        If the folder holds no sound run.
+        If the folder holds no run, or a damaged one.
     ConfigError
-        If ONNX is not installed, ``out`` has another ending, or the run has no network that learns images.
+        If ONNX is not installed, ``out`` has another suffix, or the run has no network that maps images to images.
     """
     if out.suffix != ".onnx":
         raise ConfigError(f"--out {out}: expected a name that ends in .onnx")
@@ -90,7 +90,7 @@ def _check_installed() -> None:
 
 
 def _facts(loaded: Reconstructor) -> dict[str, Any]:
-    """Return what someone else needs to know to use the networks; nothing of any subject."""
+    """Return the facts that others need to use the networks; nothing about any subject."""
     card, config = loaded.card, loaded.config
     facts: dict[str, Any] = {
         "note": NOTE,
@@ -122,7 +122,7 @@ def _write(network: nn.Module, target: Path, facts: dict[str, Any], loaded: Reco
         )
         assert program is not None
         for node in program.model.graph.all_nodes():
-            node.metadata_props.clear()  # stack traces, with this machine's paths
+            node.metadata_props.clear()  # stack traces with paths of this machine
         program.model.metadata_props["switchrecon"] = json.dumps(facts)
         program.model.doc_string = NOTE
         with atomic_file(target) as temporary:
@@ -131,7 +131,7 @@ def _write(network: nn.Module, target: Path, facts: dict[str, Any], loaded: Reco
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without torch's words on torchvision, which is not used, and on its own deprecated calls."""
+    """Silence torch's messages about torchvision, which is not used, and about deprecated calls inside torch."""
     log = logging.getLogger("torch.onnx")
     level = log.level
     log.setLevel(logging.ERROR)

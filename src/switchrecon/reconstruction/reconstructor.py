@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 ESTIMATES: tuple[str, ...] = get_args(Estimate)
 DATA_CONSISTENCIES: tuple[str, ...] = get_args(DataConsistency)
 PRECISIONS: tuple[str, ...] = get_args(Precision)
-TOGETHER = 32  # slices on a GPU; fewer where its memory does not suffice
+TOGETHER = 32  # slices at once on a GPU; fewer if its memory does not suffice
 
 
 def _chosen(config: Config, estimate: str | None, data_consistency: str | None, precision: str | None = None) -> Config:
@@ -44,19 +44,19 @@ def _chosen(config: Config, estimate: str | None, data_consistency: str | None, 
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Images and what of them was measured.
+    """Images, and which part of them was measured.
 
     Attributes
     ----------
     image
-        As :class:`Reconstructor` returns it: complex64 or float32 (..., H, W).
+        Images as :class:`Reconstructor` returns them: complex64 or float32 (..., H, W).
     invented
         The part that the scan has not measured, complex64 (..., H, W), in the image's units and phase, so that
         ``image − invented`` is the measured part; see :func:`switchrecon.physics.measured.invented_part`.
     phased
         The image with its phase, complex64 (..., H, W).
     residual
-        One value a slice.
+        How far the image is from the measured samples, one value for each slice.
     """
 
     image: Tensor
@@ -73,7 +73,7 @@ class Reconstruction:
 class Reconstructor:
     """A trained reconstruction: ``image = reconstructor(kspace, mask)``.
 
-    Make one with :meth:`load`.
+    :meth:`load` makes one from a run folder.
 
     Parameters
     ----------
@@ -82,13 +82,13 @@ class Reconstructor:
     config
         The run's settings.
     card
-        What the run's model file says of itself.
+        The card in the run's model file.
     resize
-        Whether k-space of another matrix is resized to the run's one and the image back; refused otherwise.
+        True: k-space of another matrix is resized to the run's, and the image is resized back. False: it is refused.
     device
-        Where the networks compute.
+        Device of the networks.
     folder
-        Of the run, where it was loaded from one.
+        Folder of the run, if it was loaded from one.
     """
 
     def __init__(
@@ -134,24 +134,25 @@ class Reconstructor:
         estimate
             ``generator``: G(x). ``ensemble``: ½ G(x) + ½ (x − H(x)), clipped to the data range. None: the run's.
         data_consistency
-            ``none``; ``hard``: measured k-space replaces the image's own; ``soft``: it does so in part, as its noise
-            allows. None: the run's.
+            ``none``; ``hard``: measured samples replace those of the image; ``soft``: they are mixed with those of the
+            image, with a weight from the noise. None: the run's.
         resize
             Allow scans of another matrix than the training one.
         device
-            Where to compute; see :func:`switchrecon.core.device.find_device`.
+            Device to compute on; see :func:`switchrecon.core.device.find_device`.
         precision
-            Of the convolutions: ``float32``, ``bfloat16``, or a GPU's ``tf32``. None: the run's on a GPU, else float32.
+            Precision of the convolutions: ``float32``, ``bfloat16``, or ``tf32`` on a GPU. None: the run's on a GPU,
+            else float32.
         trust_code
-            Run the copy of the network's code in the run folder, where the network is ``FILE.py:NAME``, and the file of
-            a mask. For runs from somebody you trust; see :mod:`switchrecon.runs.user_code`.
+            Allow the run to execute a user's code: the copy of the network's code in the run folder, and the file of a
+            mask. Only for runs from people you trust; see :mod:`switchrecon.runs.user_code`.
 
         Raises
         ------
         RunError
-            If the folder holds no sound model, or code that may not be run.
+            If the folder holds no model, a damaged one, or code that may not be executed.
         ConfigError
-            For an unknown estimate, data consistency, device or precision, or one that this method cannot give.
+            If the estimate, data consistency, device or precision is unknown, or not possible with this method.
         """
         folder = run_folder(run)
         chosen = find_device(device)
@@ -188,12 +189,12 @@ class Reconstructor:
         )
 
     def using(self, estimate: str | None = None, data_consistency: str | None = None) -> Self:
-        """Return a reconstructor of the same networks with another estimate or data consistency; None keeps this one's.
+        """Return a reconstructor of the same networks with another estimate or data consistency; None: the same.
 
         Raises
         ------
         ConfigError
-            For an unknown one, or one that this method cannot give.
+            If it is unknown, or not possible with this method.
         """
         config = _chosen(self.config, estimate, data_consistency)
         return type(self)(self.generator, self.extractor, config, self.card, self.resize, self.device, self.folder)
@@ -209,21 +210,21 @@ class Reconstructor:
         mask
             Non-zero where measured; broadcasts to the images' shape: (W,), (H, W), or with leading dimensions.
         maps
-            Coil sensitivity maps, complex, of the shape of k-space, Σ_c |s_c|² = 1; None with one coil. Or
-            :class:`switchrecon.physics.operators.Coils`, with k-space (..., n_coils, H, W) also for one coil.
+            Coil sensitivity maps, complex, in the shape of k-space, with Σ_c |s_c|² = 1; None with one coil. Or
+            :class:`switchrecon.physics.operators.Coils`; then k-space is (..., n_coils, H, W), also for one coil.
 
         Returns
         -------
         numpy.ndarray or torch.Tensor
-            As the input; shape (..., H, W), in the units of the orthonormal inverse Fourier transform of k-space:
-            complex64 where the run is complex, float32 magnitude where it is not. A slice that is all zero gives
-            zeros.
+            Array or tensor like the input, shape (..., H, W), in the units of the orthonormal inverse Fourier transform
+            of k-space: complex64, or float32 magnitudes if the run has representation ``magnitude``. A slice that is
+            all zero gives zeros.
 
         Raises
         ------
         DataError
-            For real, non-finite or too small k-space, a mask that does not fit or is empty, or another matrix
-            than the run's.
+            If k-space is real, not finite or too small, the mask does not fit or is empty, or the matrix is not the
+            run's.
         """
         set_up(self.device, self.config.precision)
         measured, encoding, shape = self._check(_tensor(kspace), _tensor(mask) != 0, maps)
@@ -231,23 +232,23 @@ class Reconstructor:
         return images.numpy() if isinstance(kspace, np.ndarray) else images
 
     def phased(self, kspace: Tensor, encoding: Encoding) -> Tensor:
-        """Images with their phase, also where the run's are magnitudes: complex64 (N, H, W).
+        """Return images with their phase, even if the run's images are magnitudes: complex64 (N, H, W).
 
         Parameters
         ----------
         kspace
             Complex (N, n_coils, H, W).
         encoding
-            What measured it.
+            The encoding that measured it.
         """
         set_up(self.device, self.config.precision)
         measured, encoding, _ = self._check(kspace, encoding.mask, encoding.coils)
         return self._in_parts(measured, encoding, lambda *slices: self._slices(*slices)[1:])[0]
 
     def explain(self, kspace: Any, mask: Any, maps: Any = None) -> Reconstruction:
-        """Reconstruct images and say what of them was measured.
+        """Reconstruct images, and find which part of them was measured.
 
-        Parameters and errors are those of the call.
+        Parameters and errors are those of a call of the reconstructor.
         """
         set_up(self.device, self.config.precision)
         measured, encoding, shape = self._check(_tensor(kspace), _tensor(mask) != 0, maps)
@@ -264,7 +265,7 @@ class Reconstructor:
     def _in_parts(
         self, measured: Tensor, encoding: Encoding, work: Callable[[Tensor, Encoding], tuple[Tensor, ...]]
     ) -> list[Tensor]:
-        """Return what ``work`` makes of some slices at a time, back on the processor."""
+        """Apply ``work`` to a few slices at a time, and return the results on the CPU."""
         # One at a time: at 256x256 a CPU is slower with more, and a slice's bits would depend on its neighbours.
         together = 1 if self.device.type == "cpu" else TOGETHER
         found: list[list[Tensor]] = []
@@ -273,17 +274,17 @@ class Reconstructor:
             part = slice(done, done + together)
             try:
                 made = work(measured[part].to(self.device), encoding[part].to(self.device))
-                found.append([own.cpu() for own in made])
+                found.append([part.cpu() for part in made])
             except torch.OutOfMemoryError:
                 if together == 1:
                     raise
                 together //= 2
                 continue
             done += together
-        return [torch.cat(own) for own in zip(*found, strict=True)]
+        return [torch.cat(parts) for parts in zip(*found, strict=True)]
 
     def _check(self, kspace: Tensor, mask: Tensor, maps: Any) -> tuple[Tensor, Encoding, tuple[int, ...]]:
-        """Measured k-space (N, n_coils, H, W), what encoded it, and the images' shape."""
+        """Check the input; return measured k-space (N, n_coils, H, W), its encoding, and the shape of the images."""
         several = maps is not None
         if not kspace.is_complex() or kspace.ndim < 2 + several:
             expected = "(..., coils, H, W)" if several else "(..., H, W)"
@@ -323,13 +324,13 @@ class Reconstructor:
 
     @torch.no_grad()
     def _slices(self, kspace: Tensor, encoding: Encoding) -> tuple[Tensor, Tensor]:
-        """Measured k-space of some slices to images (N, H, W), and to the same with their phase."""
-        own, matrix = (kspace.shape[-2], kspace.shape[-1]), self.card.matrix
+        """Return images (N, H, W) of measured k-space of some slices, and the same images with their phase."""
+        whole, matrix = (kspace.shape[-2], kspace.shape[-1]), self.card.matrix
         small = encoding.sampled_by(resize_kspace(encoding.mask.float(), matrix) > 0)
-        image = resize_image(self._network(resize_kspace(kspace, matrix), small), own)
+        image = resize_image(self._network(resize_kspace(kspace, matrix), small), whole)
         phased = image
         if not image.is_complex():
-            # A magnitude has no phase of its own; the alias-free low-resolution image lends it one.
+            # A magnitude has no phase; it gets that of the low-resolution image, which has no aliases.
             low = low_resolution(kspace, self.card.center_fraction, encoding.mask)
             phased = image * torch.sgn(encoding.coils.H(low))
         if self.config.data_consistency != "none":
@@ -351,14 +352,14 @@ class Reconstructor:
         return image, phased, invented, found.relative, found.chi_square
 
     def _network(self, kspace: Tensor, encoding: Encoding) -> Tensor:
-        """Scale, networks, scale back, at the run's matrix."""
+        """Scale, apply the networks, and scale back, at the run's matrix."""
         config = self.config
         scale = intensity_scale(kspace, self.card.center_fraction, config.headroom, encoding.mask, encoding.coils)
         x = to_network(encoding.H(kspace) / scale, config.representation)
         return from_network(self._estimate(x, encoding), config.representation) * scale
 
     def _estimate(self, x: Tensor, encoding: Encoding) -> Tensor:
-        """G(x), or the ensemble, of network images (N, channels, H, W)."""
+        """Return G(x), or the ensemble, for network images (N, channels, H, W)."""
         estimate = run(self.generator, x, encoding)
         if self.config.estimate == "ensemble" and self.extractor is not None:
             return (0.5 * estimate + 0.5 * (x - self.extractor(x))).clamp(-1, 1)
@@ -367,7 +368,7 @@ class Reconstructor:
 
 def _tensor(array: Any) -> Tensor:
     if isinstance(array, np.ndarray):
-        # In this machine's byte order, and no larger than any network here needs.
+        # In this machine's byte order, and in no wider type than the networks use.
         kind = np.complex64 if np.iscomplexobj(array) else bool if array.dtype == bool else np.float32
         return torch.from_numpy(np.ascontiguousarray(array.astype(kind)))
     return torch.as_tensor(array)

@@ -54,7 +54,7 @@ class Pair(Record):
         return self.__pydantic_extra__.get(metric, Interval())
 
 
-class Part(Record):
+class SettingTable(Record):
     """The results of one setting."""
 
     methods: dict[str, Row] = Field(default_factory=dict)
@@ -102,7 +102,7 @@ class Table(Record):
     subjects: int = 0
     folds: list[int]
     seeds: list[int]
-    settings: dict[str, Part]
+    settings: dict[str, SettingTable]
     error_spectrum: Spectra = Spectra()
     paper: dict[str, dict[str, float]] = Field(default_factory=dict)
     footnotes: list[str] = Field(default_factory=list)
@@ -125,7 +125,7 @@ class Table(Record):
         return values
 
     @property
-    def only(self) -> Part:
+    def only(self) -> SettingTable:
         """The results of a table with one setting."""
         [part] = self.settings.values()
         return part

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from switchrecon.evaluation.volumes import ZERO_FILLED
 from switchrecon.metrics.statistics import LEVEL, Interval
 from switchrecon.metrics.text import interval, spread
-from switchrecon.reports.records import Pair, Part, Row, Table
+from switchrecon.reports.records import Pair, Row, SettingTable, Table
 
 MISSING_SHOWN = 4
 
@@ -33,7 +33,7 @@ def layouts(table: Table) -> Iterator[Layout]:
                 yield _differences(table, part, suffix)
 
 
-def _results(table: Table, part: Part, suffix: str) -> Layout:
+def _results(table: Table, part: SettingTable, suffix: str) -> Layout:
     columns = table.all_columns()
     theirs = [column for column in columns if any(column.name in known for known in table.paper.values())]
     header = ["method", *(column.arrow for column in columns), "parameters", "training"]
@@ -66,7 +66,7 @@ def _results(table: Table, part: Part, suffix: str) -> Layout:
     )
 
 
-def _over_seeds(table: Table, part: Part) -> str:
+def _over_seeds(table: Table, part: SettingTable) -> str:
     """How far the seeds of each row lie apart; empty where there is one."""
     said = []
     for method, row in part.methods.items():
@@ -86,7 +86,7 @@ def _part_of(method: str, row: Row, table: Table) -> str:
     return f" ({', '.join(said)})" if said else ""
 
 
-def _differences(table: Table, part: Part, suffix: str) -> Layout:
+def _differences(table: Table, part: SettingTable, suffix: str) -> Layout:
     columns = table.all_columns()
     rows, subjects = [], []
     for pair in part.differences:

@@ -45,7 +45,7 @@ def symmetries(config: Config, data: TrainingData) -> tuple[int, ...]:
     return DIHEDRAL if square and not lines else FLIPS
 
 
-class Example(NamedTuple):
+class BatchItem(NamedTuple):
     """A sample of a batch: complex images and masks (H, W); how coils see them; x's k-space (n_coils, H, W)."""
 
     x: Tensor
@@ -139,15 +139,15 @@ class Batches:
         random = torch_random("code noise", self.config.seed, period)
         return send(self.code + self.config.code_noise * torch.randn(self.code.shape, generator=random), self.device)
 
-    def _example(self, position: int) -> Example:
+    def _example(self, position: int) -> BatchItem:
         """x, y and how they are encoded."""
         if self.pairing in ("unpaired", "undersampled"):
             _, x = self._draw(self._sub, "sub", position)
             if self.data.full is None:  # X alone: there is no y, and nothing looks at it
-                return Example(x.image, x.image, x.mask, x.mask, x.coils, x.coils, x.kspace)
+                return BatchItem(x.image, x.image, x.mask, x.mask, x.coils, x.coils, x.kspace)
             own, y = self._draw(self.data.full, "full", position)
             mask_y = self._equation_1_mask(own, position)
-            return Example(x.image, y.image, x.mask, mask_y, x.coils, y.coils, x.kspace)
+            return BatchItem(x.image, y.image, x.mask, mask_y, x.coils, y.coils, x.kspace)
         assert self.data.full is not None
         own, y = self._draw(self.data.full, "full", position)
         mask = y.mask
@@ -157,7 +157,7 @@ class Batches:
             mask = send(torch.from_numpy(drawn), self.device)
         encoding = Encoding(mask, y.coils)
         measured = Sampling(mask)(y.kspace)
-        return Example(encoding.H(measured), y.image, mask, mask, y.coils, y.coils, measured)
+        return BatchItem(encoding.H(measured), y.image, mask, mask, y.coils, y.coils, measured)
 
     def batch(self, step: int) -> Batch:
         """The batch of a step, the same whenever it is asked for."""

@@ -17,7 +17,7 @@ from switchrecon.training.ready import begin, make_ready
 
 
 @dataclass(frozen=True)
-class PileFacts:
+class PlannedPile:
     """A pile in numbers."""
 
     name: str
@@ -56,7 +56,7 @@ class TrainingPlan:
     """
 
     config: Config
-    piles: tuple[PileFacts, ...]
+    piles: tuple[PlannedPile, ...]
     matrix: tuple[int, int]
     coils: int
     parameters: dict[str, int]
@@ -124,10 +124,10 @@ def plan_training(
     )
 
 
-def _facts(data: TrainingData) -> tuple[PileFacts, ...]:
+def _facts(data: TrainingData) -> tuple[PlannedPile, ...]:
     names = {"full": "fully sampled", "sub": "undersampled"}
     return tuple(
-        PileFacts(
+        PlannedPile(
             names[name], own.scans, len(own.subjects), len(own.slices), own.acceleration() if name == "sub" else None
         )
         for name, own in data.piles.items()
