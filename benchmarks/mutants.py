@@ -77,12 +77,13 @@ def outcomes(work: Path, file: str, jobs: int) -> list[tuple[str, str]]:
     """What became of each mutant of a file, and of those that live, the change."""
     copy_project(work, file)
     mutmut(work, "run", "--max-children", str(jobs))
-    found = []
-    for line in mutmut(work, "results", "--all", "true").splitlines():
-        name, _, outcome = line.strip().rpartition(": ")
-        if name:
-            found.append((outcome, "" if outcome in KILLED else mutmut(work, "show", name).strip()))
-    return found
+    results = [line.strip().rpartition(": ") for line in mutmut(work, "results", "--all", "true").splitlines()]
+    found = {name: outcome for name, _, outcome in results if name}
+    if not set(found.values()) - {"not checked"}:
+        sys.exit(f"{file}: no change was tried; do {', '.join(TESTS[file])} pass in {work}?")
+    return [
+        (outcome, "" if outcome in KILLED else mutmut(work, "show", name).strip()) for name, outcome in found.items()
+    ]
 
 
 def main() -> None:

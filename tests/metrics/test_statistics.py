@@ -3,10 +3,14 @@
 import numpy as np
 import pytest
 
+from switchrecon.core.seeds import numpy_random
 from switchrecon.metrics.statistics import (
+    Interval,
+    OverFolds,
     Unit,
     clustered_interval,
     difference,
+    fold_weights,
     over_folds,
     recovered,
     seed_average,
@@ -137,3 +141,56 @@ def test_the_recovered_part_is_of_the_same_seeds_gap() -> None:
     both = recovered({0: method, 1: method}, {0: lower, 1: later[0]}, {0: upper, 1: later[1]})
     assert both.mean == pytest.approx((3 + 1) / (4 + 4))
     assert recovered({0: method}, {1: lower}, {1: upper}).mean is None
+
+
+def test_the_interval_is_the_percentile_bootstrap_with_the_same_draws_in_every_call() -> None:
+    """Subjects are drawn in the order of fold and name; an earlier version's intervals come out again."""
+    values = {unit(fold, name, number): value for fold, name, number, value in VALUES}
+    # Weights: 1/2 a fold, so 1/8 a unit in fold 0 and 1/4 in fold 1.
+    first = np.array([(1 + 2 + 4) / 8, 8 / 8, 16 / 4, 32 / 4])  # of a, b, a, c
+    second = np.array([3 / 8, 1 / 8, 1 / 4, 1 / 4])
+    drawn = numpy_random("bootstrap").randint(4, size=(10_000, 4))
+    means = [sum(first[subject] for subject in draw) / sum(second[subject] for subject in draw) for draw in drawn]
+    expected = np.percentile(means, [2.5, 97.5])
+    assert clustered_interval(values) == pytest.approx(tuple(expected), rel=1e-12)
+    assert clustered_interval(dict(reversed(values.items()))) == clustered_interval(values)
+    assert clustered_interval(values, resamples=7) == pytest.approx(tuple(np.percentile(means[:7], [2.5, 97.5])))
+    found = over_folds(values)
+    assert (found.low, found.high) == clustered_interval(values)
+    assert list(found.folds.items()) == [("0", 15 / 4), ("1", 24)]
+
+
+VALUES = [(1, "c", 0, 32.0), (0, "b", 0, 8.0), (0, "a", 0, 1.0), (0, "a", 1, 2.0), (0, "a", 2, 4.0), (1, "a", 0, 16.0)]
+
+
+def test_weights_count_every_fold_alike() -> None:
+    units = [unit(fold, name, number) for fold, name, number, _ in VALUES]
+    assert fold_weights(iter(units)) == {each: 1 / 8 if each.fold == 0 else 1 / 4 for each in units}
+    assert sum(fold_weights(units).values()) == 1
+
+
+def test_nothing_in_common_and_no_numbers_give_no_mean() -> None:
+    value = {unit(0, "a"): 1.0, unit(0, "b"): 2.0}
+    for bad in (np.nan, np.inf, -np.inf):
+        assert difference({0: value}, {0: {**value, unit(0, "b"): bad}}) == Interval()
+        found = recovered({0: {**value, unit(0, "b"): bad}}, {0: value}, {0: {u: v + 1 for u, v in value.items()}})
+        assert found == Interval(subjects=2)
+        assert seed_spread([value, {**value, unit(0, "b"): bad}]) is None
+        assert over_folds({**value, unit(0, "b"): bad}, 0.5) == OverFolds()
+    assert difference({}, {}) == recovered({}, {}, {}) == Interval()
+    assert recovered({0: value}, {0: value}, {0: value}) == Interval(subjects=2)  # no gap at all
+    small = recovered({0: {unit(0, "a"): 0.125}}, {0: {unit(0, "a"): 0.0}}, {0: {unit(0, "a"): 0.25}})
+    assert small == Interval(mean=0.5, subjects=1)
+    found = difference({0: value}, {0: {u: 2 * v for u, v in value.items()}})
+    assert found == Interval(mean=1.5, low=1, high=2, subjects=2)
+
+
+def test_the_spread_of_seeds_is_over_what_all_have() -> None:
+    first, second = {unit(0, "a"): 1.0, unit(1, "b"): 2.0}, {unit(0, "a"): 3.0, unit(1, "c"): 4.0}
+    assert seed_spread([first, second]) == pytest.approx(np.sqrt(2))  # 1 and 3
+    assert seed_spread([first, {unit(2, "d"): 1.0}]) is None
+    assert seed_spread([]) is None
+    assert seed_spread([first, first, first]) == 0
+    average = seed_average([second, first])
+    assert average == {unit(0, "a"): 2.0, unit(1, "b"): 2.0, unit(1, "c"): 4.0}
+    assert list(average) == sorted(average)

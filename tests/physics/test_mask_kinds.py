@@ -1,5 +1,8 @@
 """The kinds of masks, line by line: what each draws from given numbers, worked out anew."""
 
+import os
+from pathlib import Path
+
 import numpy as np
 import pytest
 from numpy.random import RandomState
@@ -83,7 +86,9 @@ def test_widened_spacing_is_that_of_fastmri() -> None:
         assert np.flatnonzero(mask[1]).tolist() == sorted({*(n for n in spaced if n < 367), *range(170, 199)})
     # 10 lines, one in the centre, R = 2: 2 (1 − 10) / (2 − 10) = 2.25; the last line, 9, is not below 10 − 1.
     assert np.flatnonzero(equispaced_fraction_1d((1, 10), 2, 0.1, Given())[0]).tolist() == [0, 2, 4, 5, 7]
-    assert np.flatnonzero(equispaced_fraction_1d((1, 10), 1, 0.1, Given())[0]).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    random = Given()
+    assert np.flatnonzero(equispaced_fraction_1d((1, 10), 1, 0.1, random)[0]).tolist() == [0, 1, 2, 3, 4, 5, 6, 7, 8]
+    assert random.asked == [(0, 1)]  # one apart: there is no other offset
     # The centre alone is all that is wanted, and all that there is.
     assert np.flatnonzero(equispaced_fraction_1d((1, 64), 4, 0.25, Given())[0]).tolist() == list(range(24, 40))
     assert equispaced_fraction_1d((1, 7), 1, 1, Given()).all()
@@ -102,7 +107,7 @@ def density(radius: np.ndarray, centre: np.ndarray, acceleration: float) -> np.n
 
 
 @pytest.mark.parametrize(
-    ("width", "acceleration", "fraction"), [(40, 4, 0.1), (33, 2.5, 0.1), (24, 1.1, 0), (40, 8, 0)]
+    ("width", "acceleration", "fraction"), [(40, 4, 0.1), (33, 2.5, 0.1), (24, 1.1, 0), (40, 8, 0), (3, 2, 0)]
 )
 def test_the_probability_of_a_line_falls_with_its_distance(width: int, acceleration: float, fraction: float) -> None:
     radius = np.abs(np.arange(width) - width // 2) / (width // 2)
@@ -164,3 +169,21 @@ def test_a_kind_is_found_by_its_name() -> None:
     assert [find_kind(name) is kind for name, kind in KINDS.items()] == [True] * 7
     with pytest.raises(ConfigError, match=r"^unknown kind of mask 'poison-2d'; did you mean 'poisson-2d'\?$"):
         find_kind("poison-2d")
+
+
+def test_a_kind_in_a_file_is_read_again_when_the_file_has_changed(tmp_path: Path) -> None:
+    first, second = tmp_path / "first.py", tmp_path / "second.py"
+    for file, about in ((first, "rows"), (second, "points")):
+        code = (
+            f"from switchrecon.physics.masks import MaskKind\nMINE = MaskKind(print, dimensions=1, about='{about}')\n"
+        )
+        file.write_text(code)
+        os.utime(file, ns=(10**18, 10**18))  # of the same age: a name tells the files apart
+    kinds = [find_kind(f"{file}:MINE") for file in (first, second)]
+    assert [kind.about for kind in kinds] == ["rows", "points"]
+    assert find_kind(f"{first}:MINE") is kinds[0]  # not run again
+    first.write_text(first.read_text().replace("rows", "other rows"))
+    os.utime(first, ns=(10**18 + 10**9, 10**18 + 10**9))
+    assert find_kind(f"{first}:MINE").about == "other rows"
+    with pytest.raises(ConfigError, match=r"^mask 'absent\.py:MINE': no such file"):
+        find_kind("absent.py:MINE")
