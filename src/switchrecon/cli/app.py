@@ -16,7 +16,7 @@ from switchrecon.cli.reconstruct import export, reconstruct
 from switchrecon.cli.serve import serve
 from switchrecon.cli.settings import settings
 from switchrecon.cli.train import demo, train
-from switchrecon.cli.trust import calibrate
+from switchrecon.cli.trust import calibrate, lesions
 from switchrecon.cli.view import view
 from switchrecon.core.messages import messages_to
 from switchrecon.errors import SwitchreconError
@@ -57,6 +57,7 @@ app.command()(reconstruct)
 app.command()(evaluate)
 app.command()(crossval)
 app.command()(calibrate)
+app.command()(lesions)
 app.command()(inspect)
 app.command()(convert)
 app.command()(view)

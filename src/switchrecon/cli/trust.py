@@ -1,19 +1,12 @@
-"""The command that says what a run's doubt is worth: ``calibrate``."""
+"""The commands that say what a run is worth: ``calibrate`` and ``lesions``."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from switchrecon.cli.options import (
-    DeviceOption,
-    RecursiveOption,
-    SubjectsOption,
-    ThreadsOption,
-    TrustOption,
-    expanded,
-    use_threads,
-)
+from switchrecon.cli.options import DeviceOption, RecursiveOption, SubjectsOption, TrustOption, expanded
+from switchrecon.errors import SwitchreconError
 
 
 def calibrate(
@@ -49,3 +42,67 @@ def calibrate(
     typer.echo(f"{found.slices} slices of {found.subjects} subjects; doubt is {found.factor:.2f} times the spread")
     if found.synthetic:
         typer.echo("their k-space was computed from magnitude images: the promise is about such scans alone")
+
+
+def lesions(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN…", help="Run folders with equal matrix and masks, or the folder of a crossval."),
+    ],
+    reference: Annotated[
+        list[str],
+        typer.Option(
+            "--reference",
+            metavar="PATH",
+            help="Fully sampled scans of unseen subjects. May be repeated. A crossval has its own: each fold's.",
+        ),
+    ] = [],  # noqa: B006
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Where to. Default: 'lesions' in the folder of the first run."),
+    ] = None,
+    slices: Annotated[int, typer.Option(min=1, help="So many of each scan's slices, evenly spread.")] = 3,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a study that exists.")] = False,
+    trust_code: TrustOption = False,
+    device: DeviceOption = None,
+    recursive: RecursiveOption = False,
+    subjects: SubjectsOption = None,
+) -> None:
+    """Put small discs into scans, and look which methods lose them and which make structures up.
+
+    Discs of 3, 5 and 8 pixels, 10, 20 and 30 % brighter and darker than their place, are put into the complex truth
+    before the coils. Zero filling is a row. Writes lesions.json, lesions.csv (a line for each disc) and report.html.
+
+    Example: switchrecon lesions runs/joint runs/wavelet --reference others/ --out lesions
+    """
+    from switchrecon.experiments.grid import PLAN
+    from switchrecon.experiments.trusted import crossval_lesions
+    from switchrecon.reports.lesions import lost_sentence, write_lesion_page
+    from switchrecon.trust.lesion_study import FILE, hashes, study_of, write_study
+    from switchrecon.trust.lesions import look_for_lesions
+
+    folder = runs[0] / "lesions" if out is None else out
+    if (folder / "model.safetensors").exists() or folder.is_file():
+        raise SwitchreconError(f"{folder}: is a run or a file; choose another --out")
+    if (folder / FILE).exists() and not overwrite:
+        raise SwitchreconError(f"{folder / FILE}: exists already; add --overwrite or choose another --out")
+    grid = next((run for run in runs if (run / PLAN).is_file()), None)
+    if grid is not None:
+        if len(runs) > 1 or reference:
+            raise SwitchreconError(
+                f"{grid}: a crossval stands alone, and its references are the test scans of its folds"
+            )
+        studies = crossval_lesions(grid, folder, slices, device, trust_code)
+    else:
+        if not reference:
+            raise SwitchreconError("--reference is missing; name fully sampled scans of subjects that no run has seen")
+        found, loaded = look_for_lesions(
+            runs, expanded(reference, recursive), device, trust_code, subjects, slices_per_scan=slices
+        )
+        study = study_of(found, hashes(loaded))
+        write_study(folder, study, found)
+        studies = {folder: study}
+    for place, study in studies.items():
+        for name, method in study.methods.items():
+            typer.echo(lost_sentence(name, method.total))
+        typer.echo(f"report: {write_lesion_page(place)}")

@@ -28,8 +28,10 @@ class Run:
         return self.reconstructor.card
 
 
-def load_runs(folders: Sequence[Path], device: str | None = None, trust_code: bool = False) -> dict[str, Run]:
-    """Name each run: by its method, or by its folder where two runs share a method.
+def load_runs(
+    folders: Sequence[Path], device: str | None = None, trust_code: bool = False, called: Sequence[str] = ()
+) -> dict[str, Run]:
+    """Name each run: as it is called, or by its method, or by its folder where two runs share a method.
 
     Raises
     ------
@@ -40,7 +42,7 @@ def load_runs(folders: Sequence[Path], device: str | None = None, trust_code: bo
     methods = [run.card.config.method for run in runs]
     first = runs[0]
     names: dict[str, Run] = {}
-    for run, method in zip(runs, methods, strict=True):
+    for number, (run, method) in enumerate(zip(runs, methods, strict=True)):
         configs = run.reconstructor.config, first.reconstructor.config
         compared = {name: tuple(getattr(config, name) for config in configs) for name in SHARED_SETTINGS}
         compared["matrix"] = (run.card.matrix, first.card.matrix)
@@ -50,6 +52,7 @@ def load_runs(folders: Sequence[Path], device: str | None = None, trust_code: bo
                     f"{run.folder} and {first.folder} differ in {setting}: {ours} and {theirs}; evaluate them apart"
                 )
         name = method if methods.count(method) == 1 else run.folder.resolve().name
+        name = called[number] if called else name
         if name in names:
             raise RunError(f"{run.folder} and {names[name].folder} would both be called '{name}'; rename one")
         names[name] = run

@@ -21,10 +21,12 @@ from switchrecon.evaluation.volumes import ZERO_FILLED
 from switchrecon.metrics.table import Column
 from switchrecon.metrics.text import spread
 from switchrecon.reports import figures
+from switchrecon.reports.lesions import write_lesion_page
 from switchrecon.reports.page import data_uri, write_page
 from switchrecon.reports.viewer.evaluations import evaluated_scans, read_evaluated
 from switchrecon.reports.viewer.page import Part, embed
 from switchrecon.runs.log import read_log
+from switchrecon.trust.lesion_study import FILE as LESIONS
 
 _PICTURE_BYTES: Final = 3_900_000  # of all comparison figures; base64 and the rest bring the file near 6 MB
 _VIEWER_BYTES: Final = 4_000_000  # of the viewer's images, as base64; longer pages were too much for browsers
@@ -55,6 +57,8 @@ def write_report(folder: Path) -> Path:
         that was there before stays as it is.
     """
     folder = Path(folder)
+    if (folder / LESIONS).is_file():
+        return write_lesion_page(folder)
     if (folder / "evaluation.json").is_file():
         content = _evaluation(folder)
     elif (folder / "config.yaml").is_file() and (folder / "log.jsonl").is_file():

@@ -113,7 +113,7 @@ def comparison_figure(
     for position, name in enumerate([*names, "reference"]):
         left, top = gap + position % columns * (panel_w + gap), position // columns * block + title
         middle, below = left + panel_w / 2, top + panel_h + score
-        write(_short(name, 30), middle, top - title / 2, min(1.0, 19 / min(len(name) + 1, 30)), weight="bold")
+        write(short(name, 30), middle, top - title / 2, min(1.0, 19 / min(len(name) + 1, 30)), weight="bold")
         picture = reference if position == len(names) else images[position]
         _show(axes(left, top, panel_w, panel_h), picture, "gray", image_upper)
         if position == len(names):
@@ -129,7 +129,7 @@ def comparison_figure(
     bar.tick_params(labelsize=0.85 * font * 72 / _DPI, length=0.25 * font)
     bar.locator_params(nbins=5)
     write("|error| / maximum of reference", gap + font, canvas_h - 0.9 * font, 0.95, ha="left")
-    return _png(figure, picture_palette=True)
+    return png_of(figure, picture_palette=True)
 
 
 def distribution_figure(values: Mapping[str, Mapping[str, Sequence[float]]], names: Sequence[str]) -> bytes:
@@ -162,13 +162,13 @@ def distribution_figure(values: Mapping[str, Mapping[str, Sequence[float]]], nam
                 low, median, high = np.percentile(points, (25, 50, 75))
                 axes.broken_barh([(low, high - low)], (place - 0.34, 0.68), fc="none", ec=_INK, lw=1, zorder=3)
                 axes.vlines(median, place - 0.34, place + 0.34, color=_MEDIAN, lw=2, zorder=4)
-        axes.set_xlabel(_short(label, 40), parse_math=False)
-        _plain(axes, "x")
+        axes.set_xlabel(short(label, 40), parse_math=False)
+        plain_axes(axes, "x")
     for axes in panels[len(values) :]:
         axes.set_visible(False)
-    panels[0].set_yticks(range(len(names)), [_short(name, 34) for name in names], parse_math=False)
+    panels[0].set_yticks(range(len(names)), [short(name, 34) for name in names], parse_math=False)
     panels[0].set_ylim(max(len(names), 1) - 0.5, -0.5)  # the table's order, from the top
-    return _png(figure)
+    return png_of(figure)
 
 
 def loss_figure(
@@ -209,12 +209,12 @@ def loss_figure(
         axes.plot(steps, _moving_mean(values, width), color=_LINE, lw=1.6)
         if present.size and present.min() > 0:
             _log_axis(axes, present.max() / present.min())
-        axes.set_title(_short(name, 40), fontsize=9, loc="left", parse_math=False)
-        _plain(axes, "both")
+        axes.set_title(short(name, 40), fontsize=9, loc="left", parse_math=False)
+        plain_axes(axes, "both")
     for axes in panels[len(losses) :]:
         axes.set_visible(False)
     figure.supxlabel("step", fontsize=9)
-    return _png(figure)
+    return png_of(figure)
 
 
 def smoothing_width(records: int) -> int:
@@ -246,6 +246,11 @@ def _log_axis(axes: "Axes", ratio: float) -> None:
         axes.yaxis.set_minor_locator(NullLocator())
 
 
+def plot_figure(high: float) -> "Figure":
+    """A figure of plots, so many inches high and as wide as the page."""
+    return _figure(_PLOT_WIDTH, high, "constrained")
+
+
 def _figure(wide: float, high: float, layout: Literal["constrained"] | None = None) -> "Figure":
     from matplotlib.figure import Figure  # slow to import, and only reports need it
 
@@ -260,7 +265,8 @@ def _show(axes: "Axes", picture: NDArray[Any], colours: str, upper: float) -> An
     return axes.imshow(picture, cmap=levels, vmin=0.0, vmax=upper, interpolation="nearest", aspect="auto")
 
 
-def _plain(axes: "Axes", grid: Any) -> None:
+def plain_axes(axes: "Axes", grid: Any) -> None:
+    """Leave two spines and a grid along ``x``, ``y`` or ``both``."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(_FAINT)
     axes.tick_params(which="both", labelsize=9, colors=_INK)
@@ -268,12 +274,13 @@ def _plain(axes: "Axes", grid: Any) -> None:
     axes.set_axisbelow(True)
 
 
-def _short(text: str, limit: int) -> str:
+def short(text: str, limit: int) -> str:
+    """The text on one line, cut at so many characters."""
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _png(figure: "Figure", picture_palette: bool = False) -> bytes:
+def png_of(figure: "Figure", picture_palette: bool = False) -> bytes:
     """Save without the drawing library's signature: equal figures have equal bytes, and hold no address."""
     from matplotlib import colormaps
     from matplotlib.backends.backend_agg import FigureCanvasAgg

@@ -1,0 +1,87 @@
+"""Trust over a cross-validation: each fold's networks on the subjects that they have not seen."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from switchrecon.core.messages import PROGRESS
+from switchrecon.errors import RunError
+from switchrecon.evaluation.volumes import ZERO_FILLED
+from switchrecon.experiments.cells import Cell, Options, is_done
+from switchrecon.experiments.grid import Grid, read_plan
+from switchrecon.trust.lesion_study import LesionStudy, study_of, write_study
+from switchrecon.trust.lesions import Found, Seen, look_for_lesions
+
+APART = 10_000  # numbers of one fold's scans
+
+
+def crossval_lesions(
+    folder: Path, out: Path, slices: int, device: str | None = None, trust_code: bool = False
+) -> dict[Path, LesionStudy]:
+    """Put discs into the test scans of every fold, and look what the fold's networks make of them.
+
+    Only folds and seeds in which every row is finished count, so that all rows have seen the same discs.
+
+    Parameters
+    ----------
+    folder
+        Of a cross-validation.
+    out
+        Where the studies are written: into this folder, or into a folder in it for each of several settings.
+    slices
+        Of a scan.
+    device, trust_code
+        See :meth:`~switchrecon.reconstruction.reconstructor.Reconstructor.load`.
+
+    Returns
+    -------
+    dict
+        Each study by its folder.
+
+    Raises
+    ------
+    RunError
+        If no fold is finished, or the folder holds no cross-validation.
+    """
+    grid = read_plan(folder, Options(device=device, trust_code=trust_code))
+    studies: dict[Path, LesionStudy] = {}
+    for setting in grid.recipe.settings:
+        groups = list(finished_groups(grid, setting))
+        if not groups:
+            continue
+        found: Found = {name: [] for name in (ZERO_FILLED, *grid.recipe.methods)}
+        weights: dict[str, list[str]] = {name: [] for name in grid.recipe.methods}
+        for cells in groups:
+            PROGRESS.info("lesions: %s", cells[0].name.replace(f" · {cells[0].row}", ""))
+            runs_of = [cell.folder / "run" for cell in cells]
+            rows = [cell.row for cell in cells]
+            seen, runs = look_for_lesions(runs_of, cells[0].test, device, trust_code, None, slices, rows)
+            for name, slices_of in seen.items():
+                found[name] += [_numbered(own, cells[0].fold) for own in slices_of]
+            for name, run in runs.items():
+                weights[name].append(run.card.weights_sha256)
+        place = out if len(grid.recipe.settings) == 1 else out / setting
+        studies[place] = study_of(found, weights)
+        write_study(place, studies[place], found)
+    if not studies:
+        raise RunError(f"{folder}: no fold has all its rows finished; run crossval again first")
+    return studies
+
+
+def finished_groups(grid: Grid, setting: str) -> Iterator[list[Cell]]:
+    """The cells of each fold and seed of a setting, where all of them are finished."""
+    groups: dict[tuple[int, int], list[Cell]] = {}
+    for cell in grid.cells:
+        if cell.setting == setting:
+            groups.setdefault((cell.fold, cell.seed), []).append(cell)
+    return (cells for cells in groups.values() if all(map(is_done, cells)))
+
+
+def _numbered(seen: Seen, fold: int) -> Seen:
+    """The same with numbers of subjects and scans that no other fold has; seeds see the same ones."""
+    return replace(
+        seen,
+        lesions=tuple(
+            replace(own, subject=APART * fold + own.subject, scan=APART * fold + own.scan) for own in seen.lesions
+        ),
+    )
