@@ -134,4 +134,3 @@ def debian_image(path: Path) -> np.ndarray:
     with h5py.File(path) as file:
         found: np.ndarray = file["dataset/cpp/data"][0, 0, 0].T
     return found
-

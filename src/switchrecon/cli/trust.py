@@ -5,7 +5,15 @@ from typing import Annotated
 
 import typer
 
-from switchrecon.cli.options import DeviceOption, RecursiveOption, SubjectsOption, TrustOption, expanded
+from switchrecon.cli.options import (
+    DeviceOption,
+    RecursiveOption,
+    SubjectsOption,
+    ThreadsOption,
+    TrustOption,
+    expanded,
+    use_threads,
+)
 from switchrecon.errors import SwitchreconError
 
 
@@ -67,6 +75,7 @@ def lesions(
     device: DeviceOption = None,
     recursive: RecursiveOption = False,
     subjects: SubjectsOption = None,
+    threads: ThreadsOption = None,
 ) -> None:
     """Put small discs into scans, and look which methods lose them and which make structures up.
 
@@ -81,6 +90,7 @@ def lesions(
     from switchrecon.trust.lesion_study import FILE, hashes, study_of, write_study
     from switchrecon.trust.lesions import look_for_lesions
 
+    use_threads(threads)
     folder = runs[0] / "lesions" if out is None else out
     if (folder / "model.safetensors").exists() or folder.is_file():
         raise SwitchreconError(f"{folder}: is a run or a file; choose another --out")
