@@ -1,6 +1,5 @@
 """The command line as a user meets it: results, exit codes, one clear sentence for a mistake."""
 
-import io
 import json
 import logging
 import os
@@ -12,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from rich.console import Console
 
 import switchrecon
-from switchrecon.runs.log import TrainingProgress, read_log
+from switchrecon.runs.log import read_log
+from switchrecon.runs.progress import TrainingProgress
 from switchrecon.training.train import train
 from tests.conftest import TRAINED, tiny_config
 
@@ -147,20 +146,13 @@ def test_version(run_cli: Callable[..., tuple[int, str, str]]) -> None:
 def test_progress_without_a_terminal_is_plain_lines(messages: list[str]) -> None:
     with TrainingProgress("switchable", 0, 4) as progress:
         progress.losses = {"cycle": 0.25}
+        progress.quality = "held-out +1.0 dB"
         progress.advance(2)
         assert messages == []  # not a minute yet
         progress.said -= 61
         progress.advance(3)
     [line] = messages
-    assert line.startswith("switchable: step 3 of 4, 0.0 minutes left; cycle 0.25")
-
-
-def test_progress_on_a_terminal_is_a_bar() -> None:
-    console = Console(force_terminal=True, record=True, width=100, file=io.StringIO())
-    with TrainingProgress("switchable", 0, 4, console) as progress:
-        progress.losses = {"cycle": 0.25}
-        progress.advance(3)
-    assert "3/4" in console.export_text()
+    assert line == "switchable: step 3 of 4; 1 s left; held-out +1.0 dB; cycle 0.25"
 
 
 def test_messages_go_to_the_streams_that_quiet_and_verbose_choose(
@@ -182,7 +174,10 @@ def test_messages_go_to_the_streams_that_quiet_and_verbose_choose(
         *[line for line in out.splitlines() if line.startswith("undersampled: 3 slices of 1 subjects, acceleration")],
         f"run: {tmp_path / 'plain'}",
     ]
-    assert err.startswith(f"{warning}\nswitchable: step 2 of 2, 0.0 minutes left; ")
+    assert err.startswith(f"{warning}\nswitchable: step 2 of 2; in 1 s; ")
+    assert err.splitlines()[-1] == (
+        f"next: switchrecon reconstruct {tmp_path / 'plain'} {sub} --out {tmp_path / 'plain-images'} --undersample run"
+    )
     assert said("quiet", "--quiet") == (f"run: {tmp_path / 'quiet'}\n", f"{warning}\n")
     assert said("quiet2", "--quiet", before=True) == (f"run: {tmp_path / 'quiet2'}\n", f"{warning}\n")
     out, _ = said("verbose", "--verbose")

@@ -335,5 +335,6 @@ def test_a_run_goes_on_with_its_settings_where_none_are_said(
     train(load_config(None, ["mask.kind=random-2d"]), *piles, run, resume=True)  # not joint, not 4, not 1e-4
     with pytest.raises(RunError, match=r"holds a run with learning_rate = 0\.0002, asked for 0\.1"):
         train(load_config(None, ["learning_rate=0.1"]), *piles, run, resume=True)
-    with pytest.raises(RunError, match="holds a run with epochs = None, asked for 7"):
-        train(load_config(None, ["epochs=7"]), *piles, run, resume=True)
+    train(load_config(None, ["epochs=7"]), *piles, run, resume=True)  # more of them; one length replaces the other
+    card = load_model(run / "model.safetensors")[1]
+    assert (card.steps, card.config.epochs, card.config.steps, card.config.width) == (42, 7, None, 2)

@@ -11,6 +11,7 @@ from switchrecon.cli.crossval import crossval
 from switchrecon.cli.evaluate import evaluate, report, weights
 from switchrecon.cli.files import convert, inspect
 from switchrecon.cli.look import compare_domains, masks, phantom
+from switchrecon.cli.next_steps import command
 from switchrecon.cli.options import SPILLED
 from switchrecon.cli.reconstruct import export, reconstruct
 from switchrecon.cli.serve import serve
@@ -92,6 +93,13 @@ def main() -> None:
         _run(arguments, "--debug" in flags)
 
 
+def _interrupted(arguments: list[str]) -> str:
+    """What to say after Ctrl-C: the command that goes on, where there is something to go on with."""
+    if "train" in arguments:
+        return f"interrupted; next: {command(*arguments, *([] if '--resume' in arguments else ['--resume']))}"
+    return f"interrupted; next: {command(*arguments)}" if {"crossval", "demo"} & {*arguments} else "interrupted"
+
+
 def _run(arguments: list[str], debug: bool) -> None:
     try:
         app(args=arguments)
@@ -107,9 +115,7 @@ def _run(arguments: list[str], debug: bool) -> None:
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            typer.echo(
-                "interrupted; a training continues with --resume, a cross-validation when it is run again", err=True
-            )
+            typer.echo(_interrupted(arguments), err=True)
         raise
     except Exception as error:
         if debug:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from switchrecon.cli.next_steps import say_next
 from switchrecon.cli.options import (
     CacheOption,
     DeviceOption,
@@ -110,4 +111,6 @@ def crossval(
         for sentence in failed:
             typer.echo(sentence, err=True)
         if failed:
+            say_next("crossval", "--out", out)
             raise typer.Exit(3)
+        say_next("view", out)

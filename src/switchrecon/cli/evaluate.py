@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from switchrecon.cli.next_steps import say_next
 from switchrecon.cli.options import (
     LPIPS_VARIABLE,
     DeviceOption,
@@ -78,6 +79,7 @@ def evaluate(
     for name in convention or [measured.convention]:
         _print_table(measured, name)
     typer.echo(f"report: {write_report(out)}")
+    say_next("view", out)
 
 
 def _print_table(evaluation: "Evaluation", convention: str) -> None:

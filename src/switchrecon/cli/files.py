@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from switchrecon.cli.next_steps import say_next
 from switchrecon.cli.options import RecursiveOption, ThreadsOption, use_threads
 
 VariableOption = Annotated[
@@ -68,6 +69,8 @@ def inspect(
         typer.echo(f"picture: {picture}", err=as_json)
     if failed:
         raise typer.Exit(3 if known else 2)
+    if not as_json:
+        say_next("view", *files)
 
 
 def convert(
@@ -100,3 +103,4 @@ def convert(
     shape = "x".join(map(str, (len(scan.kspace), scan.coils, *scan.matrix)))
     note = "; synthetic k-space, computed from magnitude images" if scan.synthetic else ""
     typer.echo(f"{source} -> {written} ({shape}: slices, coils, readout, phase encode{note})")
+    say_next("view", written)

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from switchrecon.cli.next_steps import say_next
 from switchrecon.cli.options import (
     DeviceOption,
     OutOption,
@@ -106,6 +107,8 @@ def reconstruct(
         loaded, expanded(scans, recursive), out, undersample, overwrite, report, image_format, adapt, not no_maps, look
     )
     failed = [o for o in outcomes if o.error is not None]
+    if len(failed) < len(outcomes):
+        say_next("view", *scans, out)
     if failed:
         typer.echo(f"{len(outcomes) - len(failed)} of {len(outcomes)} scans reconstructed", err=True)
         raise typer.Exit(2 if len(failed) == len(outcomes) else 3)

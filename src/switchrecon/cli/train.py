@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from switchrecon.cli.next_steps import beside, say_next
 from switchrecon.cli.options import (
     CacheOption,
     ConfigOption,
@@ -107,6 +108,12 @@ def train(
     seconds = None if budget is None else parse_duration(budget)
     folder = run_training(chosen, full, sub, out, resume, cache, device, progress_console(), seconds, start)
     typer.echo(f"run: {folder}")
-    trial = load_model(folder / "model.safetensors")[1].trial
-    if trial is not None and trial.failed:
+    card = load_model(folder / "model.safetensors")[1]
+    failed = card.trial is not None and card.trial.failed
+    if sub and not failed:
+        first = ["--undersample", "run"] if "sub" in card.data and card.data["sub"].retrospective else []
+        say_next("reconstruct", folder, *sub, "--out", beside(folder, "images"), *first)
+    else:
+        say_next("report", folder)
+    if failed:
         raise typer.Exit(3)

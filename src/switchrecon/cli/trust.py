@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from switchrecon.cli.next_steps import beside, say_next
 from switchrecon.cli.options import (
     DeviceOption,
     RecursiveOption,
@@ -50,6 +51,7 @@ def calibrate(
     typer.echo(f"{found.slices} slices of {found.subjects} subjects; doubt is {found.factor:.2f} times the spread")
     if found.synthetic:
         typer.echo("their k-space was computed from magnitude images: the promise is about such scans alone")
+    say_next("reconstruct", run, *reference, "--out", beside(run, "images"), "--undersample", "run")
 
 
 def lesions(

@@ -1,10 +1,14 @@
 """Draw images in a grid."""
 
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from switchrecon.core.files import atomic_file
+from switchrecon.core.files import NOTE, atomic_file
+
+SIDE = 256  # pixels that the longer side of a panel has at least
 
 
 def save_grid(target: Path, rows: list[list[np.ndarray]], titles: list[list[str]], maximum: float | None = 1.0) -> None:
@@ -35,3 +39,37 @@ def save_grid(target: Path, rows: list[list[np.ndarray]], titles: list[list[str]
             axis.set_title(name, fontsize=8)
     with atomic_file(target, suffix=".png") as temporary:
         figure.savefig(temporary)
+
+
+def save_row(target: Path, images: Sequence[np.ndarray], captions: Sequence[str]) -> None:
+    """Write images of one size side by side as a PNG, in one window, each with its caption; takes milliseconds.
+
+    Black is 0 and white the first image's 99.8th percentile (its maximum where that is 0). A sample is a square of
+    whole pixels.
+
+    Parameters
+    ----------
+    target
+        The file.
+    images
+        (H, W), not negative; what is not finite is black.
+    captions
+        One an image.
+    """
+    from PIL import Image, ImageDraw, PngImagePlugin  # comes with matplotlib
+
+    white = float(np.percentile(images[0], 99.8)) or float(images[0].max()) or 1.0
+    times, gap, line = max(1, math.ceil(SIDE / max(images[0].shape))), 4, 16
+    height, width = (times * side for side in images[0].shape)
+    row = Image.new("L", (len(images) * (width + gap) - gap, height + 2 * line), 255)
+    pen = ImageDraw.Draw(row)
+    for place, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        grey = np.rint(np.nan_to_num(image / white, posinf=0.0).clip(0, 1) * 255).astype(np.uint8)
+        left = place * (width + gap)
+        row.paste(Image.fromarray(grey.repeat(times, 0).repeat(times, 1)), (left, line))
+        pen.text((left + 2, 2), caption, fill=0)
+    pen.text((2, height + line + 2), NOTE, fill=96)
+    note = PngImagePlugin.PngInfo()
+    note.add_text("Comment", NOTE)
+    with atomic_file(target, suffix=".png") as temporary:
+        row.save(temporary, pnginfo=note)

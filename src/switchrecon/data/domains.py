@@ -14,6 +14,7 @@ import numpy as np
 import torch
 
 from switchrecon.config import Config
+from switchrecon.core.messages import counted
 from switchrecon.core.seeds import numpy_random
 from switchrecon.data.coils import one_coil
 from switchrecon.data.corruption import corrupted
@@ -157,7 +158,7 @@ def read_domain(
     """
     domain = Domain(np.empty((0, len(FEATURES))), [], [], {}, [], False)
     rows = []
-    for path in files:
+    for path in counted(files, "comparing the piles: scan"):
         scan = read_scan(path, config.reading).resized(matrix)
         scan = corrupted(scan, config.corruption) if measured else scan
         domain.paths.setdefault(scan.subject, scan.path)

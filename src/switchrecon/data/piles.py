@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from switchrecon.config import Config, Pairing
+from switchrecon.core.messages import counted, stage
 from switchrecon.data.cache import through_cache
 from switchrecon.data.coils import with_maps
 from switchrecon.data.corruption import corrupted
@@ -166,7 +167,7 @@ class MatrixCheck:
 
 
 def read_pile(
-    files: Iterable[Path | Scan],
+    files: Sequence[Path | Scan],
     config: Config,
     check: MatrixCheck,
     *,
@@ -198,7 +199,7 @@ def read_pile(
         If a file cannot be used, matrix sizes differ, or there is no usable slice at all.
     """
     pile, names, sources, several = Pile(), [], list[SliceSource](), set[bool]()
-    for source in files:
+    for source in counted(files, f"reading {'undersampled' if undersample else 'fully sampled'} scan"):
         path = source.path if isinstance(source, Scan) else source
         if cache is None or isinstance(source, Scan):
             scan = prepare(source, config, undersample, paired)
@@ -272,6 +273,7 @@ class TrainingData:
 
     def scaled(self, config: Config) -> "TrainingData":
         """Divide every slice by its intensity scale, in place, and return the data."""
+        stage("scaling the slices")
         fraction = self.centre_fraction(config)
         for pile in self.piles.values():
             pile.slices = slices = Slices.of(pile.slices)

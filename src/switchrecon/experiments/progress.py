@@ -14,12 +14,11 @@ from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 
-from switchrecon.core.messages import PROGRESS
+from switchrecon.core.messages import PLAIN_EVERY, PROGRESS
 from switchrecon.experiments.cells import Cell
 from switchrecon.runs.checkpoint import planned_steps
 
 TAIL = 4096  # bytes that are read at the end of a log; its last line is shorter
-PLAIN_EVERY = 60.0  # seconds between lines where there is no terminal
 SHOWN = 24  # most cells in the live table
 
 

@@ -10,14 +10,17 @@ from switchrecon.config import Config, load_config
 from switchrecon.core.files import write_text
 from switchrecon.data.piles import TrainingData
 from switchrecon.errors import RunError
-from switchrecon.runs.card import Identity, identity
+from switchrecon.runs.card import Card, Identity, identity
 from switchrecon.runs.checkpoint import load_model
 
 LOCK = ".lock"
 
 
+LENGTHS = ("steps", "epochs")
+
+
 def check_same_settings(folder: Path, stored: Config, config: Config) -> None:
-    """Refuse to continue a run with other settings.
+    """Refuse to continue a run with other settings; only how long it is may change, see :func:`check_length`.
 
     Raises
     ------
@@ -26,11 +29,26 @@ def check_same_settings(folder: Path, stored: Config, config: Config) -> None:
     """
     theirs = stored.model_dump(mode="json")
     for name, value in config.model_dump(mode="json").items():
-        if theirs[name] != value:
+        if theirs[name] != value and name not in LENGTHS:
             raise RunError(
                 f"{folder}: holds a run with {name} = {theirs[name]!r}, asked for {value!r}; "
-                "resume with the same settings or choose another --out"
+                "resume with the same settings (only steps or epochs may become more), or choose another --out"
             )
+
+
+def check_length(folder: Path, card: Card, steps: int) -> None:
+    """Refuse fewer steps than a run has done.
+
+    Raises
+    ------
+    RunError
+        Saying how many that are.
+    """
+    if steps < card.step or (steps == card.step and steps != card.steps):
+        raise RunError(
+            f"{folder}: holds a run that has done {card.step} steps, asked for {steps} in all; give more, such as "
+            f"--set steps={2 * card.step}, or choose another --out"
+        )
 
 
 def check_same_data(folder: Path, stored: Identity, mine: Identity) -> None:
@@ -100,13 +118,13 @@ def open_folder(folder: Path, config: Config, resume: bool) -> Iterator[None]:
         yield
 
 
-def is_finished(folder: Path, config: Config, data: TrainingData) -> bool:
-    """Return whether the folder holds a finished run whose model is not damaged.
+def is_finished(folder: Path, config: Config, data: TrainingData, steps: int) -> bool:
+    """Whether the folder holds a sound model of a run that has done all its steps.
 
     Raises
     ------
     RunError
-        If the model was made with other settings or from other scans.
+        If the model was made with other settings or from other scans, or has done more steps.
     """
     try:
         card = load_model(folder / "model.safetensors")[1]
@@ -114,4 +132,5 @@ def is_finished(folder: Path, config: Config, data: TrainingData) -> bool:
         return False
     check_same_settings(folder, card.config, config)
     check_same_data(folder, card, identity(config, data))
-    return card.finished
+    check_length(folder, card, steps)
+    return card.finished and card.steps == steps

@@ -1,32 +1,18 @@
-"""The log of a run as JSON lines, with TensorBoard events beside it, and the progress that is shown meanwhile."""
+"""The log of a run as JSON lines, with TensorBoard events beside it."""
 
 import json
 import logging
 import os
 import time
-from contextlib import AbstractContextManager
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 
 from switchrecon.core.files import write_text
-from switchrecon.core.messages import PROGRESS
 from switchrecon.errors import RunError
 
 logger = logging.getLogger(__name__)
-
-PLAIN_EVERY = 60.0  # seconds between lines if there is no terminal
 
 
 class RunLog:
@@ -113,56 +99,3 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
         return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
     except (ValueError, RecursionError) as error:
         raise RunError(f"{file}: not a readable log ({error})") from error
-
-
-class TrainingProgress(AbstractContextManager["TrainingProgress"]):
-    """A bar with the time left and the losses on a terminal or in a notebook; elsewhere a line a minute is logged.
-
-    Parameters
-    ----------
-    name
-        What is trained.
-    done, steps
-        Steps already done and steps in all.
-    console
-        Where the bar is shown; None: nowhere.
-    """
-
-    def __init__(self, name: str, done: int, steps: int, console: Console | None = None) -> None:
-        self.name, self.steps, self.first = name, steps, done
-        self.losses: dict[str, float] = {}
-        self.started = self.said = time.monotonic()
-        self.bar: Progress | None = None
-        if console is not None and (console.is_terminal or console.is_jupyter):
-            self.bar = Progress(
-                TextColumn("{task.description}", style="bold", markup=False),
-                BarColumn(),
-                MofNCompleteColumn(),
-                TimeElapsedColumn(),
-                TextColumn("left"),
-                TimeRemainingColumn(),
-                TextColumn("{task.fields[losses]}"),
-                console=console,
-            )
-            self.task = self.bar.add_task(name, total=steps, completed=done, losses="")
-
-    def __enter__(self) -> "TrainingProgress":
-        if self.bar is not None:
-            self.bar.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.bar is not None:
-            self.bar.stop()
-
-    def advance(self, done: int) -> None:
-        """Say how many steps are done, and ``losses``, the latest that were logged."""
-        text = "  ".join(f"{name} {value:.3g}" for name, value in self.losses.items())
-        if self.bar is not None:
-            self.bar.update(self.task, completed=done, losses=text)
-        elif time.monotonic() - self.said >= PLAIN_EVERY or done == self.steps:
-            self.said = time.monotonic()
-            left = (self.said - self.started) / max(done - self.first, 1) * (self.steps - done)
-            PROGRESS.info(f"{self.name}: step {done} of {self.steps}, {left / 60:.1f} minutes left; {text}")

@@ -45,6 +45,18 @@ def symmetries(config: Config, data: TrainingData) -> tuple[int, ...]:
     return DIHEDRAL if square and not lines else FLIPS
 
 
+def epoch_length(data: TrainingData) -> int:
+    """Slices of an epoch: those of the smaller pile."""
+    return min(len(pile.slices) for pile in data.piles.values())
+
+
+def steps_of(config: Config, data: TrainingData) -> int:
+    """Steps of the whole run."""
+    if config.steps is not None:
+        return config.steps
+    return math.ceil((config.epochs or 50) * epoch_length(data) / config.batch_size)
+
+
 class BatchItem(NamedTuple):
     """A sample of a batch: complex images and masks (H, W); how coils see them; x's k-space (n_coils, H, W)."""
 
@@ -85,7 +97,7 @@ class Batches:
             raise ConfigError(f"{changed} would undo the corruption of paired scans; do without one of them")
         self.symmetries = symmetries(config, data)
         self.center_fraction = data.centre_fraction(config)
-        self.per_epoch = min(len(pile.slices) for pile in data.piles.values())
+        self.per_epoch = epoch_length(data)
         self.source = DrawSource(data, config, self.symmetries, device)
         size = (1, config.code_size)
         self.code = torch.randn(size, generator=torch_random("code", config.seed))
@@ -93,9 +105,7 @@ class Batches:
     @property
     def steps(self) -> int:
         """Steps of the whole run."""
-        if self.config.steps is not None:
-            return self.config.steps
-        return math.ceil((self.config.epochs or 50) * self.per_epoch / self.config.batch_size)
+        return steps_of(self.config, self.data)
 
     def epoch(self, step: int) -> int:
         """The epoch that a step begins in."""

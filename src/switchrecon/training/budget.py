@@ -10,6 +10,7 @@ import torch
 
 from switchrecon.config import Config
 from switchrecon.core.durations import duration
+from switchrecon.core.messages import stage
 from switchrecon.errors import ConfigError
 from switchrecon.methods.methods import Method
 from switchrecon.training.batches import Batches
@@ -31,6 +32,7 @@ def step_seconds(state: State, method: Method, config: Config, batches: Batches)
     take = step_taker(state.device, config.calls, config.batch_size * math.prod(batches.data.matrix))
     times: list[float] = []
     for step in range(FIRST + TIMED):
+        stage(f"timing step {step + 1} of {FIRST + TIMED}")
         started = time.perf_counter()
         take(state, method.phases, batches.batch(step))
         if state.device.type == "cuda":

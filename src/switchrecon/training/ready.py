@@ -9,6 +9,7 @@ import torch
 
 from switchrecon.config import Config, load_config
 from switchrecon.core.device import find_device, set_up
+from switchrecon.core.messages import stage
 from switchrecon.data.piles import TrainingData, read_training_data
 from switchrecon.methods.methods import Method, find_method, with_method_settings
 from switchrecon.nets.builder import check_network
@@ -89,6 +90,7 @@ def begin(ready: Ready, quiet: bool = False) -> tuple[State, Batches]:
     With ``quiet`` nothing is said.
     """
     method, config, data = ready.method, ready.config, ready.data
+    stage("building the networks")
     state = build_state(method, config, ready.device)
     if ready.start is not None:
         ready.start.give(state.players.full, bool(state.players.generator.adaptive), config)

@@ -24,7 +24,7 @@ from switchrecon.runs.checkpoint import (
     unflatten_optimizer,
 )
 from switchrecon.runs.environment import machine, versions
-from switchrecon.runs.folder import check_same_data
+from switchrecon.runs.folder import check_length, check_same_data
 from switchrecon.training.optim import Lookahead, WeightAverage, fast_optimizer
 
 logger = logging.getLogger(__name__)
@@ -187,7 +187,8 @@ def restore_state(folder: Path, state: State, card: Card) -> Card:
     Returns
     -------
     Card
-        The run's card: the stored one, with its salt, where there is a checkpoint.
+        The run's card: the stored one, with its salt, where there is a checkpoint; its steps and settings are those
+        of ``card``, whose steps may be others.
 
     Raises
     ------
@@ -201,6 +202,15 @@ def restore_state(folder: Path, state: State, card: Card) -> Card:
     stored = stored_card(description, folder)
     check_same_data(folder, stored, card)
     load_parts(state, tensors, description)
+    if card.steps != stored.steps:
+        check_length(folder, stored.model_copy(update={"step": state.step}), card.steps)
+        state.course.remark(
+            state.step + 1,
+            f"goes on to {card.steps:,} steps, where {stored.steps:,} were planned: the learning rate is that of the "
+            "new plan, and the average of the weights begins anew",
+        )
+        state.average = WeightAverage(state.players.generator, card.config.average)
+        stored = stored.model_copy(update={"config": card.config, "steps": card.steps, "trial": None})
     changed = [
         f"{name} {description.get(name)} then, {value} now"
         for name, value in conditions(state).items()

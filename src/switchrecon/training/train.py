@@ -13,16 +13,18 @@ from torch import Tensor
 
 from switchrecon.config import Config
 from switchrecon.core.device import describe
+from switchrecon.core.messages import PROGRESS
 from switchrecon.errors import RunError
 from switchrecon.methods.methods import Method
 from switchrecon.methods.step import Batch
 from switchrecon.physics.intensity import from_network
 from switchrecon.runs.card import Card, Trial, make_card
 from switchrecon.runs.folder import is_finished, open_folder
-from switchrecon.runs.log import RunLog, TrainingProgress, read_log
+from switchrecon.runs.log import RunLog, read_log
+from switchrecon.runs.progress import TrainingProgress, stages_on
 from switchrecon.runs.user_code import keep_source, remember_code
 from switchrecon.scans.files import ScanInput
-from switchrecon.training.batches import Batches
+from switchrecon.training.batches import Batches, steps_of
 from switchrecon.training.budget import check_length, within
 from switchrecon.training.guard import (
     KEEP_EVERY,
@@ -33,16 +35,22 @@ from switchrecon.training.guard import (
     watch_discriminator,
     watch_generator,
 )
+from switchrecon.training.leaving import Leaving
 from switchrecon.training.optim import learning_rate, set_learning_rate
 from switchrecon.training.ready import begin, make_ready
 from switchrecon.training.state import Measured, State, restore_state, save_state
 from switchrecon.training.trial import try_out
 from switchrecon.training.updates import phases_of, step_taker
+from switchrecon.training.watch import Watch
 
 logger = logging.getLogger(__name__)
 
 LOG_EVERY = 25  # steps, at most, between writes of the log; losses of every step are kept
 LOG_SECONDS = 5.0  # and seconds, so that slow steps are seen too
+FIRST_CHECKPOINT, NEXT_CHECKPOINT = (
+    90.0,
+    900.0,
+)  # seconds, at most, until the first one of a training and between others
 
 
 def run_steps(
@@ -57,12 +65,15 @@ def run_steps(
 ) -> None:
     """The training loop: D → G → H in every step, as the method's phases say.
 
-    Where a step diverges, the run goes on from the last good state with half the learning rate.
+    Where a step diverges, the run goes on from the last good state with half the learning rate. Ctrl-C ends it after
+    the step that is being taken, with a checkpoint.
 
     Raises
     ------
     RunError
-        If that has happened too often; the last checkpoint stays.
+        If a step has diverged too often; the last checkpoint stays.
+    KeyboardInterrupt
+        After Ctrl-C.
     """
     steps = batches.steps
     pending: list[tuple[int, float, Measured[Tensor]]] = []
@@ -70,9 +81,11 @@ def run_steps(
     trial: Trial | None = None
     guard, health = Guard(state), Health(read_log(folder))
     take = step_taker(state.device, config.calls, config.batch_size * math.prod(batches.data.matrix))
-    with TrainingProgress(config.method, state.step, steps, console) as progress:
+    watch = Watch(folder, state, batches)
+    due = log.elapsed() + FIRST_CHECKPOINT
+    with TrainingProgress(config.method, state.step, steps, console) as progress, Leaving() as leaving:
         while state.step < steps:
-            step = state.step
+            step, asked = state.step, leaving.asked
             rate = learning_rate(config, step, steps) * state.course.rate
             phases = phases_of(method, config, step, steps)
             batch = batches.batch(step)
@@ -92,24 +105,32 @@ def run_steps(
                 pending.append((step, rate, found))
                 if keeping:
                     watch_generator(state, batch, config, steps)
-                if keeping or len(pending) == LOG_EVERY or log.elapsed() - written > LOG_SECONDS:
+                timely = asked or log.elapsed() > due  # nothing that the run computes depends on it
+                if keeping or timely or len(pending) == LOG_EVERY or log.elapsed() - written > LOG_SECONDS:
                     progress.losses = write_losses(log, batches, pending, state, method, health)
                     pending, written = [], log.elapsed()
-                sound = keeping and (health.calm or last)
-                if sound:
+                sound = (keeping or timely) and (health.calm or last)
+                if sound and keeping:
                     guard.keep(state)
             except Diverged as problem:
                 guard.roll_back(state, problem, step + 1)
                 health = Health(log.rewind(state.step))
+                watch.rewind(state.step)
                 pending, unsaved = [], False
                 continue
+            watch.look(log.elapsed(), last)
+            progress.quality = watch.quality
             progress.advance(state.step)
             if state.step % config.picture_every == 0:
                 write_pictures(log, state, batch, config)
-            unsaved = unsaved or saving or last
+            unsaved = unsaved or saving or last or timely
             if sound and unsaved:  # a checkpoint that is due while a loss is outside its past waits until it is back
-                unsaved = False
+                unsaved, due = False, log.elapsed() + NEXT_CHECKPOINT
                 save_state(folder, state, card.model_copy(update={"seconds": log.elapsed(), "trial": trial}))
+            if asked and not last:
+                how = "a loss has just jumped, so that the last checkpoint stays" if unsaved else "saved"
+                PROGRESS.info(f"{folder}: stopped after step {state.step:,}: {how}")
+                raise KeyboardInterrupt
 
 
 def write_losses(
@@ -184,7 +205,8 @@ def train(
     folder
         Gets ``model.safetensors``, ``config.yaml``, ``log.jsonl`` and ``checkpoints/``.
     resume
-        Continue the run in ``folder``; start at zero where there is none; only check the scans where it is finished.
+        Continue the run in ``folder``, also to more steps than it was planned for; start at zero where there is none;
+        only check the scans where it is finished.
     cache
         Folder that prepared slices are kept in; see :mod:`switchrecon.data.cache`. None: all slices stay in memory.
     device
@@ -208,17 +230,24 @@ def train(
         For settings, files or folders that cannot be used, before anything is written.
     """
     started = time.perf_counter()
+    folder = Path(folder)
     if budget is not None:
         check_length(config)
-    ready = make_ready(config, full, sub, folder, resume, cache, device, start)
-    if budget is not None and ready.config.steps is None:
-        ready = within(ready, budget, time.perf_counter() - started)
-    method, config, data, chosen, gate = ready.method, ready.config, ready.data, ready.device, ready.gate
-    remember_code(config)
-    if resume and is_finished(folder, config, data):
-        logger.info("%s: the run is finished", folder)
-        return folder
-    state, batches = begin(ready)
+    with stages_on(console):
+        ready = make_ready(config, full, sub, folder, resume, cache, device, start)
+        if budget is not None and ready.config.steps is None:
+            ready = within(ready, budget, time.perf_counter() - started)
+        method, config, data, chosen, gate = ready.method, ready.config, ready.data, ready.device, ready.gate
+        remember_code(config)
+        if resume and is_finished(folder, config, data, steps_of(config, data)):
+            logger.info(
+                "%s: the run is finished after %d steps; give more to train on, such as --set steps=%d",
+                folder,
+                steps_of(config, data),
+                2 * steps_of(config, data),
+            )
+            return folder
+        state, batches = begin(ready)
     first = None if ready.start is None else ready.start.card
     with open_folder(folder, config, resume):
         card = make_card(config, method, state.players, batches.steps, data, gate, first)

@@ -1,0 +1,30 @@
+"""The last line of a command: what to do next, as a command that can be pasted."""
+
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+from switchrecon.core.messages import PROGRESS
+
+
+def command(*words: object) -> str:
+    """The command line with these words, quoted for the shell where they need it."""
+    return shlex.join(["switchrecon", *map(str, words)])
+
+
+def say_next(*words: object) -> None:
+    """Say on standard error what to do next; nothing with --quiet."""
+    PROGRESS.info(f"next: {command(*words)}")
+
+
+def beside(folder: Path, what: str) -> Path:
+    """A folder beside another, named by what it will hold, that does not exist yet."""
+    number = 1
+    while (found := folder.with_name(f"{folder.name}-{what}{'' if number == 1 else f'-{number}'}")).exists():
+        number += 1
+    return found
+
+
+def options(name: str, values: Iterable[object]) -> list[str]:
+    """An option given once for each value."""
+    return [word for value in values for word in (name, str(value))]
