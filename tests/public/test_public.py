@@ -12,7 +12,6 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
-from rich.console import Console
 
 import switchrecon as sr
 from switchrecon.data.piles import read_training_data
@@ -179,15 +178,3 @@ def test_a_run_reconstructs_files_records_and_arrays_of_several_coils(tmp_path: 
     assert np.array_equal(run.reconstruct(tmp_path / "scan.npy"), image)
     with pytest.raises(DataError, match="is fully sampled; undersample it first"):
         run.reconstruct(heads[1])
-
-
-def test_a_bar_is_shown_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    from switchrecon.public import training
-
-    monkeypatch.setattr(training, "Console", lambda stderr: Console(force_jupyter=True))
-    monkeypatch.setattr(training, "find_spec", lambda name: None)
-    assert training._console() is None
-    monkeypatch.setattr(training, "find_spec", lambda name: name)
-    shown = training._console()
-    assert shown is not None
-    assert shown.is_jupyter

@@ -2,6 +2,8 @@
 
 import io
 import logging
+import sys
+import types
 
 import pytest
 from rich.console import Console
@@ -92,3 +94,39 @@ def test_stages_are_details_where_nothing_shows_them(caplog: pytest.LogCaptureFi
         stage("scaling")
     stage("afterwards")
     assert shown == ["scaling"]
+
+
+class Shown:
+    """What a notebook shows below a cell: the last text of each place."""
+
+    def __init__(self, data: dict[str, str], raw: bool, display_id: bool) -> None:
+        assert raw
+        assert display_id
+        self.texts = [data["text/plain"]]
+
+    def update(self, data: dict[str, str], raw: bool) -> None:
+        assert raw
+        self.texts.append(data["text/plain"])
+
+
+def test_a_notebook_shows_text_that_changes_and_needs_no_widgets(monkeypatch: pytest.MonkeyPatch) -> None:
+    places: list[Shown] = []
+
+    def display(data: dict[str, str], raw: bool, display_id: bool) -> Shown:
+        places.append(Shown(data, raw, display_id))
+        return places[-1]
+
+    monkeypatch.setitem(sys.modules, "IPython", types.ModuleType("IPython"))
+    monkeypatch.setitem(sys.modules, "IPython.display", types.SimpleNamespace(display=display))
+    notebook = Console(force_jupyter=True)
+    with stages_on(notebook):
+        stage("reading scan 1 of 2")
+    with TrainingProgress("joint", 0, 10, notebook, Clock()) as progress:
+        progress.quality = "held-out +1.0 dB"
+        progress.advance(10)
+    stages, bar = places
+    assert "reading scan 1 of 2 …" in stages.texts
+    assert stages.texts[-1] == ""
+    assert bar.texts[-1].startswith("joint ━━━")
+    assert "10/10" in bar.texts[-1]
+    assert "held-out +1.0 dB" in bar.texts[-1]

@@ -3,7 +3,6 @@
 import tempfile
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -113,7 +112,7 @@ def train(
     start
         Begin with the weights of this run: a folder, or a run of the package such as ``switchrecon:brain-2d-x4``.
     progress
-        Show a bar on a terminal, or in a notebook where ``ipywidgets`` is installed.
+        Show a bar on a terminal or in a notebook.
     **settings
         Settings that win over ``config``, such as ``method="joint"``, ``steps=50``, ``mask={"acceleration": 6}``.
 
@@ -127,13 +126,7 @@ def train(
         given = {name: value for name, value in given.items() if name not in ("steps", "epochs")}
     chosen = parse_config({**given, **settings})
     folder = Path(tempfile.mkdtemp(prefix="switchrecon-")) if out is None else Path(out)
-    console = _console() if progress else None
+    console = Console(stderr=True) if progress else None
     piles = as_scans(full, "full"), as_scans(sub, "sub")
     kept = Path(cache) if cache else None
     return Run(run_training(chosen, *piles, folder, resume, kept, device, console, budget, start))
-
-
-def _console() -> Console | None:
-    """Return where a bar can be shown; None in a notebook without the package that rich draws with there."""
-    console = Console(stderr=True)
-    return None if console.is_jupyter and find_spec("ipywidgets") is None else console

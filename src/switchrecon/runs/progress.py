@@ -1,10 +1,12 @@
 """What the person who waits sees: what is done before the first step, and how far the steps are."""
 
+import io
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
+from typing import Any
 
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
@@ -17,6 +19,7 @@ from switchrecon.core.messages import PLAIN_EVERY, PROGRESS, stages_to
 
 REFRESHED = 0.1  # seconds between changes on the screen, at least
 ECHO = 3  # columns at the end of a line for what a terminal shows of Ctrl-C, which would else begin a new one
+NOTEBOOK = 100  # columns of a notebook's cell
 LOWEST, NARROWEST = 6, 60  # lines and columns of a terminal that has room for losses
 
 
@@ -127,7 +130,7 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
 
     def render(self) -> Group:
         """What is on the screen."""
-        console = self.console or Console()
+        console = self.live.console if isinstance(self.live, _Cell) else self.console or Console()
         line = Table.grid(padding=(0, 1))
         line.width = max(20, console.width - ECHO)
         line.add_column(max_width=max(8, console.width // 2 - 28), no_wrap=True, overflow="ellipsis")
@@ -154,8 +157,51 @@ def fitting(losses: Mapping[str, float], width: int) -> str:
     return ""
 
 
-def _live(shown: RenderableType, console: Console, transient: bool = False) -> Live:
+class _Cell:
+    """What changes below a cell of a notebook, as text; what :class:`rich.live.Live` does needs ipywidgets there."""
+
+    def __init__(self, shown: RenderableType, transient: bool = False) -> None:
+        self.shown, self.transient = shown, transient
+        self.console = Console(file=io.StringIO(), width=NOTEBOOK, color_system=None, force_jupyter=False)
+        self.handle: Any = None
+
+    def __enter__(self) -> "_Cell":
+        self.start()
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.stop()
+
+    def start(self) -> None:
+        """Show it."""
+        from IPython.display import display
+
+        self.handle = display(self._text(), raw=True, display_id=True)
+
+    def stop(self) -> None:
+        """Leave it as it is, or take it away."""
+        if self.transient:
+            self.handle.update({"text/plain": ""}, raw=True)
+
+    def update(self, shown: RenderableType, *, refresh: bool = False) -> None:
+        """Show something else."""
+        self.shown = shown
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Show it as it is now."""
+        self.handle.update(self._text(), raw=True)
+
+    def _text(self) -> dict[str, str]:
+        with self.console.capture() as capture:
+            self.console.print(self.shown)
+        return {"text/plain": capture.get().rstrip("\n")}
+
+
+def _live(shown: RenderableType, console: Console, transient: bool = False) -> Live | _Cell:
     """Something that changes; other output goes above it on the same terminal, and else where it belongs."""
+    if console.is_jupyter:
+        return _Cell(shown, transient)
     return Live(
         shown,
         console=console,
