@@ -133,7 +133,7 @@ def test_a_damaged_or_foreign_model_is_refused(trained: Trained, tmp_path: Path)
             Reconstructor.load(tmp_path)
 
 
-def test_another_matrix_is_resized_on_request_and_keeps_its_measured_samples(trained: Trained) -> None:
+def test_another_matrix_is_allowed_on_request_and_keeps_its_measured_samples(trained: Trained) -> None:
     large = fourier(torch.from_numpy(blob_images(9, 1, 80))).numpy()
     mask = draw_mask(tiny_config().mask, (80, 80), volume="large", index=0)
     image = Reconstructor.load(trained(), data_consistency="hard", resize=True)(large, mask)
@@ -232,10 +232,49 @@ def test_how_to_undersample() -> None:
             parse_undersampling(text, config)
 
 
-def test_a_larger_image_is_resized_to_the_run_and_back(trained: Trained, tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", [48, 128])
+def test_the_network_works_at_the_matrix_of_the_scan(trained: Trained, side: int) -> None:
+    """As one that was trained there would: nothing is cropped, and k-space outside the run's matrix is not empty."""
+    loaded = Reconstructor.load(trained("simulated", "complex"), resize=True)
+    kspace = fourier(torch.from_numpy(blob_images(9, 1, side))).numpy()
+    mask = draw_mask(tiny_config().mask, (side, side), volume="v", index=0)
+    image = loaded(kspace, mask)
+    there = loaded.card.model_copy(update={"matrix": (side, side)})
+    same = Reconstructor(loaded.generator, None, loaded.config, there, resize=False)(kspace, mask)
+    assert np.array_equal(image, same)
+    if side > 64:
+        energy = np.abs(fourier(torch.from_numpy(image)).numpy()) ** 2
+        energy[..., 32:96, 32:96] = 0
+        assert energy.sum() > 0
+    coils = np.stack([np.full((side, side), 0.6 + 0j), np.full((side, side), 0.8j)]).astype(np.complex64)
+    several = kspace[:, None] * coils[:, :1, :1]
+    assert loaded(several, mask, coils[None]).shape == (1, side, side)
+
+
+def test_a_scan_unlike_those_of_the_training_is_told(trained: Trained, tmp_path: Path, messages: list[str]) -> None:
+    loaded = Reconstructor.load(trained(), resize=True)  # points at acceleration 4, 64x64
+    lines = np.abs(np.arange(80) - 40) < 4
+    lines[::7] = True
+    kspace = fourier(torch.from_numpy(blob_images(9, 2, 80))).numpy()
+    np.save(tmp_path / "lines.npy", kspace * lines)
+    np.save(tmp_path / "points.npy", KSPACE * MASK)
+    (outcome,) = reconstruct_files(loaded, [tmp_path / "lines.npy"], tmp_path / "a", "run")
+    own, warning = outcome.sentences[1:3]
+    assert own.startswith("the network worked at the scan's own matrix 80x80, where nothing of it was measured")
+    assert warning.startswith("warning: the scan has measured lines at acceleration 4.")
+    assert "the run has learned from points at 4.0" in warning
+    [said] = messages
+    assert "lines.npy: is undersampled already" in said
+    assert "--undersample does nothing to it" in said
+    (outcome,) = reconstruct_files(loaded, [tmp_path / "points.npy"], tmp_path / "b")
+    assert len(outcome.sentences) == 1
+
+
+def test_a_larger_image_is_reconstructed_at_its_matrix(trained: Trained, tmp_path: Path) -> None:
     np.save(tmp_path / "image.npy", np.abs(blob_images(3, 1, 128))[0])
     refused = reconstruct_files(Reconstructor.load(trained()), [tmp_path / "image.npy"], tmp_path / "out", "run")
-    assert "matrix of 128x128, but the run was trained at 64x64" in str(refused[0].error)
+    assert "matrix of 128x128, but the run was trained at 64x64; to let its network" in str(refused[0].error)
+    assert "add --resize (in Python resize=True)" in str(refused[0].error)
     loaded = Reconstructor.load(trained(), resize=True)
     [outcome] = reconstruct_files(loaded, [tmp_path / "image.npy"], tmp_path / "out", "run")
     assert outcome.written is not None

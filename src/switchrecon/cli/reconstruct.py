@@ -37,7 +37,9 @@ def reconstruct(
     ] = None,
     resize: Annotated[
         bool,
-        typer.Option("--resize", help="Allow another matrix than the run's, by resizing in k-space and back."),
+        typer.Option(
+            "--resize", help="Allow another matrix than the run's: the network then works at the scan's own matrix."
+        ),
     ] = False,
     image_format: Annotated[
         str,

@@ -81,14 +81,18 @@ def adapt(reconstructor: Reconstructor, scan: Scan, steps: int) -> tuple[Reconst
     ConfigError
         If the run's images are magnitudes, which are not consistent with k-space.
     DataError
-        If the scan has another matrix than the run, no usable slice, or no samples for checks.
+        If the scan has another matrix than the run and that is not allowed, no usable slice, or no sample to keep
+        apart.
     """
     started, config = time.monotonic(), reconstructor.config
     trained = reconstructor.card.matrix
-    if scan.matrix != trained:
+    if scan.matrix != trained and not reconstructor.resize:
         found, expected = ("x".join(map(str, matrix)) for matrix in (scan.matrix, trained))
-        raise DataError(f"{scan.path}: a matrix of {found}, but the run was trained at {expected}; allow resizing")
-    # Slices are scaled by the same centre of k-space as the run's images.
+        raise DataError(
+            f"{scan.path}: a matrix of {found}, but the run was trained at {expected}; add --resize (in Python "
+            "resize=True), or train at this matrix"
+        )
+    # Scaled by the centre that the run's images were scaled by.
     mask = config.mask.model_copy(update={"center_fraction": reconstructor.card.center_fraction})
     config = config.model_copy(update={"mask": mask})
     if config.representation != "complex":

@@ -13,11 +13,11 @@ from switchrecon.config import Config, load_config
 from switchrecon.core.records import Record
 from switchrecon.data.coils import with_maps
 from switchrecon.errors import ConfigError, DataError, SwitchreconError
-from switchrecon.physics.fourier import resize_image
-from switchrecon.physics.masks import MaskConfig
+from switchrecon.physics.masks import MaskConfig, find_kind, line_direction
 from switchrecon.physics.noise import relative_noise
 from switchrecon.reconstruction.adapt import Adaptation, adapt
 from switchrecon.reconstruction.reconstructor import Reconstruction, Reconstructor
+from switchrecon.runs.card import Card
 from switchrecon.scans.files import OWN, find_files, image_format, image_target, read_scan, recognise, write_images
 from switchrecon.scans.formats import Format
 from switchrecon.scans.maps import Map, map_target
@@ -28,6 +28,7 @@ from switchrecon.scans.series import series_of
 logger = logging.getLogger(__name__)
 
 
+MOST_UNLIKE = 1.4  # accelerations further apart than this ratio are another problem
 INVENTED = "the part of the image that the scan has not measured: the reconstruction supplied it; it is not the error"
 
 
@@ -105,6 +106,13 @@ def undersampled(reconstructor: Reconstructor, scan: Scan, undersampling: MaskCo
         If the scan is fully sampled and ``undersampling`` is None.
     """
     if scan.mask is not None:
+        if undersampling is not None:
+            logger.warning(
+                "%s: is undersampled already (acceleration %.2f) and stays as it was measured; --undersample does "
+                "nothing to it",
+                scan.path,
+                scan.acceleration,
+            )
         return scan
     if undersampling is None:
         what = "an image" if scan.image else "fully sampled k-space"
@@ -112,22 +120,19 @@ def undersampled(reconstructor: Reconstructor, scan: Scan, undersampling: MaskCo
             f"{scan.path}: holds {what}, there is nothing to reconstruct; to undersample it first, say how with "
             "--undersample run or --undersample KIND:ACCELERATION:CENTER_FRACTION"
         )
-    scan = scan.resized(_mask_matrix(reconstructor, scan))
     config = reconstructor.config.model_copy(update={"mask": undersampling})
     masks = np.stack([own_mask(scan, index, config).numpy() for index in range(len(scan.kspace))])
     return replace(scan, kspace=scan.kspace * masks[:, None], mask=masks)
 
 
 def ready_scan(reconstructor: Reconstructor, scan: Scan) -> Scan:
-    """Prepare an undersampled scan for a reconstructor: scans of several coils get the run's matrix, and maps.
+    """Prepare an undersampled scan for a reconstructor: scans of several coils get maps.
 
     Each repetition, contrast, phase and set is prepared independently, so that a stream, which does not know what will
     follow, gives the same images.
     """
     if scan.coils == 1:
         return scan
-    # Maps belong to a matrix, so k-space is resized before they are estimated.
-    scan = scan.resized(_mask_matrix(reconstructor, scan))
     found = series_of(scan)
     if len(found) == 1 or scan.maps is not None:
         return with_maps(scan, reconstructor.config)
@@ -144,18 +149,45 @@ def _some_slices(scan: Scan, numbers: np.ndarray) -> Scan:
     return replace(scan, kspace=scan.kspace[numbers], mask=part(scan.mask), calibration=part(scan.calibration))
 
 
+def unlike(card: Card, scan: Scan) -> list[str]:
+    """A sentence for each way in which a scan was measured unlike those that a run has learned from."""
+    assert scan.mask is not None
+    found: list[str] = []
+    if scan.matrix != card.matrix:
+        matrices = ["x".join(map(str, matrix)) for matrix in (scan.matrix, card.matrix)]
+        found.append(
+            f"the network worked at the scan's own matrix {matrices[0]}, where nothing of it was measured: it was "
+            f"trained at {matrices[1]}"
+        )
+    pile = card.data.get("sub")
+    measured = None if pile is None or pile.retrospective == pile.scans else pile.lines
+    settings = (
+        card.config.mask if pile is not None or card.config.simulated_mask is None else card.config.simulated_mask
+    )
+    lines = measured if measured is not None else find_kind(settings.kind).dimensions == 1
+    acceleration = pile.acceleration if pile is not None else settings.acceleration
+    here = any(line_direction(torch.from_numpy(mask)) is not None for mask in scan.mask if mask.any())
+    if here != lines or not 1 / MOST_UNLIKE < scan.acceleration / acceleration < MOST_UNLIKE:
+        kinds = {True: "lines", False: "points"}
+        found.append(
+            f"warning: the scan has measured {kinds[here]} at acceleration {scan.acceleration:.2f}, but the run has "
+            f"learned from {kinds[lines]} at {acceleration:.2f}: its figures do not hold here; train on such scans"
+        )
+    return found
+
+
 def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> Reconstruction:
     """Reconstruct all slices of an undersampled scan.
 
     Returns
     -------
     Reconstruction
-        Images (slices, H, W) at the scan's matrix, or, with several coils, at the run's matrix.
+        Images (slices, H, W) at the scan's matrix.
 
     Raises
     ------
     DataError
-        If the matrix is not the run's and resizing is not allowed.
+        For another matrix than the run's where that is not allowed.
     """
     assert scan.mask is not None
     scan = ready_scan(reconstructor, scan)
@@ -163,12 +195,6 @@ def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> Reconstruction
         return reconstructor.explain(torch.from_numpy(scan.kspace), scan.mask, scan.sensitivity())
     except DataError as error:
         raise DataError(f"{scan.path}: {error}") from error
-
-
-def _mask_matrix(reconstructor: Reconstructor, scan: Scan) -> tuple[int, int]:
-    """Return the matrix for the mask: the run's, inside which retrospective sampling of a larger scan stays."""
-    height, width = reconstructor.card.matrix
-    return (height, width) if reconstructor.resize else scan.matrix
 
 
 def reconstruct_files(
@@ -258,15 +284,15 @@ def _one(
     assert measured.mask is not None
     adaptation, ready = None, ready_scan(reconstructor, measured)
     if adapt_steps:
-        small = ready.resized(_mask_matrix(reconstructor, ready))
-        reconstructor, adaptation = adapt(reconstructor, small, adapt_steps)
-    made = images_of(reconstructor, ready, scan.matrix, maps, look)
+        reconstructor, adaptation = adapt(reconstructor, ready, adapt_steps)
+    made = images_of(reconstructor, ready, maps, look)
     described = replace(scan, mask=measured.mask)  # the files say how much was measured
     written = write_images(described, made.image, *target, maps=made.maps)
     if made.record is not None:
         made.record.write(sidecar(written))
     noise = relative_noise(measured.kspace, measured.mask, made.found.image.numpy())
-    return Outcome(path, written, None, measured.acceleration, scan.synthetic, adaptation, noise, made.sentences)
+    sentences = [*unlike(reconstructor.card, measured), *made.sentences]
+    return Outcome(path, written, None, measured.acceleration, scan.synthetic, adaptation, noise, sentences)
 
 
 @dataclass(frozen=True)
@@ -276,13 +302,13 @@ class Made:
     Attributes
     ----------
     image
-        (slices, H, W), complex64 or float32, at the matrix that was asked for.
+        (slices, H, W), complex64 or float32.
     maps
         On the same grid.
     sentences, record
         See :class:`Beside`.
     found
-        The reconstruction, at the matrix of the run where there are several coils.
+        The reconstruction.
     """
 
     image: np.ndarray
@@ -292,17 +318,13 @@ class Made:
     found: Reconstruction
 
 
-def images_of(
-    reconstructor: Reconstructor, ready: Scan, matrix: tuple[int, int], maps: bool = True, look: Look | None = None
-) -> Made:
+def images_of(reconstructor: Reconstructor, ready: Scan, maps: bool = True, look: Look | None = None) -> Made:
     """Reconstruct a scan that is ready, and what goes beside it.
 
     Parameters
     ----------
     reconstructor, ready
         See :func:`ready_scan`.
-    matrix
-        (H, W) of what is returned.
     maps
         Return maps, too: what was invented, and what ``look`` gives.
     look
@@ -311,20 +333,12 @@ def images_of(
     found = reconstruct_scan(reconstructor, ready)
     beside = Beside() if look is None else look(reconstructor, ready, found)
     made = [Map("invented", found.invented.numpy(), INVENTED), *beside.maps] if maps else []
-    made = [replace(each, values=_resized(each.values, matrix)) for each in made]
-    image = resize_image(found.image, matrix).numpy()
-    return Made(image, made, [_measured_sentence(found), *beside.sentences], beside.record, found)
+    return Made(found.image.numpy(), made, [_measured_sentence(found), *beside.sentences], beside.record, found)
 
 
 def sidecar(written: Path) -> Path:
     """Return the path of the JSON file beside an image."""
     return written.with_name(f"{stem(written)}.trust.json")
-
-
-def _resized(values: np.ndarray, matrix: tuple[int, int]) -> np.ndarray:
-    """Resize a map; negative values that interpolation makes in a real map become 0."""
-    resized = resize_image(torch.from_numpy(values), matrix).numpy()
-    return resized if np.iscomplexobj(resized) else resized.clip(0)
 
 
 def _measured_sentence(found: Reconstruction) -> str:

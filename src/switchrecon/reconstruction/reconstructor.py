@@ -17,7 +17,6 @@ from switchrecon.nets.builder import build_generator, check_consistency, run
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.layers import with_precision
 from switchrecon.physics.consistency import consistent, trust
-from switchrecon.physics.fourier import resize_image, resize_kspace
 from switchrecon.physics.intensity import from_network, intensity_scale, low_resolution, to_network
 from switchrecon.physics.measured import Residual, invented_part, noise_levels, residual, share
 from switchrecon.physics.operators import Coils, Encoding, Sampling, coils_of
@@ -84,7 +83,8 @@ class Reconstructor:
     card
         The card in the run's model file.
     resize
-        True: k-space of another matrix is resized to the run's, and the image is resized back. False: it is refused.
+        Whether another matrix than the run's is allowed: the networks, which are convolutional, then work at that
+        matrix, and every measured sample is used. Refused otherwise, since nothing was measured there.
     device
         Device of the networks.
     folder
@@ -137,7 +137,7 @@ class Reconstructor:
             ``none``; ``hard``: measured samples replace those of the image; ``soft``: they are mixed with those of the
             image, with a weight from the noise. None: the run's.
         resize
-            Allow scans of another matrix than the training one.
+            Allow scans of another matrix than the training one; see :class:`Reconstructor`.
         device
             Device to compute on; see :func:`switchrecon.core.device.find_device`.
         precision
@@ -306,10 +306,10 @@ class Reconstructor:
         except RuntimeError:
             raise DataError(f"a mask of shape {tuple(mask.shape)} does not fit images of shape {shape}") from None
         trained = self.card.matrix
-        if (height, width) != trained and not (self.resize and coils.alike):
+        if (height, width) != trained and not self.resize:
             raise DataError(
-                f"k-space has a matrix of {height}x{width}, but the run was trained at {trained[0]}x{trained[1]}; "
-                + ("allow resizing in k-space or train at this matrix" if coils.alike else "resize k-space first")
+                f"k-space has a matrix of {height}x{width}, but the run was trained at {trained[0]}x{trained[1]}; to "
+                "let its network work at this matrix all the same, add --resize (in Python resize=True), or train at it"
             )
 
         def checked(maps: Tensor) -> Tensor:
@@ -325,10 +325,7 @@ class Reconstructor:
     @torch.no_grad()
     def _slices(self, kspace: Tensor, encoding: Encoding) -> tuple[Tensor, Tensor]:
         """Return images (N, H, W) of measured k-space of some slices, and the same images with their phase."""
-        whole, matrix = (kspace.shape[-2], kspace.shape[-1]), self.card.matrix
-        small = encoding.sampled_by(resize_kspace(encoding.mask.float(), matrix) > 0)
-        image = resize_image(self._network(resize_kspace(kspace, matrix), small), whole)
-        phased = image
+        image = phased = self._network(kspace, encoding)
         if not image.is_complex():
             # A magnitude has no phase; it gets that of the low-resolution image, which has no aliases.
             low = low_resolution(kspace, self.card.center_fraction, encoding.mask)
@@ -352,7 +349,7 @@ class Reconstructor:
         return image, phased, invented, found.relative, found.chi_square
 
     def _network(self, kspace: Tensor, encoding: Encoding) -> Tensor:
-        """Scale, apply the networks, and scale back, at the run's matrix."""
+        """Scale, apply the networks, and scale back."""
         config = self.config
         scale = intensity_scale(kspace, self.card.center_fraction, config.headroom, encoding.mask, encoding.coils)
         x = to_network(encoding.H(kspace) / scale, config.representation)

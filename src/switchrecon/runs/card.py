@@ -27,7 +27,10 @@ class _Record(BaseModel):
 
 
 class PileFacts(_Record):
-    """Facts about one pile that a run learned from: counts, the mean acceleration, and the SHA-256 of each file."""
+    """What a run learned from in one pile: counts, the mean acceleration, and the SHA-256 of each file.
+
+    ``lines`` says whether masks measured whole lines; None in cards of earlier versions.
+    """
 
     scans: int
     subjects: int
@@ -36,6 +39,7 @@ class PileFacts(_Record):
     synthetic: int
     retrospective: int
     acceleration: float
+    lines: bool | None = None
     sha256: tuple[str, ...] = ()
 
 
@@ -275,6 +279,7 @@ def _pile_facts(pile: Pile) -> PileFacts:
         synthetic=pile.synthetic,
         retrospective=pile.retrospective,
         acceleration=round(pile.acceleration(), 3),
+        lines=pile.has_lines,
         sha256=tuple(sorted(pile.digests)),
     )
 

@@ -93,7 +93,7 @@ class Maker:
         problem = misfit(self.reconstructor, scan)
         if not problem:
             ready = ready_scan(self.reconstructor, scan)
-            made = images_of(self.reconstructor, ready, scan.matrix, self.answering.series == "all", self.look)
+            made = images_of(self.reconstructor, ready, self.answering.series == "all", self.look)
             yield from self._answers.messages(scan, unit, made.image, made.maps, description(scan), self.name)
             return
         told = f"outside what run '{self.name}' was trained for: {problem}"
