@@ -159,8 +159,8 @@ def _with_physics(players: Players, batch: Batch, method: str) -> dict[str, tupl
     error = mask * fourier(channels_to_complex(players.to_full(image, encoding))) - mask * fourier(
         channels_to_complex(x)
     )
-    held_out = (weight * (error.real.abs() + error.imag.abs())).sum() / weight.sum()
-    terms["held_out_samples"] = (1.0 if method == "self-supervised" else 0.3, held_out)
+    errors = (weight * (error.real.abs() + error.imag.abs())).sum((-2, -1)) / weight.sum((-2, -1))
+    terms["held_out_samples"] = (1.0 if method == "self-supervised" else 0.3, errors.mean())
     if method in ("self-supervised", "joint-equivariant"):
         places, encoding = batch.draws.turn()
         turned = players.to_full(x, batch.encoding_x).flatten(2)

@@ -113,10 +113,13 @@ def messages() -> Iterator[list[str]]:
         yield said
 
 
+TINY = ("width=2", "residual_blocks=1", "extractor_depth=3", "steps=4", "checkpoint_every=2")
+"""Settings of networks whose training step takes a few milliseconds."""
+
+
 def tiny_config(*assignments: str) -> Config:
-    """Settings whose training step takes a few milliseconds."""
-    small = ["method=switchable", "width=2", "residual_blocks=1", "extractor_depth=3", "steps=4", "checkpoint_every=2"]
-    return load_config(None, [*small, *assignments])
+    """The settings of :data:`TINY`, of the paper's method unless another is named."""
+    return load_config(None, ["method=switchable", *TINY, *assignments])
 
 
 @pytest.fixture(scope="session")

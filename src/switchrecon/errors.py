@@ -20,6 +20,10 @@ class RunError(SwitchreconError):
     """A run folder that is missing, incomplete, damaged, or belongs to another run."""
 
 
+class EndedElsewhere(SwitchreconError):
+    """One of several processes failed and has said why; the others end without a word."""
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """Return a hint that names the closest valid name, or lists them all.
 

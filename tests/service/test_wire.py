@@ -109,7 +109,7 @@ def test_what_is_too_large_or_unknown_is_refused_before_it_is_allocated(
     wire = Wire(ours, Limits())
     theirs.sendall(content)
     tracemalloc.start()
-    with pytest.raises(ProtocolError, match="expected|dimensions"):
+    with pytest.raises(ProtocolError, match=r"expected|dimensions"):
         wire.next()
     assert tracemalloc.get_traced_memory()[1] < 1 << 20
     tracemalloc.stop()

@@ -20,7 +20,8 @@ from switchrecon.cli.train import demo, train
 from switchrecon.cli.trust import calibrate, lesions
 from switchrecon.cli.view import view
 from switchrecon.core.messages import messages_to
-from switchrecon.errors import SwitchreconError
+from switchrecon.core.processes import one_of_several, speaks_for_all
+from switchrecon.errors import ConfigError, EndedElsewhere, SwitchreconError
 
 app = typer.Typer(
     name="switchrecon",
@@ -50,6 +51,11 @@ def _root(
 
         typer.echo(switchrecon.__version__)
         raise typer.Exit
+    if one_of_several() and context.invoked_subcommand != "train":
+        raise ConfigError(
+            f"torchrun starts several processes for train alone, not for {context.invoked_subcommand}; start "
+            "switchrecon without it"
+        )
 
 
 app.command()(demo)
@@ -103,6 +109,8 @@ def _interrupted(arguments: list[str]) -> str:
 def _run(arguments: list[str], debug: bool) -> None:
     try:
         app(args=arguments)
+    except EndedElsewhere:
+        sys.exit(2)
     except SwitchreconError as error:
         if debug:
             raise
@@ -114,7 +122,7 @@ def _run(arguments: list[str], debug: bool) -> None:
         typer.echo(f"error: {error.filename2 or error.filename or 'a file'}: {error.strerror or error}", err=True)
         sys.exit(2)
     except SystemExit as stop:
-        if stop.code == INTERRUPTED:
+        if stop.code == INTERRUPTED and speaks_for_all():
             typer.echo(_interrupted(arguments), err=True)
         raise
     except Exception as error:

@@ -88,11 +88,15 @@ def train(
 
     Exit code 3: the run is finished, but worse than zero filling.
 
+    Several processes or GPUs: torchrun --nproc-per-node N -m switchrecon train …; each step then has N times as many
+    slices.
+
     Example: switchrecon train --full scans/full --sub scans/fast --out runs/first --set matrix=128 --set epochs=50
     """
     refuse_spilled(context)
     from switchrecon.config import load_config
     from switchrecon.core.durations import parse_duration
+    from switchrecon.core.processes import speaks_for_all
     from switchrecon.runs.checkpoint import load_model
     from switchrecon.training.dry_run import plan_training
     from switchrecon.training.train import train as run_training
@@ -103,10 +107,14 @@ def train(
     full, sub = expanded(full, recursive), expanded(sub, recursive)
     if dry_run:
         plan = plan_training(chosen, full, sub, out, resume, device, start)
+        if not speaks_for_all():
+            return
         typer.echo("\n".join([plan.config.to_yaml(), *plan.lines(), "nothing was written"]))
         return
     seconds = None if budget is None else parse_duration(budget)
     folder = run_training(chosen, full, sub, out, resume, cache, device, progress_console(), seconds, start)
+    if not speaks_for_all():
+        return
     typer.echo(f"run: {folder}")
     card = load_model(folder / "model.safetensors")[1]
     failed = card.trial is not None and card.trial.failed

@@ -106,8 +106,9 @@ def _initial(facts: Facts) -> str:
 def _training(facts: Facts) -> str:
     def describe(card: Card, config: Config) -> str:
         return (
-            f"{card.steps} steps, batch size {config.batch_size}, learning rate {config.learning_rate:g} falling "
-            f"linearly to {config.final_learning_rate:g}, augmentation {config.augment}"
+            f"{card.steps} steps, batch size {config.batch_size * card.processes}, "
+            f"learning rate {config.learning_rate:g} falling linearly to {config.final_learning_rate:g}, "
+            f"augmentation {config.augment}"
         )
 
     def adversarial(card: Card, config: Config) -> str:

@@ -119,8 +119,8 @@ def reconstruct_real_slice(out: Path, device: str | None = None) -> tuple[str, s
     save_grid(out / "real.png", [[image, *pictures.values()]], [["real MR slice, 256x256\n", *scores]], None)
     return "real.png", (
         "The real MR slice of matplotlib's sample data, undersampled and reconstructed at its own 256x256 by networks "
-        f"that were trained on synthetic heads of {MATRIX}x{MATRIX} alone. A sagittal T1-weighted head is far from axial "
-        "T2-weighted phantoms: an honest look at a domain gap, not a benchmark."
+        f"that were trained on synthetic heads of {MATRIX}x{MATRIX} alone. A sagittal T1-weighted head is far from "
+        "axial T2-weighted phantoms: an honest look at a domain gap, not a benchmark."
     )
 
 

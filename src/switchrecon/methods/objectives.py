@@ -156,13 +156,14 @@ def simulated_pairs(step: Step) -> Tensor:
 def held_out_samples(step: Step) -> Tensor:
     """SSDU with density weighting: G reconstructs from a part Θ of x's samples, and is compared at the rest, Λ.
 
-    Σ w |A G(x_Θ) − k| / Σ w over the held-out samples Λ, with |·| = |re| + |im|; with C coils, their sum over √C. The
-    weight w = 1 / P(j ∈ Λ | j ∉ Θ) makes it an estimate of the error at all samples outside Θ (Yaman et al. 2020;
-    Millard and Chiew 2023).
+    Σ w |A G(x_Θ) − k| / Σ w over the held-out samples Λ of each image, with |·| = |re| + |im|; with C coils, their sum
+    over √C; the mean over a batch. The weight w = 1 / P(j ∈ Λ | j ∉ Θ) makes it an estimate of the error at all samples
+    outside Θ (Yaman et al. 2020; Millard and Chiew 2023).
     """
     *_, weight = step.split
     difference = step.encoding_x(channels_to_complex(step.full_of_split)) - step.measured
-    return (weight * over_coils(difference, step.encoding_x)).sum() / weight.sum().clamp_min(1e-12)
+    error = (weight * over_coils(difference, step.encoding_x)).sum((-2, -1))
+    return (error / weight.sum((-2, -1)).clamp_min(1e-12)).mean()
 
 
 def equivariance(step: Step) -> Tensor:

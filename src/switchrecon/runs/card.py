@@ -134,6 +134,8 @@ class Card(Known, Identity):
         Whether the generator has AdaIN sites, and whether there is an extractor H.
     pairing
         The pairing of the method.
+    processes
+        How many processes began the run together: a step has ``batch_size`` samples for each of them.
     step, steps
         Steps done, and steps planned.
     seconds
@@ -167,6 +169,7 @@ class Card(Known, Identity):
     adaptive: bool = False
     extractor: bool = False
     pairing: Pairing = "unpaired"
+    processes: int = Field(1, ge=1)
     step: int = 0
     steps: int = 0
     seconds: float | None = None
@@ -245,6 +248,7 @@ def make_card(
     data: TrainingData,
     gate: Gate | None = None,
     began_from: "Card | None" = None,
+    processes: int = 1,
 ) -> Card:
     """Return the card of a run that starts now, with a new salt."""
     salt = os.urandom(16).hex()
@@ -257,6 +261,7 @@ def make_card(
         adaptive=bool(players.generator.adaptive),
         extractor=players.extractor is not None,
         pairing=method.pairing,
+        processes=processes,
         steps=steps,
         parameters={n: sum(p.numel() for p in m.parameters()) for n, m in players.groups().items()},
         data={name: _pile_facts(pile) for name, pile in data.piles.items()},

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -117,13 +118,22 @@ def stored_card(description: Mapping[str, Any], folder: Path) -> Card:
     return read_card(description["card"], str(folder))
 
 
+def _planned(run: Path, number: Callable[[dict[str, Any]], int]) -> int | None:
+    """A number of the newest card that can be read."""
+    for file in sorted(run.glob("checkpoints/step-*.json"), reverse=True):
+        with suppress(OSError, ValueError, LookupError, TypeError):
+            return int(number(json.loads(file.read_text(encoding="utf-8"))["card"]))
+    return None
+
+
 def planned_steps(run: Path) -> int | None:
     """Return the planned steps of a run with a checkpoint, even a damaged one; None if they cannot be read."""
-    newest = max(run.glob("checkpoints/step-*.json"), default=None)
-    try:
-        return int(json.loads(newest.read_text(encoding="utf-8"))["card"]["steps"]) if newest else None
-    except (OSError, ValueError, LookupError, TypeError):
-        return None
+    return _planned(run, lambda card: card["steps"])
+
+
+def begun_by(run: Path) -> int | None:
+    """How many processes began a run that has a checkpoint; None where that cannot be read."""
+    return _planned(run, lambda card: card.get("processes", 1))
 
 
 def save_model(target: Path, tensors: dict[str, Tensor], card: Card) -> None:

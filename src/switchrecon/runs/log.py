@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,10 @@ class RunLog:
         self.events = _tensorboard(self.folder / "tensorboard", step)
         return kept
 
+    def entries(self) -> list[dict[str, Any]]:
+        """All lines."""
+        return read_log(self.folder)
+
     def elapsed(self) -> float:
         """Return the training time of this run in seconds, with its earlier parts."""
         return self.seconds + time.monotonic() - self.started
@@ -70,6 +75,47 @@ class RunLog:
         """Finish the event file."""
         if self.events is not None:
             self.events.close()
+
+
+class MemoryLog:
+    """The log of a process that writes nothing, in memory.
+
+    Parameters
+    ----------
+    entries
+        What has been logged before.
+    step
+        Steps done, as of :class:`RunLog`.
+    """
+
+    events = None
+
+    def __init__(self, entries: Sequence[dict[str, Any]], step: int) -> None:
+        self.kept = list(entries)
+        self.rewind(step)
+
+    def entries(self) -> list[dict[str, Any]]:
+        """All lines."""
+        return self.kept
+
+    def rewind(self, step: int) -> list[dict[str, Any]]:
+        """Drop all lines after a step; returns the others."""
+        self.kept = [entry for entry in self.kept if entry["step"] <= step]
+        return self.kept
+
+    def elapsed(self) -> float:
+        """Nothing: another process looks at the clock."""
+        return 0.0
+
+    def write(self, entries: list[dict[str, Any]]) -> None:
+        """Append entries."""
+        self.kept += entries
+
+    def picture(self, name: str, image: np.ndarray, step: int) -> None:
+        """Nothing."""
+
+    def close(self) -> None:
+        """Nothing."""
 
 
 def _tensorboard(folder: Path, step: int) -> Any:

@@ -17,6 +17,7 @@ from switchrecon.physics.intensity import to_network
 from switchrecon.physics.masks import draw_mask
 from switchrecon.physics.operators import Coils, Encoding, Sampling, stacked, with_as_many_coils
 from switchrecon.training.draws import DrawSource, StepDraws
+from switchrecon.training.ranks import Share
 
 
 def symmetries(config: Config, data: TrainingData) -> tuple[int, ...]:
@@ -50,11 +51,11 @@ def epoch_length(data: TrainingData) -> int:
     return min(len(pile.slices) for pile in data.piles.values())
 
 
-def steps_of(config: Config, data: TrainingData) -> int:
-    """Steps of the whole run."""
+def steps_of(config: Config, data: TrainingData, samples: int) -> int:
+    """Return the steps of the whole run, with so many samples of each pile in a step."""
     if config.steps is not None:
         return config.steps
-    return math.ceil((config.epochs or 50) * epoch_length(data) / config.batch_size)
+    return math.ceil((config.epochs or 50) * epoch_length(data) / samples)
 
 
 class BatchItem(NamedTuple):
@@ -85,9 +86,19 @@ class Batches:
         How x and y belong together.
     device
         Where the slices are kept and batches are made. What is drawn is drawn on the processor, by the same rules.
+    share
+        The samples of each step that are drawn here; all ``batch_size`` of them unless several processes share a step.
     """
 
-    def __init__(self, data: TrainingData, config: Config, pairing: Pairing, device: torch.device = PROCESSOR) -> None:
+    def __init__(
+        self,
+        data: TrainingData,
+        config: Config,
+        pairing: Pairing,
+        device: torch.device = PROCESSOR,
+        share: Share | None = None,
+    ) -> None:
+        self.share = share or Share(0, config.batch_size, config.batch_size)
         self.data = data.to(device)
         self.device = device
         self.config = config
@@ -103,13 +114,18 @@ class Batches:
         self.code = torch.randn(size, generator=torch_random("code", config.seed))
 
     @property
+    def pixels(self) -> int:
+        """Of a batch's x."""
+        return len(self.share) * math.prod(self.data.matrix)
+
+    @property
     def steps(self) -> int:
         """Steps of the whole run."""
-        return steps_of(self.config, self.data)
+        return steps_of(self.config, self.data, self.share.total)
 
     def epoch(self, step: int) -> int:
         """The epoch that a step begins in."""
-        return step * self.config.batch_size // self.per_epoch
+        return step * self.share.total // self.per_epoch
 
     def _draw(self, pile: Pile, domain: str, position: int) -> tuple[Slice, Slice]:
         """The slice at a position of the run, and the same moved by a symmetry."""
@@ -119,7 +135,7 @@ class Batches:
         own = pile.slices[order[place]]
         moved = own.moved(self.symmetries[choice])
         if domain == "full" and self.config.distortion > 0:
-            progress = position / (self.steps * self.config.batch_size)
+            progress = position / (self.steps * self.share.total)
             random = numpy_random("distortion", self.config.seed, position)
             moved = moved.distorted(random, distortion_probability(self.config.distortion, progress))
         if domain == "full" and self.config.contrast > 0:
@@ -170,9 +186,9 @@ class Batches:
         return BatchItem(encoding.H(measured), y.image, mask, mask, y.coils, y.coils, measured)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, the same whenever it is asked for."""
-        first = step * self.config.batch_size
-        positions = range(first, first + self.config.batch_size)
+        """The batch of a step, or this process's share of it, the same whenever it is asked for."""
+        first = step * self.share.total
+        positions = range(first + self.share.start, first + self.share.stop)
         examples = [self._example(p) for p in positions]
         x, y = torch.stack([e.x for e in examples]), torch.stack([e.y for e in examples])
         mask_x, mask_y = torch.stack([e.mask_x for e in examples]), torch.stack([e.mask_y for e in examples])

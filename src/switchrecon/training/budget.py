@@ -1,7 +1,6 @@
 """A budget of time instead of a number of steps: the first steps are timed, and as many are planned as fit."""
 
 import logging
-import math
 import statistics
 import time
 from dataclasses import replace
@@ -29,7 +28,7 @@ FEWEST = 20  # steps that a budget must allow
 
 def step_seconds(state: State, method: Method, config: Config, batches: Batches) -> float:
     """Take a few steps and return the median time of one; the state has moved afterwards."""
-    take = step_taker(state.device, config.calls, config.batch_size * math.prod(batches.data.matrix))
+    take = step_taker(state.device, config.calls, batches.pixels, state.ranks.size == 1)
     times: list[float] = []
     for step in range(FIRST + TIMED):
         stage(f"timing step {step + 1} of {FIRST + TIMED}")
@@ -38,9 +37,9 @@ def step_seconds(state: State, method: Method, config: Config, batches: Batches)
         if state.device.type == "cuda":
             torch.cuda.synchronize(state.device)
         times.append(time.perf_counter() - started)
-        if sum(times) > PATIENCE:
+        if state.ranks.told(sum(times) > PATIENCE):
             break
-    return statistics.median(times[FIRST:] or times[-1:])
+    return state.ranks.told(statistics.median(times[FIRST:] or times[-1:]))
 
 
 def check_length(config: Config) -> None:
@@ -79,7 +78,7 @@ def within(ready: Ready, budget: float, spent: float) -> Ready:
     state, batches = begin(trying, quiet=True)
     seconds = step_seconds(state, ready.method, trying.config, batches)
     left = budget * (1 - SPARE) - spent - (time.perf_counter() - started)
-    steps = int(left / seconds)
+    steps = ready.ranks.told(int(left / seconds))
     if steps < FEWEST:
         raise ConfigError(
             f"a budget of {duration(budget)} allows {max(steps, 0)} steps of {seconds:.2g} s each, after "

@@ -13,7 +13,8 @@ from switchrecon.core.durations import duration
 from switchrecon.data.piles import TrainingData
 from switchrecon.scans.files import ScanInput
 from switchrecon.training.budget import step_seconds
-from switchrecon.training.ready import begin, make_ready
+from switchrecon.training.ranks import joined
+from switchrecon.training.ready import Ready, begin, make_ready
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,11 @@ def plan_training(
     SwitchreconError
         For whatever the training would refuse before its first step.
     """
-    ready = make_ready(config, full, sub, folder, resume, None, device, start)
+    with joined(device) as (chosen, ranks):
+        return _plan(make_ready(config, full, sub, folder, resume, None, chosen, ranks, start))
+
+
+def _plan(ready: Ready) -> TrainingPlan:
     state, batches = begin(ready)
     method, config, data = ready.method, ready.config, ready.data
     gpu = ready.device.type == "cuda"

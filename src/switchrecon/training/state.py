@@ -1,5 +1,6 @@
 """The state of a training run: networks, optimisers, average and counter; saved and restored as one."""
 
+import hashlib
 import logging
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
@@ -26,6 +27,7 @@ from switchrecon.runs.checkpoint import (
 from switchrecon.runs.environment import machine, versions
 from switchrecon.runs.folder import check_length, check_same_data
 from switchrecon.training.optim import Lookahead, WeightAverage, fast_optimizer
+from switchrecon.training.ranks import ALONE, Ranks
 
 logger = logging.getLogger(__name__)
 
@@ -101,6 +103,8 @@ class State:
     optimizers: dict[str, torch.optim.Optimizer | Lookahead]
     average: WeightAverage
     clip: float | None = None  # largest norm of a group's gradient
+    ranks: Ranks = ALONE  # the processes that share each step
+    part: float = 1.0  # of each step's samples, that this process takes
     step: int = 0
     course: Course = field(default_factory=Course)
 
@@ -155,9 +159,24 @@ def load_parts(state: State, tensors: dict[str, Tensor], rest: dict[str, Any]) -
     state.course = Course(**{**rest["course"], "remarks": [(step, text) for step, text in rest["course"]["remarks"]]})
 
 
+def check_alike(state: State) -> None:
+    """Refuse to go on where the processes that share the steps have come to different weights.
+
+    Raises
+    ------
+    RunError
+        Saying so.
+    """
+    if state.ranks.size > 1:
+        digest = hashlib.sha256()
+        for weight in state.players.parameters():
+            digest.update(weight.detach().cpu().numpy().tobytes())
+        state.ranks.check_same(digest.hexdigest(), f"weights after step {state.step}")
+
+
 def conditions(state: State) -> dict[str, Any]:
     """What the bits of a training depend on beside its settings and scans."""
-    return {"machine": machine(state.device), "versions": versions()}
+    return {"machine": machine(state.device), "versions": versions(), "processes": state.ranks.size}
 
 
 def save_state(folder: Path, state: State, card: Card) -> None:
@@ -180,7 +199,7 @@ def write_model(folder: Path, state: State, card: Card) -> None:
 
 
 def restore_state(folder: Path, state: State, card: Card) -> Card:
-    """Continue from the newest checkpoint, if there is one.
+    """Continue from the newest checkpoint, if there is one; the first process reads it, for all.
 
     The model is written anew, since a run may have been stopped between its checkpoint and its model.
 
@@ -195,7 +214,8 @@ def restore_state(folder: Path, state: State, card: Card) -> Card:
     RunError
         If the run in this folder has other settings or other scans.
     """
-    loaded = load_checkpoint(folder / "checkpoints")
+    ranks = state.ranks
+    loaded = ranks.told(load_checkpoint(folder / "checkpoints") if ranks.first else None)
     if loaded is None:
         return card
     tensors, description = loaded
@@ -211,6 +231,9 @@ def restore_state(folder: Path, state: State, card: Card) -> Card:
         )
         state.average = WeightAverage(state.players.generator, card.config.average)
         stored = stored.model_copy(update={"config": card.config, "steps": card.steps, "trial": None})
+    if not ranks.first:
+        return stored
+    description.setdefault("processes", 1)  # of earlier versions
     changed = [
         f"{name} {description.get(name)} then, {value} now"
         for name, value in conditions(state).items()

@@ -1,9 +1,9 @@
 """Training: one loop for every method."""
 
 import logging
-import math
 import time
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from switchrecon.methods.step import Batch
 from switchrecon.physics.intensity import from_network
 from switchrecon.runs.card import Card, Trial, make_card
 from switchrecon.runs.folder import is_finished, open_folder
-from switchrecon.runs.log import RunLog, read_log
+from switchrecon.runs.log import MemoryLog, RunLog, read_log
 from switchrecon.runs.progress import TrainingProgress, stages_on
 from switchrecon.runs.user_code import keep_source, remember_code
 from switchrecon.scans.files import ScanInput
@@ -37,8 +37,9 @@ from switchrecon.training.guard import (
 )
 from switchrecon.training.leaving import Leaving
 from switchrecon.training.optim import learning_rate, set_learning_rate
-from switchrecon.training.ready import begin, make_ready
-from switchrecon.training.state import Measured, State, restore_state, save_state
+from switchrecon.training.ranks import joined
+from switchrecon.training.ready import Ready, begin, make_ready
+from switchrecon.training.state import Measured, State, check_alike, restore_state, save_state
 from switchrecon.training.trial import try_out
 from switchrecon.training.updates import phases_of, step_taker
 from switchrecon.training.watch import Watch
@@ -58,7 +59,7 @@ def run_steps(
     method: Method,
     config: Config,
     batches: Batches,
-    log: RunLog,
+    log: RunLog | MemoryLog,
     folder: Path,
     card: Card,
     console: Console | None = None,
@@ -79,13 +80,17 @@ def run_steps(
     pending: list[tuple[int, float, Measured[Tensor]]] = []
     written, unsaved = log.elapsed(), False
     trial: Trial | None = None
-    guard, health = Guard(state), Health(read_log(folder))
-    take = step_taker(state.device, config.calls, config.batch_size * math.prod(batches.data.matrix))
-    watch = Watch(folder, state, batches)
+    guard, health, ranks = Guard(state), Health(log.entries()), state.ranks
+    take = step_taker(state.device, config.calls, batches.pixels, ranks.size == 1)
+    watch = Watch(folder, state, batches) if ranks.first else None
     due = log.elapsed() + FIRST_CHECKPOINT
     with TrainingProgress(config.method, state.step, steps, console) as progress, Leaving() as leaving:
         while state.step < steps:
-            step, asked = state.step, leaving.asked
+            step = state.step
+            # Nothing that the run computes depends on these.
+            late, slow = log.elapsed() > due, log.elapsed() - written > LOG_SECONDS
+            asked, late, slow = ranks.told((leaving.asked, late, slow))
+            timely = asked or late
             rate = learning_rate(config, step, steps) * state.course.rate
             phases = phases_of(method, config, step, steps)
             batch = batches.batch(step)
@@ -98,15 +103,14 @@ def run_steps(
                 if step >= config.average_from * steps:
                     state.average.update(state.players.generator)
                 state.step = step + 1
-                if last:
+                if last and ranks.first:
                     trial = try_out(state, method, batches)
                     if trial.failed:
                         state.course.remark(state.step, trial.sentence)
                 pending.append((step, rate, found))
                 if keeping:
                     watch_generator(state, batch, config, steps)
-                timely = asked or log.elapsed() > due  # nothing that the run computes depends on it
-                if keeping or timely or len(pending) == LOG_EVERY or log.elapsed() - written > LOG_SECONDS:
+                if keeping or timely or slow or len(pending) == LOG_EVERY:
                     progress.losses = write_losses(log, batches, pending, state, method, health)
                     pending, written = [], log.elapsed()
                 sound = (keeping or timely) and (health.calm or last)
@@ -115,18 +119,22 @@ def run_steps(
             except Diverged as problem:
                 guard.roll_back(state, problem, step + 1)
                 health = Health(log.rewind(state.step))
-                watch.rewind(state.step)
+                if watch is not None:
+                    watch.rewind(state.step)
                 pending, unsaved = [], False
                 continue
-            watch.look(log.elapsed(), last)
-            progress.quality = watch.quality
+            if watch is not None:
+                watch.look(log.elapsed(), last)
+                progress.quality = watch.quality
             progress.advance(state.step)
             if state.step % config.picture_every == 0:
                 write_pictures(log, state, batch, config)
             unsaved = unsaved or saving or last or timely
             if sound and unsaved:  # a checkpoint that is due while a loss is outside its past waits until it is back
                 unsaved, due = False, log.elapsed() + NEXT_CHECKPOINT
-                save_state(folder, state, card.model_copy(update={"seconds": log.elapsed(), "trial": trial}))
+                check_alike(state)
+                if ranks.first:
+                    save_state(folder, state, card.model_copy(update={"seconds": log.elapsed(), "trial": trial}))
             if asked and not last:
                 how = "a loss has just jumped, so that the last checkpoint stays" if unsaved else "saved"
                 PROGRESS.info(f"{folder}: stopped after step {state.step:,}: {how}")
@@ -134,7 +142,7 @@ def run_steps(
 
 
 def write_losses(
-    log: RunLog,
+    log: RunLog | MemoryLog,
     batches: Batches,
     pending: list[tuple[int, float, Measured[Tensor]]],
     state: State,
@@ -171,7 +179,7 @@ def write_losses(
     return values
 
 
-def write_pictures(log: RunLog, state: State, batch: Batch, config: Config) -> None:
+def write_pictures(log: RunLog | MemoryLog, state: State, batch: Batch, config: Config) -> None:
     """Add x, G(x) and y of this step to the TensorBoard events, where there are any."""
     if log.events is None:
         return
@@ -233,39 +241,53 @@ def train(
     folder = Path(folder)
     if budget is not None:
         check_length(config)
+    with joined(device) as (chosen, ranks):
+        shown = console if ranks.first else None
+        with stages_on(shown):
+            ready = make_ready(config, full, sub, folder, resume, cache, chosen, ranks, start)
+            if budget is not None and ready.config.steps is None:
+                ready = within(ready, budget, time.perf_counter() - started)
+        _train(ready, folder, resume, shown)
+    return folder
+
+
+def _train(ready: Ready, folder: Path, resume: bool, console: Console | None) -> None:
+    """Take the steps that are left, and write what comes of them if this is the first process."""
+    method, config, data, gate, ranks = ready.method, ready.config, ready.data, ready.gate, ready.ranks
+    remember_code(config)
+    steps = steps_of(config, data, config.batch_size * ready.processes)
+    if ranks.told(resume and ranks.first and is_finished(folder, config, data, steps)):
+        logger.info(
+            "%s: the run is finished after %d steps; give more to train on, such as --set steps=%d",
+            folder,
+            steps,
+            2 * steps,
+        )
+        return
     with stages_on(console):
-        ready = make_ready(config, full, sub, folder, resume, cache, device, start)
-        if budget is not None and ready.config.steps is None:
-            ready = within(ready, budget, time.perf_counter() - started)
-        method, config, data, chosen, gate = ready.method, ready.config, ready.data, ready.device, ready.gate
-        remember_code(config)
-        if resume and is_finished(folder, config, data, steps_of(config, data)):
-            logger.info(
-                "%s: the run is finished after %d steps; give more to train on, such as --set steps=%d",
-                folder,
-                steps_of(config, data),
-                2 * steps_of(config, data),
-            )
-            return folder
         state, batches = begin(ready)
     first = None if ready.start is None else ready.start.card
-    with open_folder(folder, config, resume):
-        card = make_card(config, method, state.players, batches.steps, data, gate, first)
+    with open_folder(folder, config, resume) if ranks.first else nullcontext():
+        card = make_card(config, method, state.players, batches.steps, data, gate, first, ready.processes)
         asked = card.began_from
         card = restore_state(folder, state, card)
         if first is not None and card.began_from != asked:
-            raise RunError(f"{folder}: holds a run that did not begin from {start}; leave --from out to continue it")
-        if first is not None and state.step == 0:
-            save_state(folder, state, card)  # so that the run can be resumed without the other one
-        keep_source(folder, config)
-        log = RunLog(folder, state.step)
+            asked_for = "" if ready.start is None else ready.start.run
+            raise RunError(
+                f"{folder}: holds a run that did not begin from {asked_for}; leave --from out to continue it"
+            )
+        past = ranks.told(read_log(folder) if ranks.first else [])
+        log = RunLog(folder, state.step) if ranks.first else MemoryLog(past, state.step)
+        if ranks.first:
+            if first is not None and state.step == 0:
+                save_state(folder, state, card)  # so that the run can be resumed without the other one
+            keep_source(folder, config)
         try:
             run_steps(state, method, config, batches, log, folder, card, console)
         except torch.OutOfMemoryError as error:
             raise RunError(
-                f"{folder}: the memory of {describe(chosen)} does not suffice; the last checkpoint stays; choose a "
-                "smaller matrix, batch_size or width, fewer trainings at once, or --device cpu"
+                f"{folder}: the memory of {describe(ready.device)} does not suffice; the last checkpoint stays; choose "
+                "a smaller matrix, batch_size or width, fewer trainings at once, or --device cpu"
             ) from error
         finally:
             log.close()
-    return folder

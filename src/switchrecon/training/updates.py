@@ -1,6 +1,6 @@
 """One training step: the updates of its phases, in turn."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import torch
@@ -18,12 +18,20 @@ from switchrecon.training.state import Measured, State
 SMALL = 128 * 128  # pixels of a batch, up to which calls made together are faster on a processor, too
 
 
+Mean = Callable[[Sequence[Tensor]], None]
+
+
 def update(
-    step: Step, phase: Phase, optimizer: "torch.optim.Optimizer | Lookahead", clip: float | None = None
+    step: Step,
+    phase: Phase,
+    optimizer: "torch.optim.Optimizer | Lookahead",
+    clip: float | None = None,
+    mean: Mean | None = None,
 ) -> Measured[Tensor]:
     """One update: minimise the phase's weighted sum of objectives over the parameters of its group alone.
 
-    A gradient whose norm is above ``clip`` is scaled down to it. The norm that is measured is the one before.
+    A gradient whose norm is above ``clip`` is scaled down to it. The norm that is measured is the one before. Where
+    several processes share the step, ``mean`` replaces gradients and losses by those of the whole batch.
 
     Raises
     ------
@@ -36,8 +44,13 @@ def update(
     parameters = list(getattr(step.players, phase.group).parameters())
     # Only these receive a gradient; graphs that later phases share stay as they are.
     total.backward(inputs=parameters, retain_graph=True)
-    norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
-    measured = Measured({n: v.detach() for n, v in zip(phase.names, values, strict=True)}, {phase.group: norm})
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    values = [value.detach() for value in values]
+    if mean is not None:
+        values = [value.clone() for value in values]
+        mean([*gradients, *values])
+    norm = torch.nn.utils.get_total_norm(gradients)
+    measured = Measured(dict(zip(phase.names, values, strict=True)), {phase.group: norm})
     if parameters[0].device.type == "cpu":
         check_numbers(measured.having([value.item() for value in measured.values]))
     if clip is not None:
@@ -55,14 +68,15 @@ def take_step(state: State, phases: Sequence[Phase], batch: Batch, plans: Plans 
     step = Step(state.players, batch, [phase.group for phase in phases])
     plan = plans(phases, batch) if plans is not None else [()] * len(phases)
     measured: Measured[Tensor] = Measured()
+    mean = partial(state.ranks.mean, part=state.part) if state.ranks.size > 1 else None
     for phase, names in zip(phases, plan, strict=True):
         make_together(step, names)
-        found = update(step, phase, state.optimizers[phase.group], state.clip)
+        found = update(step, phase, state.optimizers[phase.group], state.clip, mean)
         measured = Measured(measured.losses | found.losses, measured.gradients | found.gradients)
     return measured
 
 
-def step_taker(device: torch.device, calls: Calls, pixels: int) -> TakeStep:
+def step_taker(device: torch.device, calls: Calls, pixels: int, alone: bool = True) -> TakeStep:
     """Return the function that runs one training step: :func:`take_step`, on a GPU recorded once and replayed.
 
     Parameters
@@ -73,11 +87,13 @@ def step_taker(device: torch.device, calls: Calls, pixels: int) -> TakeStep:
         See :class:`switchrecon.config.Config`.
     pixels
         Of a batch's x.
+    alone
+        Whether no other process shares the steps: what one sends to another is not recorded.
     """
     gpu = device.type == "cuda"
     together = calls == "together" or (calls == "auto" and (gpu or pixels <= SMALL))
     take: TakeStep = partial(take_step, plans=Plans()) if together else take_step
-    return Recorded(take) if gpu else take
+    return Recorded(take) if gpu and alone else take
 
 
 def phases_of(method: Method, config: Config, step: int, steps: int) -> tuple[Phase, ...]:
