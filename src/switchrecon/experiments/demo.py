@@ -1,8 +1,9 @@
-"""The demo: training and reconstruction with synthetic heads and one real slice, in minutes, on a CPU."""
+"""The demo: a first look at a real slice, then the main job on synthetic heads, in minutes, on a CPU."""
 
 import gzip
 import logging
 import time
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -14,45 +15,32 @@ from switchrecon.config import Config, load_config
 from switchrecon.core.device import find_device
 from switchrecon.core.files import atomic_file
 from switchrecon.core.pictures import save_grid
-from switchrecon.core.threads import set_threads
 from switchrecon.errors import RunError
-from switchrecon.evaluation.baselines import zero_filled
 from switchrecon.evaluation.evaluate import evaluate
-from switchrecon.metrics.metrics import psnr, ssim
+from switchrecon.evaluation.records import Evaluation
 from switchrecon.phantoms.scans import write_heads
-from switchrecon.reconstruction.files import reconstruct_files
-from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.reports.evaluation import write_report
-from switchrecon.scans.files import read_scan
-from switchrecon.scans.scan import own_mask
+from switchrecon.runs.pretrained import run_folder
 from switchrecon.training.train import train
 
 logger = logging.getLogger(__name__)
 
-MATRIX = 64
+MATRIX = 128
 SLICES = 12
 SUBJECTS = {"full": range(5), "sub": range(5, 10), "test": range(10, 13)}
-SETTINGS = [
-    f"matrix={MATRIX}",
-    "width=12",
-    "extractor_depth=8",
-    "headroom=3",
-]
 METHODS: dict[str, dict[str, Any]] = {
-    "switchable": {
-        "steps": 1800,
-        "learning_rate": 5e-4,
-        "representation": "magnitude",
-        "estimate": "ensemble",  # what the demo recommends for it
-    },
-    "simulated": {"steps": 900, "learning_rate": 5e-4, "representation": "magnitude"},
-    "joint": {"steps": 400, "unet_width": 12},
+    "joint": {"steps": 400, "unet_width": 12, "headroom": 3},
+    "wavelet": {"steps": 20, "headroom": 3},
 }
-REAL_SLICE = {
-    "switchable": ("switchable", "ensemble", "none"),
-    "switchable with data consistency": ("switchable", "ensemble", "hard"),
-    "joint": ("joint", "generator", "none"),
-}
+PRETRAINED = "switchrecon:brain-2d-x4"
+FIRST_HEAD = 13  # a subject of no pile
+
+
+FIRST = (
+    "The real MR slice of matplotlib's sample data, 256x256, from a quarter of its k-space, as the run that comes with "
+    "the package shows it. That run has learned from axial T2-weighted and FLAIR scans; a sagittal T1-weighted head is "
+    "far from them: an honest look at a domain gap, not a benchmark. first/report.html shows more."
+)
 
 
 def make_heads(folder: Path) -> None:
@@ -62,31 +50,29 @@ def make_heads(folder: Path) -> None:
 
 
 def demo_config(method: str, steps: int | None) -> Config:
-    """Return the demo's settings for a method."""
-    chosen = METHODS[method]
-    return load_config(None, SETTINGS, method=method, **{**chosen, "steps": steps or chosen["steps"]})
+    """The demo's settings for a method; ``steps`` are the most."""
+    settings = METHODS[method]
+    wanted = settings["steps"] if steps is None else min(steps, settings["steps"]) if method == "wavelet" else steps
+    return load_config(None, [f"matrix={MATRIX}"], method=method, **{**settings, "steps": wanted})
 
 
 def reduced(config: Config) -> list[str]:
-    """Return sentences that say in what the demo's settings are smaller than the paper's."""
+    """Sentences that say what is small here, and what is not the paper's."""
     return [
-        f"Matrix {MATRIX}x{MATRIX} instead of 256x256, width {config.width} instead of 32, and "
-        f"{config.extractor_depth} instead of 20 convolutions in the extractor.",
-        f"{SLICES * len(SUBJECTS['full'])} slices of {len(SUBJECTS['full'])} synthetic subjects a pile instead of 75 "
-        "images of real ones.",
-        f"{config.steps} steps with learning rate {config.learning_rate:g} instead of 3,750 with 1e-4, the first "
-        f"{min(config.warm_up, (config.steps or 0) // 10)} of switchable towards the identity.",
-        "Images without phase, as in the paper: their k-space is conjugate symmetric, which no scanner offers and "
-        "which helps data consistency. switchable and simulated work on magnitudes, joint on complex images.",
-        "joint, the method that we recommend, is not the paper's: it learns from the same two piles, with four "
-        f"cascades and data consistency between them, in {METHODS['joint']['steps']} steps.",
-        "switchable is shown with the ensemble estimate, which the demo recommends, and with the generator alone, "
-        "which is the paper's.",
+        f"Matrix {MATRIX}x{MATRIX} instead of a scanner's 256x256 or more, and cascades of U-Nets of width "
+        f"{config.unet_width} instead of 16.",
+        f"{SLICES * len(SUBJECTS['full'])} slices of {len(SUBJECTS['full'])} synthetic subjects a pile, and "
+        f"{config.steps} steps: a run of your own takes thousands.",
+        "Images without phase, as in the paper: their k-space is conjugate symmetric, which no scanner offers.",
+        "joint, the method that we recommend, is not the paper's: it learns from the same two piles, with data "
+        "consistency between four cascades. The paper's method needs far more steps than fit here; its results, and "
+        "those of every other method, are in docs/results.md, and --method switchable --config paper trains it.",
+        "wavelet is compressed sensing with one learned weight: what needs no network.",
     ]
 
 
 def real_slice() -> np.ndarray:
-    """Return the MR image among matplotlib's sample data: magnitudes, float32 (256, 256)."""
+    """The MR image among matplotlib's sample data: magnitudes, float32 (256, 256)."""
     from matplotlib import cbook
 
     file = cbook.get_sample_data("s1045.ima.gz", asfileobj=False)
@@ -97,31 +83,72 @@ def real_slice() -> np.ndarray:
     )
 
 
-def reconstruct_real_slice(out: Path, device: str | None = None) -> tuple[str, str]:
-    """Undersample the real slice, reconstruct it, and draw it; return the picture's file and caption."""
-    scan = out / "real" / "mr-slice.npy"
+def quick_look(out: Path, lpips_weights: Path | None = None, device: str | None = None) -> Path:
+    """Reconstruct two scans at 256x256 with the run that comes with the package, and write a page.
+
+    One is the real slice, the other a synthetic head; both are undersampled with the run's masks.
+
+    Parameters
+    ----------
+    out
+        Gets the scans, the evaluation, ``report.html`` and ``first.png``.
+    lpips_weights, device
+        As of :func:`run_demo`.
+
+    Returns
+    -------
+    Path
+        The page.
+
+    Raises
+    ------
+    RunError
+        If the folder holds something else.
+    """
+    _check_place(out, "evaluation.json")
+    scan = out / "scans" / "mr-slice.npy"
     scan.parent.mkdir(parents=True, exist_ok=True)
-    image = real_slice()
     with atomic_file(scan, suffix=".npy") as temporary:
-        np.save(temporary, image)
-    config = Reconstructor.load(out / "joint", device="cpu").config
-    whole = read_scan(scan, config.reading)
-    aliased = zero_filled(torch.from_numpy(whole.kspace), own_mask(whole, 0, config))
-    pictures = {"zero-filled": aliased.abs()[0].numpy()}
-    for name, (run, estimate, consistency) in REAL_SLICE.items():
-        loaded = Reconstructor.load(out / run, estimate, consistency, resize=True, device=device)
-        target = out / "real" / name.replace(" ", "-")
-        outcome = reconstruct_files(loaded, [scan], target, undersample="run", overwrite=True)[0]
-        if outcome.error is not None or outcome.written is None:
-            raise outcome.error or RunError(f"{scan}: nothing was written")
-        pictures[name] = np.abs(np.load(outcome.written))
-    scores = [f"{name}\n{psnr(image, u):.1f} dB, SSIM {ssim(image, u):.2f}" for name, u in pictures.items()]
-    save_grid(out / "real.png", [[image, *pictures.values()]], [["real MR slice, 256x256\n", *scores]], None)
-    return "real.png", (
-        "The real MR slice of matplotlib's sample data, undersampled and reconstructed at its own 256x256 by networks "
-        f"that were trained on synthetic heads of {MATRIX}x{MATRIX} alone. A sagittal T1-weighted head is far from "
-        "axial T2-weighted phantoms: an honest look at a domain gap, not a benchmark."
+        np.save(temporary, real_slice())
+    side = len(real_slice())
+    head = write_heads(scan.parent, [FIRST_HEAD], 1, side)
+    torch.set_num_threads(1)
+    evaluation = evaluate(
+        [run_folder(PRETRAINED)],
+        [scan, *head],
+        out,
+        lpips_weights=lpips_weights,
+        title="A first look",
+        summary=[
+            f"{PRETRAINED}, a small run that comes with the package, reconstructs two scans that it has never seen, "
+            "from a quarter of their k-space: a real sagittal T1-weighted head (matplotlib's sample data) and a "
+            "synthetic axial one. It has learned from axial T2-weighted and FLAIR scans of four patients.",
+            "Next: 'switchrecon demo' trains one in minutes; 'switchrecon reconstruct "
+            f"{PRETRAINED} SCAN… --out DIR' reconstructs scans of your own at this acceleration.",
+        ],
+        device=device,
     )
+    _say(evaluation)
+    _draw_first(out, evaluation.methods)
+    return write_report(out)
+
+
+def _draw_first(out: Path, names: Iterable[str]) -> None:
+    """``first.png``: the real slice, fully sampled and as each method shows it."""
+    with np.load(out / "examples.npz", allow_pickle=False) as arrays:
+        reference, images = arrays["reference"][0], arrays["images"][:, 0]
+    save_grid(out / "first.png", [[reference, *images]], [["fully sampled", *names]], None)
+
+
+def _check_place(out: Path, mark: str) -> None:
+    if out.exists() and any(out.iterdir()) and not (out / mark).exists():
+        raise RunError(f"{out}: is not empty and holds no demo; choose another --out")
+
+
+def _say(evaluation: Evaluation) -> None:
+    for name in evaluation.methods:
+        psnr, ssim = (evaluation.value(name, metric).mean for metric in ("psnr", "ssim"))
+        logger.info(f"{name:28s} PSNR {psnr:.2f} dB  SSIM {ssim:.3f}")
 
 
 def run_demo(
@@ -130,44 +157,41 @@ def run_demo(
     lpips_weights: Path | None = None,
     device: str | None = None,
     console: Console | None = None,
-    threads: int = 1,
 ) -> Path:
     """Run the demo and return the report.
 
     Parameters
     ----------
     out
-        Folder for the data, the runs, ``metrics.json`` and ``report.html``. An interrupted demo is continued.
+        Gets the data, the runs, ``metrics.json`` and ``report.html``. A demo that was interrupted continues.
     steps
-        Training steps of both methods; None: the demo's numbers of steps.
+        Training steps of the network; None takes the demo's.
     lpips_weights
         See :func:`switchrecon.metrics.lpips.find_weights`.
     device
         See :func:`switchrecon.core.device.find_device`.
     console
-        Console for progress bars; None: lines are logged.
-    threads
-        See :func:`switchrecon.core.threads.set_threads`.
+        Where bars show the progress; None: lines are logged.
 
     Raises
     ------
     RunError
         If the folder holds something else.
     """
-    if out.exists() and any(out.iterdir()) and not (out / "data").is_dir():
-        raise RunError(f"{out}: is not empty and holds no demo; choose another --out")
-    find_device(device)  # a wrong name is refused before anything is written
+    _check_place(out, "data")
+    find_device(device)  # is refused before anything is written
     started = time.monotonic()
-    # A second thread gives such small networks hardly any speed, and costs much on a busy machine.
-    set_threads(threads)
+    # Networks this small gain next to nothing from a second thread and lose much to it on a busy machine.
+    torch.set_num_threads(1)
     make_heads(out / "data")
+    logger.info("a first look, with the run that comes with the package")
+    logger.info(f"first picture: {quick_look(out / 'first', lpips_weights, device)}")
     runs = []
     for method in METHODS:
         logger.info(f"{method}: training")
         run = out / method
         train(demo_config(method, steps), [out / "data/full"], [out / "data/sub"], run, True, None, device, console)
         runs.append(run)
-    picture = reconstruct_real_slice(out, device)
     minutes = (time.monotonic() - started) / 60
     evaluation = evaluate(
         runs,
@@ -175,12 +199,10 @@ def run_demo(
         out,
         lpips_weights=lpips_weights,
         title="switchrecon demo: synthetic heads",
-        reduced=reduced(demo_config("switchable", steps)),
-        pictures=[picture],
+        reduced=reduced(demo_config("joint", steps)),
+        pictures=[("first/first.png", FIRST)],
         summary=[f"Training and reconstruction took {minutes:.1f} minutes."],
         device=device,
     )
-    for name in evaluation.methods:
-        psnr_mean, ssim_mean = (evaluation.value(name, metric).mean for metric in ("psnr", "ssim"))
-        logger.info(f"{name:28s} PSNR {psnr_mean:.2f} dB  SSIM {ssim_mean:.3f}")
+    _say(evaluation)
     return write_report(out)
