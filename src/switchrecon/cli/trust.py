@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from switchrecon.cli.next_steps import beside, say_next
 from switchrecon.cli.options import (
     DeviceOption,
     RecursiveOption,
