@@ -437,6 +437,37 @@ def test_free_memory_is_what_the_system_has_and_the_group_allows(
     assert engines.available_memory() == 8000
 
 
+def test_cells_are_counted_on_systems_that_say_less_than_linux(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    recipe = {"title": "t", "data": {"heads": 3}, "folds": 3, "run_folds": [0], "methods": {"joint": {}}}
+    cells = make_grid(parse_recipe({**recipe, "common": {"matrix": 64}}, "r"), tmp_path, tmp_path / "out").cells
+    monkeypatch.setattr("switchrecon.core.threads.GROUPS", tmp_path)
+    monkeypatch.setattr("switchrecon.core.threads.STATISTICS", tmp_path / "none")
+    monkeypatch.setattr(engines, "MEMORY", tmp_path / "none")
+    monkeypatch.delattr("os.sched_getaffinity")
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    macos = {"SC_PHYS_PAGES": 1 << 22, "SC_PAGE_SIZE": 4096}
+
+    def sysconf(name: str) -> int:
+        if name not in macos:
+            raise ValueError("unrecognized configuration name")
+        return macos[name]
+
+    monkeypatch.setattr("os.sysconf", sysconf)
+    monkeypatch.setattr("os.getloadavg", lambda: (1.0, 1.0, 1.0))
+    assert engines.available_memory() == 8 << 30  # half of the machine's 16 GiB
+    assert fitting_workers(cells, ["cpu"]) == 3  # one core is busy
+    macos["SC_PHYS_PAGES"] = 1 << 20  # 4 GiB
+    assert fitting_workers(cells, ["cpu"]) == (2 << 30) // engines.memory_of(cells[0])
+    monkeypatch.delattr("os.sysconf")  # as on Windows
+    monkeypatch.delattr("os.getloadavg")
+    assert engines.available_memory() is None
+    with caplog.at_level("WARNING"):
+        assert fitting_workers(cells, ["cpu"]) == 4
+    assert "--workers" in caplog.text
+
+
 def test_no_more_cells_share_a_gpu_than_its_memory_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(64)))
     monkeypatch.setattr("switchrecon.experiments.engines.available_memory", lambda: 1 << 42)

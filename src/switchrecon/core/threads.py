@@ -127,7 +127,7 @@ def _busy(cores: set[int]) -> int:
     now = seen * (1 - (idle_then - idle) / (every_then - every)) if every_then > every else 0.0
     try:
         load = os.getloadavg()[0] - max((os.cpu_count() or 1) - len(cores), 0)
-    except OSError:
+    except (OSError, AttributeError):  # Windows does not say
         load = 0.0
     return min(max(round(now), round(load), 0), len(cores))
 

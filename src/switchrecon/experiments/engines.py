@@ -1,4 +1,4 @@
-"""Engines that work through the cells of a grid: processes here, Ray tasks, or a Slurm array."""
+"""Engines that run the cells of a grid: processes on this machine, Ray tasks, or a Slurm array."""
 
 import collections
 import logging
@@ -24,20 +24,21 @@ from switchrecon.experiments.progress import GridProgress
 
 logger = logging.getLogger(__name__)
 
+MEMORY = Path("/proc/meminfo")
 BUSY = 75  # exit code of a cell that another process works on (EX_TEMPFAIL)
-CELLS_A_GPU = 4  # at once, at most: one alone does not fill it
-STEP_MEMORY = 2 << 30  # bytes that a training step keeps at 256x256 with width 32: 1,782 MiB on a processor
-CUDA_MEMORY = 1 << 30  # and what CUDA keeps of a GPU for a process
+CELLS_A_GPU = 4  # most cells at once on a GPU; one alone does not fill it
+STEP_MEMORY = 2 << 30  # bytes that a training step needs at 256x256 with width 32: 1,782 MiB on a CPU
+CUDA_MEMORY = 1 << 30  # further bytes that CUDA takes of a GPU for each process
 POLL = 0.5  # seconds
 BASE_MEMORY = 1 << 30  # bytes of a process without data
-GPU_MEMORY = 3 << 30  # and of what CUDA keeps on the processor's side
-SLICES_OF_A_SCAN = 40  # assumed where the recipe does not say
+GPU_MEMORY = 3 << 30  # further bytes of a process that uses CUDA
+SLICES_OF_A_SCAN = 40  # assumed if the recipe does not say
 BYTES_OF_A_PIXEL = 9  # image and mask
-COPIES = 3  # of it, while it is read and scaled
+COPIES = 3  # of the data, while they are read and scaled
 
 
 def memory_of(cell: Cell) -> int:
-    """About how many bytes a cell needs: its slices, or those of its test with all their reconstructions."""
+    """Estimate the bytes that a cell needs: for its slices, or for its test slices with all their reconstructions."""
     config = cell.config
     height, width = config.matrix or (256, 256)
     tested = len(cell.test) * (cell.test_slices_per_scan or SLICES_OF_A_SCAN)
@@ -45,7 +46,7 @@ def memory_of(cell: Cell) -> int:
 
 
 def _trained(cell: Cell) -> int:
-    """About how many slices a cell learns from."""
+    """Estimate the number of slices that a cell learns from."""
     a_scan = cell.config.slices_per_scan or SLICES_OF_A_SCAN
     piles = [len(pile) * a_scan for pile in (cell.full, cell.sub)]
     if cell.config.pile_slices is not None:
@@ -54,7 +55,7 @@ def _trained(cell: Cell) -> int:
 
 
 def gpu_memory_of(cell: Cell) -> int:
-    """About how many bytes of a GPU a cell needs: for CUDA, a step, and the slices that lie there, of one coil."""
+    """Estimate the bytes of a GPU that a cell needs: for CUDA, a step, and its slices with one coil."""
     config = cell.config
     height, width = config.matrix or (256, 256)
     channels = max(config.width / 32, config.unet_width * config.cascades / 64)
@@ -63,23 +64,22 @@ def gpu_memory_of(cell: Cell) -> int:
 
 
 def places(name: str | None = None) -> list[str]:
-    """Devices that cells are spread over: every GPU, unless one or the processor is asked for."""
+    """Return the devices that cells are distributed over: every GPU, unless one device is asked for."""
     device = find_device(name)
     if device.type == "cpu" or ":" in chosen_name(name):
         return [str(device)]
     return [f"cuda:{number}" for number in range(torch.cuda.device_count())]
 
 
-def available_memory() -> int:
-    """Bytes that new processes may use: what the system can give, at most what this process's groups have left.
+def available_memory() -> int | None:
+    """Return the bytes that new processes may use: the system's, at most what this process's groups have left.
 
-    Groups are Linux control groups, version 2; files that the group keeps in memory do not count as used.
+    Groups are Linux control groups, version 2; files that the group keeps in memory do not count as used. macOS says
+    only how much memory the machine has, half of which counts as free. None if the system says nothing (Windows).
     """
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        found = next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration):
-        found = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    found = _free_memory()
+    if found is None:
+        return None
     for group in control_groups():
         try:
             limit, used = (int((group / name).read_text(encoding="ascii")) for name in ("memory.max", "memory.current"))
@@ -90,10 +90,24 @@ def available_memory() -> int:
     return found
 
 
-def fitting_workers(cells: Sequence[Cell], devices: Sequence[str], threads: int | None = None) -> int:
-    """As many cells at once as processor cores, free memory and GPUs allow, at least one.
+def _free_memory() -> int | None:
+    try:
+        lines = MEMORY.read_text(encoding="ascii").splitlines()
+        return next(1024 * int(line.split()[1]) for line in lines if line.startswith("MemAvailable:"))
+    except (OSError, StopIteration):
+        pass  # not Linux
+    for pages, parts in (("SC_AVPHYS_PAGES", 1), ("SC_PHYS_PAGES", 2)):
+        try:
+            return os.sysconf(pages) * os.sysconf("SC_PAGE_SIZE") // parts
+        except (AttributeError, ValueError, OSError):  # Windows has no sysconf, and macOS not every name
+            continue
+    return None
 
-    Cells share so many cores; None: those that are free.
+
+def fitting_workers(cells: Sequence[Cell], devices: Sequence[str], threads: int | None = None) -> int:
+    """Return how many cells can run at once with the cores, free memory and GPUs; at least one.
+
+    ``threads`` is the number of cores that the cells share; None: the free ones.
     """
     free = available_memory()
     cores = cores_for(threads) // max(cell.threads for cell in cells)
@@ -102,21 +116,24 @@ def fitting_workers(cells: Sequence[Cell], devices: Sequence[str], threads: int 
     if devices[0] != "cpu":
         need += GPU_MEMORY
         largest = max(map(gpu_memory_of, cells))
-        shared = sum(min(CELLS_A_GPU, max(1, torch.cuda.mem_get_info(own)[0] // largest)) for own in devices)
+        shared = sum(min(CELLS_A_GPU, max(1, torch.cuda.mem_get_info(gpu)[0] // largest)) for gpu in devices)
+    if free is None:
+        logger.warning("this system does not say how much memory is free; if it does not suffice, give --workers")
+        return max(1, min(cores, shared))
     return max(1, min(cores, shared, free // need))
 
 
 def run_local(grid: Grid, cells: Sequence[Cell], workers: int, progress: GridProgress) -> None:
-    """Run cells in processes of their own, so that one that dies takes no other with it.
+    """Run each cell in a separate process, so that one that dies does not stop the others.
 
-    A failed cell goes to the end of the queue ``retries`` times; then it is marked and the others go on.
+    A failed cell goes to the end of the queue ``retries`` times; then it is marked as failed, and the others go on.
     """
     waiting = collections.deque(cells)
     running: dict[subprocess.Popen[bytes], tuple[Cell, str]] = {}
     devices = places(grid.options.device)
     failures: collections.Counter[int] = collections.Counter()
     environment = {**os.environ, "OMP_NUM_THREADS": str(grid.recipe.threads)}
-    # A grid that is told to stop takes its cells with it, as Ctrl-C does.
+    # A grid that is told to stop also stops its cells, as Ctrl-C does.
     before = signal.signal(signal.SIGTERM, _interrupt)
     try:
         while waiting or running:
@@ -154,7 +171,7 @@ def _interrupt(number: int, frame: object) -> None:
 
 
 def _outcome(code: int, cell: Cell) -> str | None:
-    """None for success, else what went wrong: the last line of the cell's log."""
+    """Return None for success, else what went wrong: the last line of the cell's log."""
     if code == 0:
         return None
     if code == BUSY:
@@ -205,23 +222,23 @@ def run_ray(
     address: str | None = None,
     gpus: float = 0,
 ) -> None:
-    """Run cells as Ray tasks; Ray starts a task again whose worker died, and the cell goes on where it stopped.
+    """Run cells as Ray tasks; if a worker dies, Ray starts its task again, and the cell continues where it stopped.
 
     Parameters
     ----------
     grid, cells, workers, progress
-        As for :func:`run_local`; ``workers`` counts on a local instance alone.
+        As for :func:`run_local`; ``workers`` has a meaning only for a local instance.
     address
-        Of an existing cluster whose nodes see the folder under the same path; None starts a local instance.
+        Address of a running cluster whose nodes have the folder at the same path; None starts a local instance.
     gpus
-        GPUs of each task. 0: a part of one on a local instance that has GPUs, none on a cluster.
+        GPUs of each task. 0: a part of one on a local instance with GPUs, none on a cluster.
 
     Raises
     ------
     ConfigError
         If Ray is not installed.
     """
-    # Nothing is reported to anyone, and a local instance listens to this machine alone.
+    # Ray reports no usage to anyone, and a local instance listens to this machine alone.
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
     try:
@@ -235,7 +252,7 @@ def run_ray(
     try:
         if places(grid.options.device)[0] != "cpu" and not gpus and not address:
             gpus = 1 / CELLS_A_GPU
-        # Ray says which GPU a task may use; a task without a GPU must not use another one's.
+        # Ray says which GPU a task may use; a task without a GPU must use none.
         options_there = grid.options.on("auto" if gpus else "cpu")
         environment = {"env_vars": {"OMP_NUM_THREADS": str(threads)}}
         task: Any = ray.remote(num_cpus=threads, num_gpus=gpus, max_retries=3, runtime_env=environment)(work)

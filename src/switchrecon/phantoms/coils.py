@@ -1,4 +1,4 @@
-"""Sensitivity maps of an array of loops around the object, from the Biot–Savart law."""
+"""Coil sensitivity maps of an array of loops around the object, from the Biot–Savart law."""
 
 import math
 
@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 Array = NDArray[np.floating]
 
 SEGMENTS = 90  # straight wires that make a loop
-OVERLAP = 1.25  # loop radius over that of loops which just touch: neighbours overlap, which decouples them
-DISTANCE = 0.75  # radius of the array over the longer field of view: outside the image's corners
+OVERLAP = 1.25  # loop radius, relative to loops that just touch: neighbours overlap, which decouples them
+DISTANCE = 0.75  # radius of the array, relative to the longer field of view: outside the image's corners
 
 
 def simulate_maps(
@@ -20,7 +20,7 @@ def simulate_maps(
     array_radius_mm: float | None = None,
     offset_mm: float = 0.0,
 ) -> NDArray[np.complex64]:
-    """Receive sensitivity of circular loops on a cylinder around an axial slice, all facing its axis.
+    """Simulate the sensitivity of circular receive loops on a cylinder around an axial slice; all face its axis.
 
     By reciprocity a loop receives in proportion to the field ``B₁⁻ = (B_x − i B_y) / 2`` that a unit current in it
     makes, with the main field along z: ``B(r) = Σ dl × (r − l) / |r − l|³`` over the loop's wires, in free space.
@@ -28,15 +28,15 @@ def simulate_maps(
     Parameters
     ----------
     n_coils
-        Loops, evenly spaced; the first one lies in the middle of the image's right side.
+        Number of loops, evenly spaced; the first is at the middle of the image's right side.
     matrix
         (H, W).
     field_of_view_mm
         Height and width.
     array_radius_mm
-        Of the cylinder; three quarters of the longer field of view unless given.
+        Radius of the cylinder; by default three quarters of the longer field of view.
     offset_mm
-        Of the slice from the loops' centres along z.
+        Distance of the slice from the loops' centres along z.
 
     Returns
     -------
@@ -62,7 +62,7 @@ def simulate_maps(
 
 
 def _field(x: Array, y: Array, z: float, angle: float, radius: float, loop: float) -> NDArray[np.complex128]:
-    """B_x − i B_y at places (x, y, z) of a loop whose centre is at an angle on the cylinder; outward in its middle."""
+    """Return B_x − i B_y at (x, y, z) of a loop whose centre is at an angle on the cylinder; outward at its centre."""
     outward, sideways = np.exp(1j * angle), 1j * np.exp(1j * angle)  # x + i y
     field = np.zeros(np.broadcast_shapes(x.shape, y.shape), dtype=np.complex128)
     for turn in 2 * math.pi * (np.arange(SEGMENTS) + 0.5) / SEGMENTS:

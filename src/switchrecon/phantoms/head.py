@@ -1,6 +1,6 @@
-"""Synthetic heads: a different anatomy for every subject, drawn as a scanner would see it.
+"""Synthetic heads: a different anatomy for every subject, with contrast, coil shading, phase and noise of a scan.
 
-The anatomy comes from :mod:`switchrecon.phantoms.tissues`; here it gets its contrast from the signal equation,
+The anatomy comes from :mod:`switchrecon.phantoms.tissues`; this module adds the contrast, from the signal equation,
 then coil shading, phase, the matrix and noise.
 """
 
@@ -127,9 +127,9 @@ def draw_head(
     phase: bool = True,
     shading: bool = True,
 ) -> Head:
-    """Draw a head: anatomy, contrast, coil shading, phase, acquisition at the wanted matrix, noise.
+    """Draw a head: anatomy, contrast, coil shading, phase, acquisition at the given matrix, noise.
 
-    The subject number alone decides the anatomy; contrast and matrix only change how it is seen. Slices are
+    The anatomy depends on the subject number alone; contrast and matrix only change how it is seen. Slices are
     5 mm apart (closer when there are more than 15) and centred on the bodies of the lateral ventricles. The
     image is drawn on at least 256 x 256 pixels over 240 mm, and a smaller matrix is its centred Fourier crop,
     with intensities preserved, so Gibbs ringing is that of a real scan.
@@ -137,7 +137,7 @@ def draw_head(
     Parameters
     ----------
     subject
-        The number of the subject, 0 or more; it seeds everything.
+        The number of the subject, 0 or more; it is the seed of all random draws.
     contrast
         A key of :data:`CONTRASTS`: the tissues' signals follow :func:`signal`.
     slices
@@ -212,13 +212,13 @@ def draw_head(
 
 
 def _check(what: str, found: int, least: int, most: int) -> None:
-    """Raise ValueError unless a whole number lies in its range."""
+    """Raise a ValueError if an integer is out of its range."""
     if isinstance(found, bool) or not isinstance(found, int | np.integer) or not least <= found <= most:
         raise ValueError(f"the {what} is {found!r}, but must be a whole number from {least} to {most}")
 
 
 def _fourier_crop(image: NDArray, matrix: int, taper: bool = False) -> NDArray:
-    """Reduce images (..., N, N) to (..., matrix, matrix) by their central k-space, tapered or not."""
+    """Reduce images (..., N, N) to (..., matrix, matrix) by cropping k-space, with a taper if asked for."""
     if image.shape[-1] == matrix:
         return image
     kspace = resize_kspace(fourier(torch.from_numpy(image)), (matrix, matrix))
@@ -254,7 +254,7 @@ class _Coil:
 
 
 def _add_lesions(fraction: Array, room: Array, subject: int, numbers: list[int]) -> list[tuple[float, float, float]]:
-    """Lay lesions over white matter; return row, column and radius of each, in pixels of the drawing."""
+    """Draw lesions in white matter; return row, column and radius of each, in pixels of the drawing."""
     size = room.shape[-1]
     pixel = FIELD_OF_VIEW_MM / size
     axis = (np.arange(size) - size // 2) * pixel
@@ -267,7 +267,7 @@ def _add_lesions(fraction: Array, room: Array, subject: int, numbers: list[int])
         clear = room[nearest[:, 0], nearest[:, 1]] - 0.5 * radius
         for row, column, taken in placed:
             clear = np.minimum(clear, np.hypot(points[:, 0] - row, points[:, 1] - column) - taken - radius - 1)
-        # The first point with enough white matter round it; without one, the point with the most.
+        # The first point with enough white matter around it; if there is none, the point with the most.
         best = int(np.argmax(np.where(clear > 0, 100.0 - np.arange(600) / 10, clear)))
         row, column = points[best]
         down, across = axis[:, None] - row, axis - column

@@ -12,13 +12,13 @@ from switchrecon.phantoms.coils import simulate_maps
 from switchrecon.phantoms.head import draw_head
 from switchrecon.physics.fourier import fourier
 
-HEAD_NOISE = 0.005  # of the brightest tissue; large voxels have little
+HEAD_NOISE = 0.005  # relative to the brightest tissue; little, because voxels are large
 
 
 def write_heads(folder: Path, subjects: Iterable[int], slices: int, matrix: int, coils: int = 1) -> list[Path]:
-    """Write fully sampled k-space of synthetic T2w heads without phase, unless it is there; return the files.
+    """Write fully sampled k-space of synthetic T2w heads without phase, if the files are missing; return the files.
 
-    With several coils it is (slices, coils, H, W), each with the sensitivity and the noise of its own.
+    With several coils k-space is (slices, coils, H, W); each coil has another sensitivity and other noise.
     """
     files = []
     for subject in subjects:

@@ -1,7 +1,7 @@
-"""What a head is made of: the parameters of its tissues, and where each tissue lies.
+"""The anatomy of synthetic heads: the parameters of tissues, and where each tissue is.
 
-The anatomy is a set of signed distances in millimetres, evaluated slice by slice. Sums of random plane waves
-bend them, so the slices of a subject belong to one solid head and any matrix shows the same head.
+The anatomy is a set of signed distances in millimetres, evaluated slice by slice and deformed by sums of random plane
+waves in space. So all slices of a subject belong to one solid head, and every matrix shows the same head.
 """
 
 import math
@@ -82,14 +82,14 @@ _NUCLEI = (
     ("white", (20.5, 0.0, 2.0), (3.8, 9.0, 8.0), 0.40, 0.55),
     ("deep_grey", (10.0, -17.0, 6.0), (8.2, 13.5, 12.0), 0.30, 0.9),
 )
-# How strongly each tissue takes up no texture, slow variation and fine texture.
+# Weights of no texture, slow variation and fine texture in each tissue.
 TEXTURE = np.ones((3, len(TISSUES)), np.float32)
 TEXTURE[1] = [0, 0.05, 0.05, 0.05, 0.2, 0.2, 0, 0.02, 0.03, 0.04, 0.03, 0, 0.03]
 TEXTURE[2] = [0, 0.06, 0.05, 0.20, 0.2, 0.3, 0, 0.03, 0.04, 0.02, 0.03, 0, 0.05]
 
 
 def random_for(*purpose: str | int | float) -> np.random.Generator:
-    """Return a PCG64 generator seeded by what it is drawn for; see :func:`switchrecon.core.seeds.seed_for`."""
+    """Return a PCG64 generator whose seed is a hash of its purpose; see :func:`switchrecon.core.seeds.seed_for`."""
     return np.random.Generator(np.random.PCG64(seed_for("phantom", *purpose)))
 
 
@@ -104,16 +104,16 @@ def _union(first: Array, second: Array, blend: float) -> Array:
 
 
 def cover(fraction: Array, tissue: str, opacity: Array) -> None:
-    """Lay a tissue over what is there, in place, so that the parts still add up to 1.
+    """Cover other tissues with a tissue, in place, so that the fractions still add up to 1.
 
     Parameters
     ----------
     fraction
-        The part of each pixel that each tissue fills, (tissues, H, W).
+        Fraction of each pixel that each tissue fills, (tissues, H, W).
     tissue
         A key of :data:`TISSUES`.
     opacity
-        The part of each pixel to cover, (H, W), in [0, 1].
+        Fraction of each pixel to cover, (H, W), in [0, 1].
     """
     fraction *= 1.0 - opacity
     fraction[INDEX[tissue]] += opacity
@@ -135,11 +135,11 @@ class Waves:
     Parameters
     ----------
     random
-        Draws the directions, uniform on the sphere, the wavelengths and the phases φ.
+        Source of the directions (uniform on the sphere), the wavelengths and the phases φ.
     shortest, longest
         The band of wavelengths 2π/|k|, in millimetres.
     count
-        How many waves.
+        Number of waves.
     """
 
     def __init__(self, random: np.random.Generator, shortest: float, longest: float, count: int = 40) -> None:
@@ -248,7 +248,7 @@ class Anatomy:
         Parameters
         ----------
         level
-            Height above the anterior commissure in millimetres, before the subject's own shift and tilt.
+            Height above the anterior commissure in millimetres, before the subject's shift and tilt.
 
         Returns
         -------
@@ -357,7 +357,7 @@ class Anatomy:
         return np.minimum(np.minimum(distance, third - 1.5 * self.ventricle), cistern - 4.5)
 
     def _wrap(self, fraction: Array, out: Array, x: Array, y: Array, z: Array, thick: Array) -> None:
-        """Lay fluid, dura, skull, muscle, fat, skin and air over what lies outside the brain."""
+        """Add fluid, dura, skull, muscle, fat, skin and air outside the brain."""
         lateral = np.abs(x) / (np.abs(x) + np.abs(y) + 1)
         marrow = np.maximum(self.bone * (2.6 - 2.4 * lateral + 1.0 * thick), 0.2)
         temple = np.clip(1 - ((y - 16) / 38) ** 2, 0, 1) * np.clip((24 - z) / 20, 0, 1)

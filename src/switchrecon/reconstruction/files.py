@@ -286,7 +286,7 @@ def _one(
     if adapt_steps:
         reconstructor, adaptation = adapt(reconstructor, ready, adapt_steps)
     made = images_of(reconstructor, ready, maps, look)
-    described = replace(scan, mask=measured.mask)  # the files say how much was measured
+    described = replace(scan, mask=measured.mask)  # so that the files say how much was measured
     written = write_images(described, made.image, *target, maps=made.maps)
     if made.record is not None:
         made.record.write(sidecar(written))
@@ -297,14 +297,14 @@ def _one(
 
 @dataclass(frozen=True)
 class Made:
-    """What was made of a scan, before it is written anywhere.
+    """The results of one scan before they are written.
 
     Attributes
     ----------
     image
-        (slices, H, W), complex64 or float32.
+        Complex64 or float32 (slices, H, W).
     maps
-        On the same grid.
+        Maps at the same matrix.
     sentences, record
         See :class:`Beside`.
     found
@@ -319,16 +319,16 @@ class Made:
 
 
 def images_of(reconstructor: Reconstructor, ready: Scan, maps: bool = True, look: Look | None = None) -> Made:
-    """Reconstruct a scan that is ready, and what goes beside it.
+    """Reconstruct a prepared scan; return its image and the further results beside it.
 
     Parameters
     ----------
     reconstructor, ready
-        See :func:`ready_scan`.
+        The reconstructor and the prepared scan; see :func:`ready_scan`.
     maps
-        Return maps, too: what was invented, and what ``look`` gives.
+        Also return the map of the invented part, and the maps from ``look``.
     look
-        Called with the reconstruction.
+        Function that is called with the reconstruction.
     """
     found = reconstruct_scan(reconstructor, ready)
     beside = Beside() if look is None else look(reconstructor, ready, found)
