@@ -26,7 +26,7 @@ TESTS = {
     "physics/mask_kinds.py": ("physics/test_mask_kinds.py", "physics/test_masks.py", "physics/test_poisson_disc.py"),
     "physics/intensity.py": ("physics/test_intensity.py",),
     "training/optim.py": ("training/test_optim.py",),
-    "training/guard.py": ("training/test_guard.py",),
+    "training/guard.py": ("training/test_watch.py",),
     "metrics/metrics.py": ("metrics/test_metrics.py", "metrics/test_windows.py"),
     "metrics/conventions.py": ("metrics/test_metrics.py", "metrics/test_table.py"),
     "metrics/statistics.py": ("metrics/test_statistics.py",),
