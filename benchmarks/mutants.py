@@ -19,8 +19,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 TESTS = {
     "methods/objectives.py": ("methods/test_objectives.py", "training/test_literal.py"),
-    "methods/step.py": ("methods", "training/test_literal.py"),
-    "methods/players.py": ("methods", "training/test_literal.py"),
+    "methods/step.py": ("methods/test_step.py",),
+    "methods/players.py": ("methods/test_players.py",),
     "physics/operators.py": ("physics/test_operators.py", "physics/test_coils.py"),
     "physics/masks.py": ("physics/test_masks.py", "physics/test_mask_file.py"),
     "physics/mask_kinds.py": ("physics/test_mask_kinds.py", "physics/test_masks.py", "physics/test_poisson_disc.py"),

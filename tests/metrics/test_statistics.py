@@ -181,6 +181,8 @@ def test_nothing_in_common_and_no_numbers_give_no_mean() -> None:
     assert recovered({0: value}, {0: value}, {0: value}) == Interval(subjects=2)  # no gap at all
     small = recovered({0: {unit(0, "a"): 0.125}}, {0: {unit(0, "a"): 0.0}}, {0: {unit(0, "a"): 0.25}})
     assert small == Interval(mean=0.5, subjects=1)
+    more = [{**value, unit(0, name): 9.0} for name in "cde"]  # what one row alone has
+    assert recovered({0: more[0]}, {0: more[1]}, {0: {**more[2], unit(0, "a"): 3.0}}).subjects == 2
     found = difference({0: value}, {0: {u: 2 * v for u, v in value.items()}})
     assert found == Interval(mean=1.5, low=1, high=2, subjects=2)
 
