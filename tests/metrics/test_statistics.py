@@ -163,6 +163,12 @@ def test_the_interval_is_the_percentile_bootstrap_with_the_same_draws_in_every_c
 VALUES = [(1, "c", 0, 32.0), (0, "b", 0, 8.0), (0, "a", 0, 1.0), (0, "a", 1, 2.0), (0, "a", 2, 4.0), (1, "a", 0, 16.0)]
 
 
+def test_a_part_of_a_gap_has_no_interval_where_subjects_without_a_gap_may_be_drawn_alone() -> None:
+    lower, upper = {unit(0, "a"): 1.0, unit(0, "b"): 2.0}, {unit(0, "a"): 3.0, unit(0, "b"): 2.0}
+    found = recovered({0: {unit(0, "a"): 2.0, unit(0, "b"): 2.0}}, {0: lower}, {0: upper})
+    assert found == Interval(mean=0.5, subjects=2)
+
+
 def test_weights_count_every_fold_alike() -> None:
     units = [unit(fold, name, number) for fold, name, number, _ in VALUES]
     assert fold_weights(iter(units)) == {each: 1 / 8 if each.fold == 0 else 1 / 4 for each in units}
@@ -182,7 +188,8 @@ def test_nothing_in_common_and_no_numbers_give_no_mean() -> None:
     small = recovered({0: {unit(0, "a"): 0.125}}, {0: {unit(0, "a"): 0.0}}, {0: {unit(0, "a"): 0.25}})
     assert small == Interval(mean=0.5, subjects=1)
     more = [{**value, unit(0, name): 9.0} for name in "cde"]  # what one row alone has
-    assert recovered({0: more[0]}, {0: more[1]}, {0: {**more[2], unit(0, "a"): 3.0}}).subjects == 2
+    upper = {u: v + 1 for u, v in more[2].items()}
+    assert recovered({0: more[0]}, {0: more[1]}, {0: upper}) == Interval(mean=0, low=0, high=0, subjects=2)
     found = difference({0: value}, {0: {u: 2 * v for u, v in value.items()}})
     assert found == Interval(mean=1.5, low=1, high=2, subjects=2)
 

@@ -58,6 +58,7 @@ def test_the_low_resolution_image_is_of_the_weighted_centre(fraction: float, row
     close(low_resolution(KSPACE, fraction), expected)
     close(low_resolution(KSPACE[0, 0], fraction), expected[0, 0])
     close(low_resolution_of_centre(KSPACE[..., rows, columns], (20, 31), fraction), expected)
+    assert low_resolution(KSPACE.to("meta"), fraction).is_meta  # whatever the device
     full = torch.ones(2, 20, 31, dtype=torch.bool)
     close(low_resolution(KSPACE, fraction, full), expected)
 
@@ -122,6 +123,7 @@ def test_the_whole_image_takes_the_place_of_a_centre_that_is_not_measured() -> N
     dark = KSPACE.clone()
     dark[0] *= mask[0]
     close(brightness(dark, 0.2, None, coils), found)
+    close(brightness(dark[:1], 0.2, None, Sensitivity(MAPS[:1])), found[:1])
     assert brightness(0 * KSPACE[:, :1], 0.2).tolist() == [[[0]], [[0]]]
 
 

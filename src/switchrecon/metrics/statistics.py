@@ -121,7 +121,7 @@ def recovered(values: Mapping[int, Values], lower: Mapping[int, Values], upper: 
 
     The arguments are values by seed; only seeds and units that all three have are used, so that values of the same seed
     are compared. Every fold counts equally. The interval is the percentile bootstrap interval of the ratio, with
-    subjects drawn. None if there is no gap.
+    subjects drawn; it is None if a draw has no gap. All are None if there is no gap.
     """
     gained, whole = (
         seed_average(
@@ -171,11 +171,16 @@ def _by_subject(pairs: Mapping[Unit, tuple[float, float]]) -> list[np.ndarray]:
 
 
 def _ratio_interval(sums: Sequence[np.ndarray], resamples: int = RESAMPLES) -> tuple[float | None, float | None]:
-    """Return the interval of Σ first / Σ second over subjects; each subject is a pair (first, second)."""
+    """Return the interval of Σ first / Σ second over subjects; each subject is a pair (first, second).
+
+    None for fewer than two subjects, or if Σ second is 0 in a resample.
+    """
     if len(sums) < 2:
         return None, None
     drawn = numpy_random("bootstrap").randint(len(sums), size=(resamples, len(sums)))
     totals = np.array(sums)[drawn].sum(1)
+    if not totals[:, 1].all():
+        return None, None
     low, high = np.percentile(totals[:, 0] / totals[:, 1], TAILS)
     return float(low), float(high)
 
