@@ -13,7 +13,8 @@ from switchrecon.experiments.cells import run_cell
 from switchrecon.experiments.crossval import open_grid
 from switchrecon.experiments.grid import Grid
 from switchrecon.experiments.recipe import parse_recipe
-from switchrecon.experiments.trusted import crossval_lesions
+from switchrecon.experiments.trusted import crossval_calibration, crossval_lesions
+from switchrecon.trust.calibration import Calibration
 from tests.conftest import hide_lpips
 
 RunCli = Callable[..., tuple[int, str, str]]
@@ -55,10 +56,45 @@ def test_lesions_of_every_row_and_fold_in_one_table(grid: Grid, run_cli: RunCli)
     assert (code, "a crossval stands alone" in err) == (2, True)
 
 
+def test_cross_fitted_calibrations_say_what_is_true_for_a_fold(grid: Grid, run_cli: RunCli, tmp_path: Path) -> None:
+    code, out, _ = run_cli("calibrate", grid.out)
+    assert code == 0
+    assert "4 slices of 4 subjects" in out
+    cells = [cell for cell in grid.cells if cell.row == "wavelet"]
+    made = [Calibration.read(cell.folder / "run" / "calibration.json") for cell in cells]
+    assert [(own.kind, own.subjects, own.fold_subjects, own.percent) for own in made] == [
+        ("cross-fitted", 4, 2, 66)
+    ] * 2
+    assert made[0].scores == made[1].scores
+    assert made[0].factor == made[0].scores[-1]
+    assert made[0].weights_sha256 != made[1].weights_sha256
+    assert "at least 66 %" in made[0].claim
+    folder = grid.out / "calibration" / "default" / "wavelet" / "seed-0"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "calibration-study.json",
+        "calibration.csv",
+        "report.html",
+    ]
+    page = (folder / "report.html").read_text()
+    assert "cross-fitted" in page
+    assert "phantom-00" not in page
+    source = cells[0].test[0]
+    command = ("reconstruct", cells[0].folder / "run", source, "--undersample", "run", "--out", tmp_path / "out")
+    code, out, _ = run_cli(*command)
+    assert code == 0
+    assert made[0].claim in out
+    said = json.loads((tmp_path / "out" / f"{source.stem}.trust.json").read_text())
+    assert (said["calibrated_on"], said["percent"], said["claim"]) == ("cross-fitted", 66, made[0].claim)
+    code, _, err = run_cli("calibrate", grid.out, "--reference", source)
+    assert (code, "is calibrated with its own test scans" in err) == (2, True)
+
+
 def test_a_grid_without_a_finished_fold(tmp_path: Path) -> None:
     out = tmp_path / "out"
     open_grid(parse_recipe(RECIPE, "trust"), None, out)
     with pytest.raises(RunError, match="no fold has all its rows finished"):
         crossval_lesions(out, out / "lesions", 1)
+    with pytest.raises(RunError, match="no row is finished in all its folds"):
+        crossval_calibration(out, out / "calibration")
     assert not (out / "lesions").exists()
     assert yaml.safe_load((out / "crossval.yaml").read_text())["recipe"]["title"] == "Trust"

@@ -16,8 +16,10 @@ from switchrecon.scans.files import read_scan
 from switchrecon.scans.scan import own_mask
 from switchrecon.trust.calibrate import calibrate
 from switchrecon.trust.calibration import Calibration, read_calibration
+from switchrecon.trust.calibration_study import CalibrationStudy, study_of, write_study
 from switchrecon.trust.conformal import sentence
 from switchrecon.trust.look import NAMES, look_of
+from switchrecon.trust.shifts import shifts
 
 from ..conftest import blob_images
 
@@ -34,7 +36,8 @@ def calibrated(trained: Callable[..., Path], tmp_path_factory: pytest.TempPathFa
     for subject in (11, 12, 13):
         kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(blob_images(subject, 2), (1, 2)), norm="ortho"), (1, 2))
         np.save(base / "references" / f"subject{subject}.npy", kspace.astype(np.complex64))
-    calibrate(base / "run", [base / "references"], base / "out", passes=2, folds=4)
+    made, measured = calibrate(base / "run", [base / "references"], passes=2, folds=4, shift=shifts(1))
+    write_study(base / "out", study_of(made, measured))
     return base / "run", base / "references"
 
 
@@ -51,13 +54,27 @@ def test_the_calibration_of_three_subjects(calibrated: tuple[Path, Path]) -> Non
     assert [row.split(",")[0] for row in rows] == ["subject", "subject-001", "subject-002", "subject-003"]
     assert "subject11" not in "".join(rows)
     for row in rows[1:]:
-        assert 0 < float(row.split(",")[3]) <= 1
+        assert 0 < float(row.split(",")[4]) <= 1
+    study = CalibrationStudy.read(run.parent / "out" / "calibration-study.json")
+    assert study.claim == sentence(3)
+    assert sorted(own.score for own in study.subjects) == list(found.scores)
+    largest = max(study.subjects, key=lambda own: own.score)
+    assert [own.covered < 0.9 for own in study.subjects] == [own is largest for own in study.subjects]
+    assert study.spearman.slices == 6
+    assert all(oracle <= risk + 1e-9 for oracle, risk in zip(study.oracle, study.risk, strict=True))
+    assert study.excess > 0
+    assert {name: len(values) for name, values in study.p_values.items()} == {
+        "the same law": 3,
+        "1.5 times the acceleration": 1,
+        "5% of noise added": 1,
+    }
+    assert study.p_values["1.5 times the acceleration"] == (pytest.approx(1 / 3),)
 
 
 def test_the_same_references_in_another_order_calibrate_alike(calibrated: tuple[Path, Path], tmp_path: Path) -> None:
     run, references = calibrated
     shutil.copytree(run, tmp_path / "run")
-    again = calibrate(tmp_path / "run", [references / f"subject{n}.npy" for n in (13, 12, 11)], passes=2, folds=4)
+    again, _ = calibrate(tmp_path / "run", [references / f"subject{n}.npy" for n in (13, 12, 11)], passes=2, folds=4)
     assert again == Calibration.read(run / "calibration.json")
 
 
@@ -113,6 +130,36 @@ def test_the_command_line(calibrated: tuple[Path, Path], tmp_path: Path, run_cli
     assert (tmp_path / "other" / "a_desc-spread.nii.gz").exists()
     code, _, err = run_cli("calibrate", run, "--reference", references / "subject11.npy")
     assert (code, "1 subjects are too few" in err) == (2, True)
+    code, _, err = run_cli("calibrate", run)
+    assert (code, "--reference is missing" in err) == (2, True)
+
+
+def test_the_command_line_calibrates_and_writes_a_page(
+    calibrated: tuple[Path, Path], tmp_path: Path, run_cli: RunCli
+) -> None:
+    run, references = calibrated
+    shutil.copytree(run, tmp_path / "run")
+    code, out, _ = run_cli("calibrate", tmp_path / "run", "--reference", references)
+    assert code == 0
+    assert "6 slices of 3 subjects; doubt is" in out
+    folder = tmp_path / "run" / "calibration"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "calibration-study.json",
+        "calibration.csv",
+        "report.html",
+    ]
+    page = (folder / "report.html").read_text()
+    assert "with a probability of at least 75 %" in page
+    assert "subject-003" in page
+    assert "subject11" not in page
+    assert "90 %" not in page
+    (folder / "report.html").unlink()
+    assert run_cli("report", folder)[0] == 0
+    assert (folder / "report.html").read_text() == page
+    (folder / "calibration-study.json").write_text("{")
+    code, _, err = run_cli("report", folder)
+    assert (code, "calibration-study.json: damaged or absent" in err) == (2, True)
+    assert Calibration.read(tmp_path / "run" / "calibration.json").passes == 8
 
 
 def test_bad_references_and_calibrations(
@@ -157,4 +204,4 @@ def test_without_a_calibration_there_is_a_spread_and_no_promise(
     said = json.loads((tmp_path / "out" / f"{stem}.trust.json").read_text())
     assert said["claim"] == ""
     assert said["p_value"] is None
-    assert len(outcome.sentences) == 2
+    assert outcome.sentences[2] == "no doubt is claimed: the run was not calibrated; switchrecon calibrate does it"

@@ -6,7 +6,16 @@ import numpy as np
 import pytest
 
 from switchrecon.errors import DataError
-from switchrecon.trust.conformal import p_value, promised, quantile, sentence, shown, subject_score, unlikeness
+from switchrecon.trust.conformal import (
+    p_value,
+    promised,
+    promised_for_fold,
+    quantile,
+    sentence,
+    shown,
+    subject_score,
+    unlikeness,
+)
 
 
 @pytest.mark.parametrize(
@@ -58,6 +67,27 @@ def test_the_promise_holds_for_subjects_and_pooled_pixels_break_it(count: int) -
     error = 3 * np.sqrt(0.25 / repeats)
     assert np.mean(held) >= promised(count) / 100 - error
     assert np.mean(pooled) < promised(count) / 100 - error
+
+
+def test_a_network_of_a_fold_promises_what_its_own_subjects_allow() -> None:
+    """Networks of unequal worth: the largest score of all covers, and n / (n + 1) of the fold is a true bound."""
+    random = np.random.RandomState(1)
+    folds, each, repeats, held = 3, 3, 2000, 0
+    for _ in range(repeats):
+        worth = np.exp(random.normal(size=folds))  # a network's errors are all larger or smaller
+        scores = worth[:, None] * np.exp(0.3 * random.normal(size=(folds, each + 1)))
+        chosen = int(worth.argmax())  # the worst network is the one that is used
+        factor = max(quantile(scores[:, 1:].ravel().tolist()), scores[chosen, 1:].max())
+        held += scores[chosen, 0] <= factor
+    share, error = held / repeats, 3 * np.sqrt(0.25 / repeats)
+    assert share >= promised_for_fold(each) / 100 - error
+    assert share < promised(folds * each) / 100 - error  # what all subjects together would promise is too much
+    said = sentence(9, 3)
+    assert "at least 75 %" in said
+    assert "cross-fitted: this network has not seen 3 of them" in said
+    assert promised_for_fold(1) == 50
+    assert "at least 66 %" in sentence(6, 2)
+    assert "90" not in sentence(6, 2)
 
 
 def test_p_values_of_hand_worked_scores() -> None:

@@ -65,7 +65,7 @@ def test_scale_is_free_and_several_coils_have_maps(trained: Trained) -> None:
 def test_a_calibrated_run_claims_for_its_number_of_passes_and_its_masks(trained: Trained, tmp_path: Path) -> None:
     run = tmp_path / "run"
     shutil.copytree(trained(), run)
-    made = calibrate(run, [sr.phantom(number, slices=1) for number in (3, 4, 5)], passes=2)
+    made, _ = calibrate(run, [sr.phantom(number, slices=1) for number in (3, 4, 5)], passes=2)
     kspace, mask = (array[:1] for array in measured(6))
     mask = sr.mask(64, name="other", kind="variable-density-2d", acceleration=4)[None]
     kspace = kspace * mask

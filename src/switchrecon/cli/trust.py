@@ -19,17 +19,19 @@ from switchrecon.errors import SwitchreconError
 
 
 def calibrate(
-    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder.")],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="A run folder, or the folder of a crossval.")],
     reference: Annotated[
         list[str],
         typer.Option(
             "--reference",
             metavar="PATH",
-            help="Fully sampled scans of subjects that the run has not seen; at least 3 subjects. May be repeated.",
+            help="Fully sampled scans of subjects that the run has not seen; at least 3 subjects. May be repeated. "
+            "A crossval has its own: each fold's.",
         ),
-    ],
+    ] = [],  # noqa: B006
     out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="Folder for calibration.csv, a row for each subject.")
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="For the page and its tables. Default: 'calibration' in RUN."),
     ] = None,
     trust_code: TrustOption = False,
     device: DeviceOption = None,
@@ -40,18 +42,43 @@ def calibrate(
     """Calibrate a run: from then on, reconstruct writes a map of doubt with a promise that holds for new subjects.
 
     References are undersampled with the run's masks, reconstructed, and compared with the truth. 3 subjects allow a
-    promise of 75 %, 4 of 80 %, 9 of 90 %, 19 of 95 %.
+    promise of 75 %, 4 of 80 %, 9 of 90 %, 19 of 95 %. The networks of a crossval are calibrated by cross-fitting, each
+    with the test subjects of all folds; what is promised then rests on the subjects of its own fold.
 
     Example: switchrecon calibrate runs/first --reference others/
     """
+    from switchrecon.experiments.grid import PLAN
+    from switchrecon.experiments.trusted import crossval_calibration
+    from switchrecon.reports.calibration import write_calibration_page
     from switchrecon.trust.calibrate import calibrate as run_calibration
+    from switchrecon.trust.calibration_study import study_of, write_study
+    from switchrecon.trust.shifts import shifts
 
     use_threads(threads)
-    found = run_calibration(run, expanded(reference, recursive), out, device, trust_code, subjects)
-    typer.echo(f"{found.slices} slices of {found.subjects} subjects; doubt is {found.factor:.2f} times the spread")
-    if found.synthetic:
-        typer.echo("their k-space was computed from magnitude images: the promise is about such scans alone")
-    say_next("reconstruct", run, *reference, "--out", beside(run, "images"), "--undersample", "run")
+    folder = run / "calibration" if out is None else out
+    if (folder / "model.safetensors").exists() or folder.is_file():
+        raise SwitchreconError(f"{folder}: is a run or a file; choose another --out")
+    if (run / PLAN).is_file():
+        if reference or subjects is not None:
+            raise SwitchreconError(f"{run}: a crossval is calibrated with its own test scans; leave out --reference")
+        made = crossval_calibration(run, folder, device, trust_code)
+    else:
+        if not reference:
+            raise SwitchreconError(
+                "--reference is missing; name fully sampled scans of subjects that are unknown to the run"
+            )
+        found, measured = run_calibration(
+            run, expanded(reference, recursive), device, trust_code, subjects, shift=shifts()
+        )
+        write_study(folder, study_of(found, measured))
+        made = {folder: found}
+    for place, own in made.items():
+        typer.echo(f"{own.slices} slices of {own.subjects} subjects; doubt is {own.factor:.2f} times the spread")
+        if own.synthetic:
+            typer.echo("their k-space was computed from magnitude images: the promise is about such scans alone")
+        typer.echo(f"report: {write_calibration_page(place)}")
+    if reference:
+        say_next("reconstruct", run, *reference, "--out", beside(run, "images"), "--undersample", "run")
 
 
 def lesions(

@@ -1,5 +1,6 @@
 """Trust over a cross-validation: each fold's networks on the subjects that they have not seen."""
 
+import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -9,8 +10,15 @@ from switchrecon.errors import RunError
 from switchrecon.evaluation.volumes import ZERO_FILLED
 from switchrecon.experiments.cells import Cell, Options, is_done
 from switchrecon.experiments.grid import Grid, read_plan
+from switchrecon.reconstruction.reconstructor import Reconstructor
+from switchrecon.trust.calibrate import Measured, calibration_of, measure_references
+from switchrecon.trust.calibration import FILE, Calibration
+from switchrecon.trust.calibration_study import study_of as calibration_study
+from switchrecon.trust.calibration_study import write_study as write_calibration
 from switchrecon.trust.lesion_study import LesionStudy, study_of, write_study
 from switchrecon.trust.lesions import Found, Seen, look_for_lesions
+
+logger = logging.getLogger(__name__)
 
 APART = 10_000  # numbers of one fold's scans
 
@@ -85,3 +93,59 @@ def _numbered(seen: Seen, fold: int) -> Seen:
             replace(own, subject=APART * fold + own.subject, scan=APART * fold + own.scan) for own in seen.lesions
         ),
     )
+
+
+def crossval_calibration(
+    folder: Path, out: Path, device: str | None = None, trust_code: bool = False
+) -> dict[Path, Calibration]:
+    """Calibrate the networks of a cross-validation by cross-fitting: each is measured on the subjects of its fold.
+
+    Every network of a row and seed gets the scores of all folds' subjects. What is promised for it rests on the
+    subjects of its own fold, see :func:`switchrecon.trust.conformal.promised_for_fold`. ``calibration.json`` is
+    written into each cell's run once all cells of the row have been measured.
+
+    Parameters
+    ----------
+    folder
+        Of a cross-validation.
+    out
+        Gets a folder for each setting, row and seed, with what its calibration rests on.
+    device, trust_code
+        See :meth:`~switchrecon.reconstruction.reconstructor.Reconstructor.load`.
+
+    Returns
+    -------
+    dict
+        By the folder of what it rests on, the calibration of the row's first network.
+
+    Raises
+    ------
+    RunError
+        If no row and seed is finished in all its folds, or the folder holds no cross-validation.
+    DataError
+        For fewer than 3 subjects.
+    """
+    grid = read_plan(folder, Options(device=device, trust_code=trust_code))
+    made: dict[Path, Calibration] = {}
+    rows: dict[tuple[str, str, int], list[Cell]] = {}
+    for cell in grid.cells:
+        rows.setdefault((cell.setting, cell.row, cell.seed), []).append(cell)
+    for (setting, row, seed), cells in rows.items():
+        if not all(map(is_done, cells)):
+            logger.warning("%s: not calibrated: not all of its folds are finished", f"{setting} · {row} · seed {seed}")
+            continue
+        PROGRESS.info("calibrating %s · %s · seed %d", setting, row, seed)
+        measured, loaded = Measured(), {}
+        for cell in cells:
+            run = cell.folder / "run"
+            loaded[cell.fold] = Reconstructor.load(run, device=device, trust_code=trust_code)
+            measure_references(run, loaded[cell.fold], cell.test, measured, fold=cell.fold)
+        each = [calibration_of(c.folder / "run", loaded[c.fold], measured, fold=c.fold) for c in cells]
+        for cell, own in zip(cells, each, strict=True):
+            own.write(cell.folder / "run" / FILE)
+        place = out / setting / row / f"seed-{seed}"
+        write_calibration(place, calibration_study(each[0], measured))
+        made[place] = each[0]
+    if not made:
+        raise RunError(f"{folder}: no row is finished in all its folds; run crossval again first")
+    return made

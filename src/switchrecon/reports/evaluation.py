@@ -21,11 +21,13 @@ from switchrecon.evaluation.volumes import ZERO_FILLED
 from switchrecon.metrics.table import Column
 from switchrecon.metrics.text import spread
 from switchrecon.reports import figures
+from switchrecon.reports.calibration import write_calibration_page
 from switchrecon.reports.lesions import write_lesion_page
 from switchrecon.reports.page import data_uri, write_page
 from switchrecon.reports.viewer.evaluations import evaluated_scans, read_evaluated
 from switchrecon.reports.viewer.page import Part, embed
 from switchrecon.runs.log import read_log
+from switchrecon.trust.calibration_study import FILE as CALIBRATION
 from switchrecon.trust.lesion_study import FILE as LESIONS
 
 _PICTURE_BYTES: Final = 3_900_000  # of all comparison figures; base64 and the rest bring the file near 6 MB
@@ -59,6 +61,8 @@ def write_report(folder: Path) -> Path:
     folder = Path(folder)
     if (folder / LESIONS).is_file():
         return write_lesion_page(folder)
+    if (folder / CALIBRATION).is_file():
+        return write_calibration_page(folder)
     if (folder / "evaluation.json").is_file():
         content = _evaluation(folder)
     elif (folder / "config.yaml").is_file() and (folder / "log.jsonl").is_file():

@@ -33,6 +33,7 @@ logger = logging.getLogger(__name__)
 
 NAMES = ("error on held-out samples", "chi square", "acceleration", *(name for _, name in FEATURES))
 """What the features of a scan are, in their order."""
+UNCALIBRATED = "no doubt is claimed: the run was not calibrated; switchrecon calibrate does it"
 SPREAD = "spread of the magnitude over repeated passes; no calibration says how far the truth is"
 
 
@@ -142,20 +143,31 @@ def look_at(
     sigma = noise_levels(kspace, encoding)
     fraction = reconstructor.card.center_fraction
     raw = doubt(reconstructor.phased, kspace, encoding, found.image, fraction, scan.name, numbers, passes)
-    used = usable_slices(scan, reconstructor.config)
-    part = encoding.coils.changed(lambda maps: maps[used])
+    error, features, used = features_at(reconstructor, scan, found, numbers, folds)
+    return Looked(softened(raw, found.image, sigma), error, features), used
+
+
+def features_at(
+    reconstructor: Reconstructor, scan: Scan, found: Reconstruction, numbers: list[int], folds: int = FOLDS
+) -> tuple[HeldOut, tuple[float, ...], list[int]]:
+    """Return the error on held-out samples, the numbers named in ``NAMES``, and which slices these are of.
+
+    Parameters and the slices are those of :func:`look_at`.
+    """
+    assert scan.mask is not None
+    kspace, encoding = torch.from_numpy(scan.kspace), Encoding(torch.from_numpy(scan.mask), scan.sensitivity())
+    fraction, used = reconstructor.card.center_fraction, usable_slices(scan, reconstructor.config)
     error = held_out(
         reconstructor.phased,
         kspace[used],
-        Encoding(encoding.mask[used], part),
-        sigma[used],
+        Encoding(encoding.mask[used], encoding.coils.changed(lambda maps: maps[used])),
+        noise_levels(kspace, encoding)[used],
         fraction,
         scan.name,
         [numbers[index] for index in used],
         folds,
     )
-    looked = Looked(softened(raw, found.image, sigma), error, _features(scan, found, error, used, fraction))
-    return looked, used
+    return error, _features(scan, found, error, used, fraction), used
 
 
 def _features(scan: Scan, found: Reconstruction, error: HeldOut, used: list[int], fraction: float) -> tuple[float, ...]:
@@ -213,7 +225,7 @@ def looking(calibration: Calibration | None, passes: int = PASSES, folds: int = 
                 "pessimistic"
             )
         if calibration is None:
-            return Beside([Map("spread", looked.doubt.numpy(), SPREAD)], [said], record)
+            return Beside([Map("spread", looked.doubt.numpy(), SPREAD)], [said, UNCALIBRATED], record)
         others = [[math.nan if value is None else value for value in own] for own in calibration.features]
         p_value, which = unlikeness(looked.features, others)
         least = NAMES[which] if which >= 0 else ""
