@@ -60,6 +60,14 @@ def reconstruct(
             "reconstructions. A calibrated run does so always; see 'switchrecon calibrate'.",
         ),
     ] = False,
+    report_page: Annotated[
+        bool,
+        typer.Option(
+            "--report",
+            help="Write NAME.report.html beside each image: the maps with their scales, and the error where the scan "
+            "was fully sampled.",
+        ),
+    ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace images that exist.")] = False,
     adapt: Annotated[
         int,
@@ -85,10 +93,12 @@ def reconstruct(
     """
     from switchrecon.reconstruction.files import Outcome, reconstruct_files
     from switchrecon.reconstruction.reconstructor import Reconstructor
+    from switchrecon.reports.scan import write_scan_page
     from switchrecon.trust.look import look_of
 
-    if no_maps and trust:
-        raise SwitchreconError("--no-maps and --trust: choose one")
+    for asked, name in ((trust, "--trust"), (report_page, "--report")):
+        if no_maps and asked:
+            raise SwitchreconError(f"--no-maps and {name}: choose one")
 
     def report(outcome: Outcome) -> None:
         if outcome.error is not None:
@@ -106,7 +116,17 @@ def reconstruct(
     loaded = Reconstructor.load(run, estimate, data_consistency, resize, device, precision, trust_code)
     look = None if no_maps else look_of(run, loaded, trust, adapt > 0)
     outcomes = reconstruct_files(
-        loaded, expanded(scans, recursive), out, undersample, overwrite, report, image_format, adapt, not no_maps, look
+        loaded,
+        expanded(scans, recursive),
+        out,
+        undersample,
+        overwrite,
+        report,
+        image_format,
+        adapt,
+        not no_maps,
+        look,
+        write_scan_page if report_page else None,
     )
     failed = [o for o in outcomes if o.error is not None]
     if len(failed) < len(outcomes):

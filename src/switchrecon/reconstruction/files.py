@@ -13,6 +13,8 @@ from switchrecon.config import Config, load_config
 from switchrecon.core.records import Record
 from switchrecon.data.coils import with_maps
 from switchrecon.errors import ConfigError, DataError, SwitchreconError
+from switchrecon.physics.coils import root_sum_of_squares
+from switchrecon.physics.fourier import inverse_fourier, slice_by_slice
 from switchrecon.physics.masks import MaskConfig, find_kind, line_direction
 from switchrecon.physics.noise import relative_noise
 from switchrecon.reconstruction.adapt import Adaptation, adapt
@@ -53,6 +55,10 @@ class Beside:
 
 Look = Callable[[Reconstructor, Scan, Reconstruction], Beside]
 """Function of a reconstructor, a scan (with maps if it has several coils) and its reconstruction."""
+
+
+Page = Callable[["Made", np.ndarray | None, np.ndarray, Path], object]
+"""Writes a page about a reconstruction, with the truth's magnitudes where the scan was fully sampled, and its masks."""
 
 
 @dataclass(frozen=True)
@@ -208,6 +214,7 @@ def reconstruct_files(
     adapt_steps: int = 0,
     maps: bool = True,
     look: Look | None = None,
+    page: Page | None = None,
 ) -> list[Outcome]:
     """Reconstruct every scan and write its image; a scan that fails does not stop the others.
 
@@ -234,6 +241,8 @@ def reconstruct_files(
         Write the map of the invented part, and the maps from ``look``, beside each image.
     look
         Function that is called with each reconstruction.
+    page
+        Function that is called last, with the path of ``NAME.report.html`` beside the images.
 
     Returns
     -------
@@ -253,7 +262,7 @@ def reconstruct_files(
     for number, path in enumerate(files, 1):
         try:
             target = (out, format, number, overwrite)
-            outcome = _one(reconstructor, path, known.get(path), undersampling, adapt_steps, target, maps, look)
+            outcome = _one(reconstructor, path, known.get(path), undersampling, adapt_steps, target, maps, look, page)
         except SwitchreconError as error:
             outcome = Outcome(path, error=error)
         except OSError as error:  # such as a full disk
@@ -277,6 +286,7 @@ def _one(
     target: tuple[Path, str, int, bool],
     maps: bool,
     look: Look | None,
+    page: Page | None,
 ) -> Outcome:
     options = replace(reconstructor.config.reading, subjects=None)  # the image does not depend on the subject
     scan = read_scan(path, options, known)
@@ -292,6 +302,10 @@ def _one(
         made.record.write(sidecar(written))
     noise = relative_noise(measured.kspace, measured.mask, made.found.image.numpy())
     sentences = [*unlike(reconstructor.card, measured), *made.sentences]
+    if page is not None:
+        truth = None if scan.mask is not None else _truth(scan)
+        told = replace(made, sentences=sentences)
+        page(told, truth, measured.mask, written.with_name(f"{stem(written)}.report.html"))
     return Outcome(path, written, None, measured.acceleration, scan.synthetic, adaptation, noise, sentences)
 
 
@@ -334,6 +348,12 @@ def images_of(reconstructor: Reconstructor, ready: Scan, maps: bool = True, look
     beside = Beside() if look is None else look(reconstructor, ready, found)
     made = [Map("invented", found.invented.numpy(), INVENTED), *beside.maps] if maps else []
     return Made(found.image.numpy(), made, [_measured_sentence(found), *beside.sentences], beside.record, found)
+
+
+def _truth(scan: Scan) -> np.ndarray:
+    """Magnitudes of a fully sampled scan, (slices, H, W); of coils, the root of the sum of squares."""
+    coil_images = slice_by_slice(inverse_fourier, torch.from_numpy(scan.kspace))
+    return root_sum_of_squares(coil_images).numpy()
 
 
 def sidecar(written: Path) -> Path:

@@ -115,12 +115,12 @@ def comparison_figure(
         middle, below = left + panel_w / 2, top + panel_h + score
         write(short(name, 30), middle, top - title / 2, min(1.0, 19 / min(len(name) + 1, 30)), weight="bold")
         picture = reference if position == len(names) else images[position]
-        _show(axes(left, top, panel_w, panel_h), picture, "gray", image_upper)
+        picture_axes(axes(left, top, panel_w, panel_h), picture, "gray", image_upper)
         if position == len(names):
-            _show(axes(left, below, panel_w, panel_h), mask, "gray", 1.0)
+            picture_axes(axes(left, below, panel_w, panel_h), mask, "gray", 1.0)
             write("sampling mask", middle, below + panel_h + 0.85 * font)
         else:
-            shown = _show(axes(left, below, panel_w, panel_h), errors[position], "inferno", error_upper)
+            shown = picture_axes(axes(left, below, panel_w, panel_h), errors[position], "inferno", error_upper)
             write(scores.get(names[position], ""), middle, top + panel_h + score / 2)
     # Under error maps only: below the mask it would read as the mask's scale.
     span = max(1, min(3, len(names) % columns or columns))
@@ -257,7 +257,8 @@ def _figure(wide: float, high: float, layout: Literal["constrained"] | None = No
     return Figure(figsize=(wide, high), dpi=_DPI, facecolor="white", layout=layout)
 
 
-def _show(axes: "Axes", picture: NDArray[Any], colours: str, upper: float) -> Any:
+def picture_axes(axes: "Axes", picture: NDArray[Any], colours: str, upper: float) -> Any:
+    """Show a picture from 0 to ``upper`` in the colours ``gray`` or ``inferno``; return what its bar is made of."""
     from matplotlib import colormaps
 
     axes.set_axis_off()
