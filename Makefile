@@ -5,6 +5,7 @@
 # make crash  kills trainings and saves at random moments, and counts what comes back to the bits
 # make fuzz   mutates small scans of every format for a minute and reads them
 # make mutants  changes the source in small ways and counts the changes that no test finds; FILES=physics/operators.py ...
+# make docs  builds the site of the documentation in runs/site, without a network
 # make dist   builds dist/*.whl and *.tar.gz, installs each into an empty environment and tries it
 # make audit  asks the vulnerability database about every pinned package; needs a network
 # make sbom   writes runs/sbom.json, all that is installed (CycloneDX)
@@ -17,7 +18,7 @@ AUDIT := runs/audit
 PACKING := runs/packing
 MUTANTS := runs/mutants
 
-.PHONY: demo test test-all bench crash fuzz mutants dist audit sbom check setup clean
+.PHONY: demo test test-all bench crash fuzz mutants docs dist audit sbom check setup clean
 
 demo: setup
 	$(BIN)/switchrecon demo --out runs/demo
@@ -51,6 +52,10 @@ $(MUTANTS)/.installed: benchmarks/mutants.py
 	$(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > $$($(MUTANTS)/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/lent.pth
 	@touch $@
 
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo 'the site: runs/site/index.html'
+
 dist: setup $(PACKING)/.installed
 	rm -rf dist
 	$(PACKING)/bin/python -m build --outdir dist
@@ -75,8 +80,8 @@ $(AUDIT)/.installed:
 	@touch $@
 
 check: setup
-	$(BIN)/ruff check src tests benchmarks
-	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks docs/_build docs/tutorials
+	$(BIN)/ruff format --check src tests benchmarks docs/_build docs/tutorials
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

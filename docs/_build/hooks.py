@@ -1,0 +1,45 @@
+"""What ``make docs`` adds to the pages: files of the project's top folder, tables made from data, and notebooks."""
+
+import re
+import sys
+from pathlib import Path, PurePosixPath
+
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+sys.path.insert(0, str(Path(__file__).parent))
+from tables import TABLES
+from tutorials import as_notebook, as_page
+
+ROOT = Path(__file__).parents[2]
+TOP = {"README.md": "index.md", **{f"{name}.md": f"{name.lower()}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY")}}
+"""Pages of the top folder, and where they stand on the site."""
+
+MARK = re.compile(r"^<!-- table: (\S+) -->$", re.MULTILINE)
+TOP_LINK = re.compile(rf"\]\((?:\.\./)*({'|'.join(map(re.escape, TOP))})")
+FENCE = re.compile(r"^(```\w+) title=(\S+)$", re.MULTILINE)
+TUTORIAL = re.compile(rf"\]\(([\w./-]*)\b({'|'.join(p.stem for p in (ROOT / 'docs' / 'tutorials').glob('*.py'))})\.py\)(?!\{{)")
+MERMAID = re.compile(r"^```mermaid\n.*?^```\n", re.MULTILINE | re.DOTALL)
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages of the top folder, and a page and a notebook for each tutorial."""
+    for name, page in TOP.items():
+        if name != "README.md":
+            text = (ROOT / name).read_text(encoding="utf-8")
+            files.append(File.generated(config, page, content=MERMAID.sub("", text.replace("](docs/", "]("))))
+    for script in sorted((ROOT / "docs" / "tutorials").glob("*.py")):
+        text = script.read_text(encoding="utf-8")
+        files.append(File.generated(config, f"tutorials/{script.stem}.md", content=as_page(text, script.stem)))
+        files.append(File.generated(config, f"tutorials/{script.stem}.ipynb", content=as_notebook(text)))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Fill in tables, and lead links to scripts and files of the top folder to their pages."""
+    up = "../" * (len(PurePosixPath(page.file.src_uri).parts) - 1)
+    linked = TOP_LINK.sub(lambda found: f"]({up}{TOP[found[1]]}", markdown)
+    linked = TUTORIAL.sub(r"](\1\2.md)", linked)
+    linked = FENCE.sub(r'\1 title="\2"', linked)
+    return MARK.sub(lambda found: TABLES[found[1]](), linked)
