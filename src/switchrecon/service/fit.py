@@ -5,7 +5,8 @@ import numpy as np
 from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.scans.scan import Scan
 
-WIDEST = 2.0  # times the acceleration of training, or under it
+LEAST, MOST = 0.25, 2.0
+"""Times the acceleration of training. A scan that measured more asks less of the network, so that this side is wide."""
 
 
 def misfit(reconstructor: Reconstructor, scan: Scan) -> str:
@@ -26,6 +27,6 @@ def misfit(reconstructor: Reconstructor, scan: Scan) -> str:
         return f"its matrix is {a}x{b}, the run was trained at {c}x{d}"
     facts = reconstructor.card.data.get("sub")
     known = facts.acceleration if facts is not None and np.isfinite(facts.acceleration) else 0.0
-    if known > 1 and not known / WIDEST <= scan.acceleration <= known * WIDEST:
+    if known > 1 and not known * LEAST <= scan.acceleration <= known * MOST:
         return f"its acceleration is {scan.acceleration:.1f}, the run was trained at {known:.1f}"
     return ""

@@ -14,7 +14,7 @@ from switchrecon.errors import SwitchreconError
 from switchrecon.service.messages import CONFIG_BYTES, IMAGE, PIXELS, TEXT_BYTES, WAVEFORM, Kind
 
 PIECE = 1 << 18  # bytes asked of the system at a time
-SLOWEST = 1 << 16  # bytes a second within a message; whoever is slower holds a place for nothing
+SLOWEST = 1 << 20  # bytes a second within a message; whoever is slower holds a place for nothing
 _ID, _U32, _U64 = struct.Struct("<H"), struct.Struct("<I"), struct.Struct("<Q")
 READOUT_BYTES = 340
 
