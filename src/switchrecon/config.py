@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import yaml
 from pydantic import BeforeValidator, Field, model_validator
@@ -236,12 +236,55 @@ REMOVED: Mapping[str, Any] = MappingProxyType({"sharing": "exact"})
 """Settings of earlier versions, with the only value whose effect is still possible."""
 
 
+SYNONYMS: Mapping[str, str] = MappingProxyType(
+    {
+        **dict.fromkeys(("lr", "rate", "learningrate", "initial_lr", "base_lr"), "learning_rate"),
+        **dict.fromkeys(("final_lr", "min_lr", "lr_min", "eta_min"), "final_learning_rate"),
+        **dict.fromkeys(("lr_scheduler", "scheduler", "lr_schedule", "decay"), "schedule"),
+        **dict.fromkeys(("batch", "batchsize", "bs", "minibatch"), "batch_size"),
+        **dict.fromkeys(("epoch", "n_epochs", "num_epochs", "max_epochs", "nepochs"), "epochs"),
+        **dict.fromkeys(("step", "n_steps", "num_steps", "max_steps", "iters", "n_iter", "max_iter", "niter"), "steps"),
+        **dict.fromkeys(("optim", "optimiser"), "optimizer"),
+        **dict.fromkeys(("clip", "grad_clip", "clip_grad", "max_norm", "gradient_clipping"), "gradient_clip"),
+        **dict.fromkeys(("ema", "swa", "averaging"), "average"),
+        **dict.fromkeys(("warmup", "warmup_steps", "warm_up_steps"), "warm_up"),
+        **dict.fromkeys(("amp", "dtype", "half", "fp16", "bf16", "tf32", "mixed_precision"), "precision"),
+        **dict.fromkeys(("random_seed", "random_state", "rng"), "seed"),
+        **dict.fromkeys(("save_every", "checkpoint", "checkpoint_interval", "ckpt_every"), "checkpoint_every"),
+        **dict.fromkeys(("accel", "acc", "af", "r", "acceleration_factor", "accelerations"), "mask.acceleration"),
+        **dict.fromkeys(("acs", "centre_fraction", "center_fractions", "calibration_fraction"), "mask.center_fraction"),
+        **dict.fromkeys(("mask_type", "mask_kind", "sampling", "pattern", "undersampling", "trajectory"), "mask.kind"),
+        **dict.fromkeys(("size", "image_size", "img_size", "shape", "resolution", "crop", "crop_size"), "matrix"),
+        **dict.fromkeys(("model", "net", "arch", "architecture", "backbone"), "network"),
+        **dict.fromkeys(("channels", "chans", "filters", "features", "hidden", "ngf"), "width"),
+        **dict.fromkeys(("num_cascades", "n_cascades", "unrolls", "blocks", "num_unrolled"), "cascades"),
+        **dict.fromkeys(("algorithm", "approach"), "method"),
+        **dict.fromkeys(("augmentation", "augmentations", "aug", "flip", "flips"), "augment"),
+        **dict.fromkeys(("noise", "noise_level", "sigma"), "corruption.level"),
+        **dict.fromkeys(("dc", "consistency", "dataconsistency"), "data_consistency"),
+        **dict.fromkeys(("virtual_coils", "n_coils", "num_coils", "coil_number"), "coils"),
+        **dict.fromkeys(("maps", "sensitivity_maps", "smaps", "espirit"), "coil_maps"),
+        **dict.fromkeys(("axis", "orientation", "plane"), "slice_axis"),
+        **dict.fromkeys(("slices", "max_slices", "num_slices"), "slices_per_scan"),
+        **{
+            name: f"it is no setting but an option of the command: --{name} (in Python an argument of train)"
+            for name in ("out", "full", "sub", "resume", "cache", "device", "budget")
+        },
+        **dict.fromkeys(("gpu", "cuda"), "it is no setting but an option of the command: --device cuda"),
+        **dict.fromkeys(("time", "max_time", "hours"), "it is no setting but an option of the command: --budget 30m"),
+    }
+)
+"""What other programs call these settings."""
+
+
 # pydantic lists fields of the last base first, and files keep the order of GROUPS.
 class Config(ResultSettings, TrainingSettings, ObjectiveSettings, NetworkSettings, DataSettings):
     """All settings of a training run.
 
     The defaults are what our measurements recommend; ``paper.yaml`` beside this file holds the paper's values.
     """
+
+    synonyms: ClassVar[Mapping[str, str]] = SYNONYMS
 
     @model_validator(mode="before")
     @classmethod

@@ -170,8 +170,8 @@ def test_messages_go_to_the_streams_that_quiet_and_verbose_choose(
     out, err = said("plain")
     warning = "warning: calibrate does nothing here, with method 'switchable'"
     assert out.splitlines() == [
-        "fully sampled: 3 slices of 1 subjects",
-        *[line for line in out.splitlines() if line.startswith("undersampled: 3 slices of 1 subjects, acceleration")],
+        "fully sampled: 3 slices of 1 subject",
+        *[line for line in out.splitlines() if line.startswith("undersampled: 3 slices of 1 subject, acceleration")],
         f"run: {tmp_path / 'plain'}",
     ]
     assert err.startswith(f"{warning}\nswitchable: step 2 of 2; in 1 s; ")
@@ -195,7 +195,7 @@ def test_a_program_that_uses_the_package_gets_logging_alone(
     caplog.set_level("INFO", "switchrecon")
     train(tiny_config(), [make_scan("full", 1)], [make_scan("sub", 2)], tmp_path / "run")
     assert capsys.readouterr() == ("", "")
-    assert "fully sampled: 3 slices of 1 subjects" in caplog.messages
+    assert "fully sampled: 3 slices of 1 subject" in caplog.messages
     for file in Path(switchrecon.__file__).parent.rglob("*.py"):
         printing = re.findall(r"(?<![\w.])print\(", file.read_text())
         assert not printing or file.parent.name == "cli", file

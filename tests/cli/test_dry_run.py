@@ -33,7 +33,7 @@ def test_a_training_is_described_and_nothing_written(
     config = parse_config(yaml.safe_load(text))
     assert (config.method, config.network, config.cascades, config.steps) == ("joint", "unrolled", 2, 40)
     lines = told.splitlines()
-    assert lines[0] == "fully sampled: 1 scans of 1 subjects, 3 slices"
+    assert lines[0] == "fully sampled: 1 scan of 1 subject, 3 slices"
     assert lines[1].startswith("undersampled: 2 scans of 2 subjects, 6 slices, acceleration ")
     assert lines[2] == "matrix 64x64, 1 coil"
     assert lines[4].startswith("expected time: about ")
@@ -80,7 +80,7 @@ def test_a_grid_is_described_and_nothing_written(run_cli: RunCli, tmp_path: Path
     changed = yaml.safe_load(joint.split("\n\n")[0])
     own = {"method": "joint", "network": "unrolled", "cascades": 2, "unet_width": 2}
     assert changed == own | dict(NETWORKS["unrolled"].recommended)
-    assert "undersampled: 1 scans of 1 subjects, 1 slices, acceleration" in joint
+    assert "undersampled: 1 scan of 1 subject, 1 slice, acceleration" in joint
     assert out.splitlines()[-2].startswith("expected time of all trainings: about ")
     assert " with 2 at once " in out.splitlines()[-2]
 

@@ -251,7 +251,7 @@ def test_the_claim_checklist_says_what_is_known_and_marks_the_rest(
     rows = [line.split(" | ") for line in text.splitlines() if line.startswith("| ") and line[2].isdigit()]
     assert [row[0] for row in rows] == [f"| {n}" for n in range(1, 43)]
     by_item = {row[2]: row[3] for row in rows}
-    assert "3 fully sampled slices of 1 subjects and 3 undersampled slices of 1 subjects" in by_item["Sources"]
+    assert "3 fully sampled slices of 1 subject and 3 undersampled slices of 1 subject" in by_item["Sources"]
     assert "acceleration 4, centre fraction 0.08" in by_item["Preprocessing"]
     assert "torch" in by_item["Software"]
     assert "zero-filled: PSNR" in by_item["Performance"]

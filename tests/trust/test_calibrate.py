@@ -129,7 +129,7 @@ def test_the_command_line(calibrated: tuple[Path, Path], tmp_path: Path, run_cli
     assert "no doubt is claimed: the scan skips columns at acceleration" in out
     assert (tmp_path / "other" / "a_desc-spread.nii.gz").exists()
     code, _, err = run_cli("calibrate", run, "--reference", references / "subject11.npy")
-    assert (code, "1 subjects are too few" in err) == (2, True)
+    assert (code, "1 subject, too few to calibrate" in err) == (2, True)
     code, _, err = run_cli("calibrate", run)
     assert (code, "--reference is missing" in err) == (2, True)
 

@@ -12,6 +12,7 @@ from switchrecon.cli.options import (
     LpipsOption,
     MetricOption,
     OutOption,
+    OverwriteOption,
     RecursiveOption,
     SubjectsOption,
     ThreadsOption,
@@ -50,6 +51,7 @@ def evaluate(
     recursive: RecursiveOption = False,
     subjects: SubjectsOption = None,
     threads: ThreadsOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Undersample references with the run's masks, reconstruct them, and measure against the truth.
 
@@ -75,6 +77,7 @@ def evaluate(
         metrics=metrics,
         trust_code=trust_code,
         subject_table=subjects,
+        overwrite=overwrite,
     )
     for name in convention or [measured.convention]:
         _print_table(measured, name)
@@ -86,9 +89,11 @@ def _print_table(evaluation: "Evaluation", convention: str) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from switchrecon.core.sentences import count
     from switchrecon.metrics.text import spread
 
-    table = Table(title=f"{evaluation.slices} slices of {evaluation.volumes} scans, convention {convention}")
+    found = f"{count(evaluation.slices, 'slice')} of {count(evaluation.volumes, 'scan')}"
+    table = Table(title=f"{found}, convention {convention}")
     table.add_column("method", overflow="fold")  # names differ at their ends
     columns = evaluation.all_columns()
     for column in columns:

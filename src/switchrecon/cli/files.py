@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from switchrecon.cli.next_steps import say_next
-from switchrecon.cli.options import RecursiveOption, ThreadsOption, use_threads
+from switchrecon.cli.options import OverwriteOption, RecursiveOption, ThreadsOption, check_new, use_threads
 
 VariableOption = Annotated[
     str | None,
@@ -36,6 +36,7 @@ def inspect(
     layout: LayoutOption = None,
     recursive: RecursiveOption = False,
     threads: ThreadsOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Say what files hold: sizes, coils, sampling, noise scan, geometry, and what of it is read or skipped.
 
@@ -52,6 +53,8 @@ def inspect(
     if picture is not None and len(paths) > 1:
         raise ConfigError(f"--picture {picture}: found {len(paths)} scans; expected one")
     use_threads(threads)
+    if picture is not None:
+        check_new(picture, overwrite)
     for path in paths:
         try:
             known.append(inspect_file(path, picture, ReadOptions(variable=variable, layout=layout)))
@@ -80,10 +83,10 @@ def convert(
         typer.Argument(
             metavar="OUT",
             help="What to write: .npy, .npz, .h5 (fastMRI) or .cfl (BART) for sorted k-space; .nii.gz, .png or .dcm "
-            "for the zero-filled image.",
+            "for the zero-filled image, where several slices of e.png go into the folder e-png.",
         ),
     ],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace OUT if it exists.")] = False,
+    overwrite: OverwriteOption = False,
     variable: VariableOption = None,
     layout: LayoutOption = None,
     threads: ThreadsOption = None,
@@ -101,6 +104,7 @@ def convert(
     use_threads(threads)
     scan, written = convert_file(source, out, overwrite, options)
     shape = "x".join(map(str, (len(scan.kspace), scan.coils, *scan.matrix)))
+    folder = ", a folder with a file for each slice" if written.is_dir() else ""
     note = "; synthetic k-space, computed from magnitude images" if scan.synthetic else ""
-    typer.echo(f"{source} -> {written} ({shape}: slices, coils, readout, phase encode{note})")
+    typer.echo(f"{source} -> {written}{folder} ({shape}: slices, coils, readout, phase encode{note})")
     say_next("view", written)

@@ -5,15 +5,18 @@ from typing import Annotated
 
 import typer
 
+from switchrecon.cli.next_steps import options, say_next
 from switchrecon.cli.options import (
     ConfigOption,
     FullOption,
     OutOption,
+    OverwriteOption,
     RecursiveOption,
     SetOption,
     SubjectsOption,
     SubOption,
     ThreadsOption,
+    check_new,
     expanded,
     refuse_spilled,
     use_threads,
@@ -30,6 +33,7 @@ def compare_domains(
     recursive: RecursiveOption = False,
     subjects: SubjectsOption = None,
     threads: ThreadsOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Test before any training whether the two piles are alike: in contrast, anatomy, sharpness, noise and phase.
 
@@ -42,9 +46,12 @@ def compare_domains(
 
     from switchrecon.config import load_config
     from switchrecon.core.files import write_text
+    from switchrecon.core.sentences import count
     from switchrecon.data.domains import compare_domains as compare
     from switchrecon.reports.look import save_piles
 
+    for name in ("domains.json", "domains.png"):
+        check_new(out / name, overwrite)
     given = {} if subjects is None else {"subjects": str(subjects.resolve())}
     chosen = load_config(config, settings, **given)
     use_threads(threads)
@@ -52,13 +59,13 @@ def compare_domains(
     found = compare(full, sub, chosen, partial(save_piles, out / "domains.png"))
     write_text(out / "domains.json", json.dumps(asdict(found), indent=1))
     typer.echo(found.sentence)
-    typer.echo(
-        f"AUC {found.auc.value:.2f} [{found.auc.low:.2f}, {found.auc.high:.2f}] (0.5: alike, 1: told apart always), "
-        f"{found.subjects['full']} and {found.subjects['sub']} subjects; {found.masks}"
-    )
+    numbers = found.subjects
+    piles = f"{count(numbers['full'], 'subject')} in --full, {count(numbers['sub'], 'subject')} in --sub"
+    typer.echo(f"{found.auc} (0.5: alike, 1: told apart always); {piles}; {found.masks}")
     for own in found.differences:
         typer.echo(f"  {own.about:10s} {own.what:42s} {own.standardised:+.2f} standard deviations")
     typer.echo(f"pictures: {out / 'domains.png'}")
+    say_next("train", *options("--full", full), *options("--sub", sub), "--out", "runs/first", *found.advice)
 
 
 def masks(
@@ -66,6 +73,7 @@ def masks(
     matrix: Annotated[int, typer.Option(min=1, help="Side of the mask.")] = 256,
     count: Annotated[int, typer.Option(min=1, max=16, help="How many slices' masks.")] = 4,
     settings: SetOption = [],  # noqa: B006
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Draw sampling masks and print their measured beside their nominal acceleration.
 
@@ -74,6 +82,7 @@ def masks(
     from switchrecon.config import load_config
     from switchrecon.reports.look import picture_of_masks
 
+    check_new(out, overwrite)
     for line in picture_of_masks(load_config(None, settings).mask, (matrix, matrix), count, out):
         typer.echo(line)
     typer.echo(f"picture: {out}")
@@ -91,11 +100,13 @@ def phantom(
     ] = None,
     coils: Annotated[int, typer.Option(min=1, help="Receiver coils of the k-space, loops around the head.")] = 1,
     threads: ThreadsOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Draw a synthetic head in T1w, T2w, PD and FLAIR contrast; with --save, write its k-space."""
     from switchrecon.reports.look import picture_of_phantom
 
     use_threads(threads)
+    check_new(out, overwrite)
     for line in picture_of_phantom(subject, matrix, slices, lesions, out, save, coils):
         typer.echo(line)
     typer.echo(f"picture: {out}")

@@ -41,6 +41,14 @@ def refuse_spilled(context: typer.Context) -> None:
         )
 
 
+def check_new(target: Path, overwrite: bool) -> None:
+    """Refuse a file that exists, unless it may be replaced."""
+    if target.is_dir():
+        raise SwitchreconError(f"{target}: is a folder; expected the name of a file")
+    if target.exists() and not overwrite:
+        raise SwitchreconError(f"{target}: exists already; add --overwrite or choose another name")
+
+
 def expanded(paths: list[str], recursive: bool) -> list[str]:
     """The paths, with every scan of a folder and its subfolders in the place of the folder where that is asked for."""
     from switchrecon.scans.files import find_files
@@ -114,6 +122,7 @@ SubjectsOption = Annotated[
         help="CSV table with the columns file and subject: who was scanned, where the files do not say it.",
     ),
 ]
+OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace what exists there.")]
 TrustOption = Annotated[
     bool,
     typer.Option(

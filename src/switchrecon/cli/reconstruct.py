@@ -10,6 +10,7 @@ from switchrecon.cli.next_steps import say_next
 from switchrecon.cli.options import (
     DeviceOption,
     OutOption,
+    OverwriteOption,
     RecursiveOption,
     ThreadsOption,
     TrustOption,
@@ -68,7 +69,7 @@ def reconstruct(
             "was fully sampled.",
         ),
     ] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace images that exist.")] = False,
+    overwrite: OverwriteOption = False,
     adapt: Annotated[
         int,
         typer.Option(
@@ -146,6 +147,7 @@ def export(
     ],
     trust_code: TrustOption = False,
     threads: ThreadsOption = None,
+    overwrite: OverwriteOption = False,
 ) -> None:
     """Write a run's generator network as ONNX, for programs without torch.
 
@@ -156,5 +158,5 @@ def export(
     from switchrecon.reconstruction.onnx import export_run
 
     use_threads(threads)
-    for file in export_run(run, out, trust_code):
+    for file in export_run(run, out, trust_code, overwrite):
         typer.echo(f"written: {file}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from switchrecon.errors import ConfigError, nearest
+from switchrecon.errors import ConfigError
 
 if TYPE_CHECKING:
     from switchrecon.experiments.settings import Setting
@@ -25,13 +25,15 @@ def settings(
 
     Example: switchrecon settings mask.kind
     """
+    from switchrecon.config import Config
+    from switchrecon.core.settings import did_you_mean
     from switchrecon.experiments.settings import all_settings
 
     known = all_settings()
     if name is not None:
         found = [own for own in known if own.name == name or own.name.startswith(f"{name}.")]
         if not found:
-            raise ConfigError(f"unknown setting '{name}'; {nearest(name, [own.name for own in known])}")
+            raise ConfigError(f"unknown setting '{name}'; {did_you_mean(Config, name)}")
         typer.echo("\n\n".join("\n".join(_whole(own)) for own in found))
         return
     for group in dict.fromkeys(own.group for own in known):

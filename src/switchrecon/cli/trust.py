@@ -47,6 +47,7 @@ def calibrate(
 
     Example: switchrecon calibrate runs/first --reference others/
     """
+    from switchrecon.core.sentences import count
     from switchrecon.experiments.grid import PLAN
     from switchrecon.experiments.trusted import crossval_calibration
     from switchrecon.reports.calibration import write_calibration_page
@@ -73,9 +74,11 @@ def calibrate(
         write_study(folder, study_of(found, measured))
         made = {folder: found}
     for place, own in made.items():
-        typer.echo(f"{own.slices} slices of {own.subjects} subjects; doubt is {own.factor:.2f} times the spread")
+        known = f"{count(own.slices, 'slice')} of {count(own.subjects, 'subject')}"
+        typer.echo(f"{known}; doubt is {own.factor:.2f} times the spread")
         if own.synthetic:
-            typer.echo("their k-space was computed from magnitude images: the promise is about such scans alone")
+            scans = count(own.synthetic, "scan")
+            typer.echo(f"k-space of {scans} was computed from magnitude images: the promise is about such scans")
         typer.echo(f"report: {write_calibration_page(place)}")
     if reference:
         say_next("reconstruct", run, *reference, "--out", beside(run, "images"), "--undersample", "run")

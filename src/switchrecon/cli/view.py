@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from switchrecon.cli.options import ThreadsOption, use_threads
+from switchrecon.cli.options import OverwriteOption, ThreadsOption, check_new, use_threads
 
 
 def view(
@@ -40,7 +40,7 @@ def view(
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Without --out: where to listen on this machine. Default: a free one.")
     ] = 0,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace FILE.html if it exists.")] = False,
+    overwrite: OverwriteOption = False,
     threads: ThreadsOption = None,
 ) -> None:
     """Look at images with mouse and keys: side by side, flicker, wipe, error, k-space; one window for all.
@@ -52,7 +52,7 @@ def view(
     Example: switchrecon view scans/new.h5 images/new.h5 --out new.html
     """
     from switchrecon.core.reading import ReadOptions
-    from switchrecon.errors import ConfigError, DataError, nearest
+    from switchrecon.errors import ConfigError, nearest
     from switchrecon.reports.viewer.page import parse_slices, save_page
     from switchrecon.reports.viewer.sources import find_sources
 
@@ -62,9 +62,8 @@ def view(
         raise ConfigError(f"--slice-axis {slice_axis}: {nearest(slice_axis, axes)}")
     if out is None and slices is not None:
         raise ConfigError("--slices: the served page holds all slices; add --out FILE.html to write some into a file")
-    if out is not None and out.exists() and (out.is_dir() or not overwrite):
-        what = "is a folder; expected a file" if out.is_dir() else "exists already; add --overwrite or choose another"
-        raise DataError(f"{out}: {what}")
+    if out is not None:
+        check_new(out, overwrite)
     picked = parse_slices(slices) if slices is not None else None
     use_threads(threads)
     options = ReadOptions(slice_axis=slice_axis)  # type: ignore[arg-type]

@@ -1,6 +1,7 @@
 """Draw images in a grid."""
 
 import math
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from switchrecon.core.files import NOTE, atomic_file
 SIDE = 256  # pixels that the longer side of a panel has at least
 
 
-def save_grid(target: Path, rows: list[list[np.ndarray]], titles: list[list[str]], maximum: float | None = 1.0) -> None:
+def save_grid(
+    target: Path, rows: list[list[np.ndarray]], titles: list[list[str]], maximum: float | None = 1.0, caption: str = ""
+) -> None:
     """Draw images with titles in a grid and write a PNG file.
 
     Parameters
@@ -24,6 +27,8 @@ def save_grid(target: Path, rows: list[list[np.ndarray]], titles: list[list[str]
         The title of each image.
     maximum
         The value that is shown white; None: each row's 99.8th percentile.
+    caption
+        What the picture shows, below it.
     """
     from matplotlib.figure import Figure
 
@@ -37,6 +42,10 @@ def save_grid(target: Path, rows: list[list[np.ndarray]], titles: list[list[str]
         for axis, image, name in zip(line, images, names, strict=False):
             axis.imshow(image, cmap="gray", vmin=0, vmax=white, interpolation="nearest")
             axis.set_title(name, fontsize=8)
+    if caption:
+        lines = textwrap.wrap(caption, 30 * columns)
+        figure.set_size_inches(2.4 * columns, 2.6 * len(rows) + 0.16 * len(lines))
+        figure.supxlabel("\n".join(lines), fontsize=7, x=0.01, ha="left")
     with atomic_file(target, suffix=".png") as temporary:
         figure.savefig(temporary)
 

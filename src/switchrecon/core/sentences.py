@@ -1,7 +1,12 @@
-"""Validation errors of pydantic, as a part of one sentence."""
+"""Parts of sentences: numbers of things, and validation errors of pydantic."""
 
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
+
+
+def count(number: int, what: str) -> str:
+    """A number of things: ``1 subject``, ``2 subjects``, ``1,200 slices``."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def first_problem(error: Exception) -> str:

@@ -1,7 +1,8 @@
 """The base class of all settings; functions to declare, check and read them from YAML and ``NAME=VALUE``."""
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeVar, get_args
+from typing import Any, ClassVar, TypeVar, get_args
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
@@ -15,6 +16,9 @@ class Settings(BaseModel):
     """Base class of all settings: unknown keys are refused, and values cannot be changed."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    synonyms: ClassVar[Mapping[str, str]] = {}
+    """What others call a setting, and its name here; or a sentence, where it is no setting."""
 
     @field_validator("*", mode="before")
     @classmethod
@@ -63,20 +67,48 @@ def check_settings(kind: type[Kind], values: dict[str, Any], source: str) -> Kin
         raise ConfigError(_explain(error, kind, source)) from error
 
 
+def setting_names(kind: type[Settings], prefix: str = "") -> list[str]:
+    """The names of all settings, those inside of others with a dot, as ``--set`` takes them."""
+    names: list[str] = []
+    for name, field in kind.model_fields.items():
+        inside = inner_settings(field.annotation)
+        names += [prefix + name] if inside is None else setting_names(inside, f"{prefix}{name}.")
+    return names
+
+
+def did_you_mean(kind: type[Settings], name: str) -> str:
+    """A hint for a setting that does not exist.
+
+    A setting of that name inside of others (``acceleration``), what others call a setting (``lr``), or one that is
+    written alike.
+    """
+    *parents, last = name.split(".")
+    valid = setting_names(kind)
+    plain = last.lower().replace("-", "_")
+    known = kind.synonyms.get(plain)
+    if known is not None and known not in valid and known not in kind.model_fields:
+        return known
+    inside = [own for own in valid if own.rpartition(".")[2] == plain]
+    found = known or (min(inside, key=len) if inside else None)
+    if found is not None:
+        return f"did you mean '{found}'?"
+    prefix = "".join(f"{part}." for part in parents)
+    near = [own for own in valid if own.startswith(prefix)] if prefix else [*{*valid, *kind.model_fields}]
+    return nearest(prefix + plain, near or valid)
+
+
 def _explain(error: ValidationError, kind: type[Settings], source: str) -> str:
     first = error.errors()[0]
     path = [str(part) for part in first["loc"]]
     if first["type"] == "extra_forbidden":
-        inside = kind
-        for part in path[:-1]:
-            inside = inner_settings(inside.model_fields[part].annotation) or inside
-        prefix = "".join(f"{part}." for part in path[:-1])
-        valid = [prefix + name for name in inside.model_fields]
-        return f"{source}: unknown setting '{'.'.join(path)}'; {nearest('.'.join(path), valid)}"
+        return f"{source}: unknown setting '{'.'.join(path)}'; {did_you_mean(kind, '.'.join(path))}"
     names = [part for part in path if not part.startswith("function-")]
     message = message_of(first)
     if not names:
         return f"{source}: {message}"
+    if first["type"] == "model_type":
+        inner = next(own for own in setting_names(kind) if own.startswith(f"{'.'.join(names)}."))
+        message = f"it holds several settings; give them by name, such as {inner}"
     if first["type"] == "tuple_type":
         lists = {"calibrate": "a list, such as [noise]", "matrix": "a side, or [height, width]"}
         message = f"expected {lists[path[0]]}" if path[0] in lists else message

@@ -35,7 +35,7 @@ from switchrecon.scans.files import recognise, subject_of
 from switchrecon.scans.formats import Format
 from switchrecon.scans.scan import draw_name
 
-FORMAT = 2
+FORMAT = 3
 SETTINGS = ("matrix", "slices_per_scan", "variable", "layout", *SHARED_SETTINGS)
 """All settings that slices may depend on. Slices are made with the other settings at their defaults."""
 
@@ -146,7 +146,7 @@ def through_cache(
         CachedSlice(file, number, name, subject, matrix, fraction, *known)
         for number, known in enumerate(facts["slices"])
     ]
-    others = [facts[name] for name in ("digest", "maps", "dropped", "synthetic", "retrospective")]
+    others = [facts[name] for name in ("digest", "maps", "dropped", "synthetic", "retrospective", "acceleration")]
     return Prepared(places, subject, matrix, *others)
 
 
@@ -204,6 +204,7 @@ def _keep(entry: Path, scan: Prepared, fraction: float) -> dict[str, Any]:
         "dropped": scan.dropped,
         "synthetic": bool(scan.synthetic),
         "retrospective": bool(scan.retrospective),
+        "acceleration": scan.acceleration,
     }
     digest = hashlib.sha256()
     np.save(SimpleNamespace(write=digest.update), records, allow_pickle=False)  # the name comes before the file

@@ -64,7 +64,8 @@ def with_maps(scan: Scan, config: Config) -> Scan:
     if min(region) < SMALLEST_REGION:
         raise DataError(
             f"{scan.path}: no coil sensitivity maps: the fully measured centre has {region[0]}x{region[1]} samples; "
-            f"expected at least {SMALLEST_REGION}x{SMALLEST_REGION}"
+            f"expected at least {SMALLEST_REGION}x{SMALLEST_REGION}: measure a larger centre or calibration lines, or "
+            "set mask.center_fraction higher where masks are drawn"
         )
     if config.coils is not None and config.coils < scan.coils:
         if config.coil_compression == "svd":
@@ -80,7 +81,8 @@ def with_maps(scan: Scan, config: Config) -> Scan:
     try:
         maps = torch.stack([_maps(one, region, config) for one in calibration])
     except DataError as error:
-        raise DataError(f"{scan.path}: no coil sensitivity maps: {error}") from error
+        help_ = "; set coil_maps=walsh, which needs less" if config.coil_maps == "espirit" else ""
+        raise DataError(f"{scan.path}: no coil sensitivity maps: {error}{help_}") from error
     return replace(scan, kspace=kspace.numpy(), maps=maps.numpy(), noise=None, calibration=None)
 
 

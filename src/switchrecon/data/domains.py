@@ -235,11 +235,19 @@ def auc_interval(scores: Sequence[np.ndarray], subjects: Sequence[Sequence[str]]
 
 @dataclass(frozen=True)
 class Auc:
-    """How well slices can be told apart: 0.5 not at all, 1 always; with a 95 % interval over subjects."""
+    """How well slices can be told apart: 0.5 not at all, 1 always; with a 95 % interval over subjects.
+
+    One subject in each pile gives no interval: both its ends are the value then.
+    """
 
     value: float
     low: float
     high: float
+
+    def __str__(self) -> str:
+        if self.low == self.high == self.value and self.value < 1:
+            return f"AUC {self.value:.2f}, without an interval: there is one subject in each pile"
+        return f"AUC {self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 @dataclass(frozen=True)
@@ -281,6 +289,15 @@ class Comparison:
     center_fraction: float
     masks: str
     differences: list[Difference]
+
+    @property
+    def advice(self) -> list[str]:
+        """The options of ``train`` that help against what differs."""
+        if self.verdict != "differ":
+            return []
+        method, settings = _helpful(np.array([own.standardised for own in self.differences]))
+        named = [] if method == "joint" else ["--method", method]
+        return [*named, *(word for setting in settings for word in ("--set", setting))]
 
 
 def compare_domains(
@@ -369,8 +386,12 @@ def _sentence(verdict: str, effects: np.ndarray, few: bool) -> str:
 
 def _advice(effects: np.ndarray) -> str:
     """Advise a method and settings against a different contrast, or more noise in X; measured in docs/results.md."""
+    method, helpful = _helpful(effects)
+    return f"{method} with {' and '.join(helpful)}" if helpful else method
+
+
+def _helpful(effects: np.ndarray) -> tuple[str, list[str]]:
     large = [about for (about, _), effect in zip(FEATURES, effects, strict=True) if abs(effect) > LARGE]
     noisier = any(about == "noise" and effect > LARGE for (about, _), effect in zip(FEATURES, effects, strict=True))
     helpful = (["contrast=1"] if "contrast" in large else []) + (["calibrate=[noise]"] if noisier else [])
-    method = "joint-equivariant" if "contrast" in large else "joint"
-    return f"{method} with {' and '.join(helpful)}" if helpful else method
+    return "joint-equivariant" if "contrast" in large else "joint", helpful

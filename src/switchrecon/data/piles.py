@@ -35,6 +35,7 @@ class Pile:
     synthetic: int = 0  # scans whose k-space was computed from magnitudes
     retrospective: int = 0  # fully sampled scans that were undersampled here
     digests: list[str] = field(default_factory=list)  # SHA-256 of the files
+    accelerations: list[float] = field(default_factory=list)  # of the undersampled files, at their own matrix
 
     @property
     def sources(self) -> Sequence[SliceSource]:
@@ -50,6 +51,11 @@ class Pile:
         """Return the mean measured acceleration of the slices' masks."""
         values = [source.acceleration for source in self.sources]
         return sum(values) / max(len(values), 1)
+
+    @property
+    def file_acceleration(self) -> float | None:
+        """Mean of the undersampled files' accelerations at their own matrix; None where there is none."""
+        return sum(self.accelerations) / len(self.accelerations) if self.accelerations else None
 
     def thinned(self, count: int | None) -> "Pile":
         """Return the same pile with ``count`` of its slices, evenly spread; None: all of them."""
@@ -126,7 +132,8 @@ def prepare(
     path: Path | Scan, config: Config, undersample: bool, paired: bool, format: Format | None = None
 ) -> Prepared:
     """Read a scan, of the given format if that is known, and make its usable slices; see :func:`read_pile`."""
-    scan = with_maps(read_scan(path, config.reading, format).resized(config.matrix), config)
+    whole = read_scan(path, config.reading, format)
+    scan = with_maps(whole.resized(config.matrix), config)
     if not undersample:
         check_fully_sampled(scan, "expected a fully sampled scan")
     coil_images = slice_by_slice(inverse_fourier, torch.from_numpy(scan.kspace))
@@ -140,7 +147,8 @@ def prepare(
         slices = slices_of(scan, numbers, config, undersample, measured, coil_images)
     dropped, retrospective = len(scan.kspace) - len(usable), undersample and scan.mask is None
     maps, digest = not scan.sensitivity(0).alike, file_digest(path, scan.format)
-    return Prepared(slices, scan.subject, scan.matrix, digest, maps, dropped, scan.synthetic, retrospective)
+    facts = (digest, maps, dropped, scan.synthetic, retrospective, whole.acceleration)
+    return Prepared(slices, scan.subject, scan.matrix, *facts)
 
 
 class MatrixCheck:
@@ -217,6 +225,7 @@ def read_pile(
         pile.dropped += scan.dropped
         pile.synthetic += scan.synthetic
         pile.retrospective += scan.retrospective
+        pile.accelerations += [scan.acceleration] if scan.acceleration > 1 else []
         names.append(str(path))
     if not sources:
         raise DataError(f"no usable slice in {', '.join(names) or 'an empty list of files'}")

@@ -295,6 +295,8 @@ class Prepared:
         Whether its k-space was computed from magnitudes.
     retrospective
         Whether it is fully sampled and was undersampled here.
+    acceleration
+        Of the file, at its own matrix; 1 where it is fully sampled.
     """
 
     sources: Sequence[SliceSource]
@@ -305,3 +307,4 @@ class Prepared:
     dropped: int
     synthetic: bool
     retrospective: bool
+    acceleration: float = 1.0

@@ -97,9 +97,9 @@ def evaluate_scan(
 
 
 def evaluate(
-    folders: Sequence[Path],
-    references: Sequence[ScanInput],
-    out: Path,
+    folders: str | Path | Sequence[str | Path],
+    references: ScanInput | Sequence[ScanInput],
+    out: str | Path,
     conventions: Sequence[str] = (),
     lpips_weights: Path | None = None,
     slices_per_scan: int | None = None,
@@ -112,6 +112,7 @@ def evaluate(
     metrics: Sequence[str | Metric] = (),
     trust_code: bool = False,
     subject_table: Path | None = None,
+    overwrite: bool = False,
 ) -> Evaluation:
     """Evaluate runs on fully sampled references, undersampled with the runs' mask settings.
 
@@ -143,6 +144,8 @@ def evaluate(
         See :meth:`~switchrecon.reconstruction.reconstructor.Reconstructor.load`.
     subject_table
         A table of who was scanned in the place of the runs' (setting ``subjects``).
+    overwrite
+        Replace an evaluation that ``out`` holds.
 
     Returns
     -------
@@ -157,9 +160,13 @@ def evaluate(
     for name in conventions:
         if name not in CONVENTIONS:
             raise ConfigError(f"unknown convention '{name}'; {nearest(name, CONVENTIONS)}")
+    run_folders = [Path(own) for own in ([folders] if isinstance(folders, str | Path) else folders)]
+    out = Path(out)
     if (out / "model.safetensors").exists() or out.is_file():
         raise RunError(f"{out}: is a run or a file; choose another --out for the evaluation")
-    runs = load_runs(folders, device, trust_code)
+    if (out / "evaluation.json").exists() and not overwrite:
+        raise RunError(f"{out}: holds an evaluation already; add --overwrite or choose another --out")
+    runs = load_runs(run_folders, device, trust_code)
     loaded = [run.reconstructor for run in runs.values()]
     if "soft" in consistencies and all(ends_consistent(each.generator, each.card.coils) for each in loaded):
         loaded[0].using(loaded[0].config.estimate, "soft")  # which says what to do instead

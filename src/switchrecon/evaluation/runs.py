@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from switchrecon.config import SHARED_SETTINGS, Config
+from switchrecon.core.sentences import count
 from switchrecon.errors import DataError, RunError
 from switchrecon.evaluation.records import RunFacts
 from switchrecon.reconstruction.reconstructor import Reconstructor
@@ -80,7 +81,8 @@ def data_statement(config: Config, runs: dict[str, Run]) -> list[str]:
             what = "fully sampled" if domain == "full" else "undersampled"
             synthetic = f", {pile.synthetic} of them with synthetic k-space" if pile.synthetic else ""
             sentences.append(
-                f"{name}: {pile.slices} {what} slices of {pile.subjects} subjects ({pile.scans} scans"
+                f"{name}: {count(pile.slices, f'{what} slice')} of {count(pile.subjects, 'subject')} "
+                f"({count(pile.scans, 'scan')}"
                 f"{synthetic}), {pile.dropped} near-empty slices dropped."
             )
         if run.card.gate is not None:

@@ -289,6 +289,7 @@ def run_cell(cell: Cell) -> None:
                 title=cell.name,
                 device=options.device,
                 metrics=cell.metrics,
+                overwrite=True,
             )
         except Exception as error:
             logger.error(f"failed: {type(error).__name__}: {error}")

@@ -6,7 +6,7 @@ Items that only the authors of a study can answer are marked for them.
 from pathlib import Path
 
 from switchrecon.core.files import write_text
-from switchrecon.core.sentences import first_problem
+from switchrecon.core.sentences import count, first_problem
 from switchrecon.errors import RunError
 from switchrecon.evaluation.records import Description, Evaluation
 from switchrecon.experiments.claim_items import EVERY_SLICE, ITEMS, YOURS, Facts
@@ -53,7 +53,7 @@ def _facts(folder: Path) -> Facts:
         return _of_evaluation(folder)
     if (folder / "model.safetensors").is_file():
         card = load_model(folder / "model.safetensors")[1]
-        trained = f"{len(card.subjects)} subjects for training; none for testing yet."
+        trained = f"{count(len(card.subjects), 'subject')} for training; none for testing yet."
         return Facts([card], {}, COLUMNS, card.config.convention, trained, "nothing yet", None)
     raise RunError(f"{folder}: nothing to report on; expected a run, an evaluation or a cross-validation")
 
@@ -105,7 +105,7 @@ def _of_evaluation(folder: Path) -> Facts:
             evaluation.methods,
             evaluation.all_columns(),
             evaluation.convention,
-            f"{evaluation.subjects} test subjects; training subjects are refused as tests.",
+            f"{count(evaluation.subjects, 'test subject')}; training subjects are refused as tests.",
             f"{evaluation.slices} slices",
             f"{statistics}.",
         )

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from switchrecon.config import Config
+from switchrecon.core.sentences import count
 from switchrecon.metrics.conventions import Summary, explain
 from switchrecon.metrics.statistics import OverFolds
 from switchrecon.metrics.table import Column
@@ -32,7 +33,10 @@ class Facts:
 def _data(facts: Facts) -> str:
     lines = []
     for card in facts.cards:
-        piles = [f"{of.slices} {PILES[pile]} slices of {of.subjects} subjects" for pile, of in card.data.items()]
+        piles = [
+            f"{count(of.slices, f'{PILES[pile]} slice')} of {count(of.subjects, 'subject')}"
+            for pile, of in card.data.items()
+        ]
         lines.append(f"{card.config.method}: {' and '.join(piles)}")
     return "; ".join(dict.fromkeys(lines)) + f". {YOURS} Name the data set, its licence and how it was acquired."
 

@@ -203,6 +203,7 @@ def run_demo(
         pictures=[("first/first.png", FIRST)],
         summary=[f"Training and reconstruction took {minutes:.1f} minutes."],
         device=device,
+        overwrite=True,
     )
     _say(evaluation)
     return write_report(out)

@@ -9,6 +9,7 @@ import yaml
 
 from switchrecon.config import Config
 from switchrecon.core.durations import duration
+from switchrecon.core.sentences import count
 from switchrecon.core.threads import set_threads
 from switchrecon.experiments.cells import Cell, Options
 from switchrecon.experiments.crossval import Only, look_at_grid, select
@@ -41,7 +42,7 @@ def preview(
         cells = select(grid, only)
         yield "# recipe"
         yield yaml.safe_dump(json.loads(grid.recipe.model_dump_json()), sort_keys=False, allow_unicode=True)
-        yield f"{len(cells)} of {len(grid.cells)} cells to run, {grid.subjects} subjects"
+        yield f"{len(cells)} of {count(len(grid.cells), 'cell')} to run, {count(grid.subjects, 'subject')}"
         rows: dict[tuple[str, str], list[Cell]] = {}
         for cell in cells:
             rows.setdefault((cell.setting, cell.row), []).append(cell)

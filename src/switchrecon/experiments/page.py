@@ -6,6 +6,7 @@ from pathlib import Path
 
 import yaml
 
+from switchrecon.core.sentences import count
 from switchrecon.experiments.figures import DrawnFigure
 from switchrecon.reports.page import data_uri, write_page
 from switchrecon.reports.records import Table
@@ -34,7 +35,7 @@ def write_crossval_page(
     trained = sorted({text for row in known for text in row.versions})
     cut, run = first.recipe["folds"], len(first.folds)
     folds = f"{cut} folds" + (f", {run} of which are run" if run < cut else "")
-    summary = [f"{first.subjects} subjects in {folds}; {len(first.seeds)} seed(s)."]
+    summary = [f"{count(first.subjects, 'subject')} in {folds}; {count(len(first.seeds), 'seed')}."]
     if first.missing:
         summary.append(missing_sentence(first.missing))
     sections = [

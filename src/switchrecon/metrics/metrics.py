@@ -1,6 +1,10 @@
-"""PSNR, SSIM and NMSE of magnitude images, and their energy by spatial frequency."""
+"""PSNR, SSIM and NMSE of magnitude images, and their energy by spatial frequency.
+
+Images may be NumPy arrays, real or complex, or torch's tensors.
+"""
 
 import math
+from typing import Any
 
 import numpy as np
 
@@ -80,7 +84,9 @@ def _ssim_of_rows(r: np.ndarray, u: np.ndarray, data_range: float) -> np.ndarray
     return found
 
 
-def _same_shape(reference: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _same_shape(reference: Any, image: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Magnitudes, float64, of arrays or of torch's tensors on any device."""
+    reference, image = (np.asarray(own.detach().cpu() if hasattr(own, "detach") else own) for own in (reference, image))
     if reference.shape != image.shape:
         raise ValueError(f"images differ in shape: reference {reference.shape}, image {image.shape}")
     return np.abs(reference).astype(np.float64), np.abs(image).astype(np.float64)

@@ -205,8 +205,8 @@ def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> Reconstruction
 
 def reconstruct_files(
     reconstructor: Reconstructor,
-    paths: Sequence[str | Path],
-    out: Path,
+    paths: str | Path | Sequence[str | Path],
+    out: str | Path,
     undersample: str | None = None,
     overwrite: bool = False,
     report: Callable[[Outcome], None] = lambda outcome: None,
@@ -254,7 +254,7 @@ def reconstruct_files(
     SwitchreconError
         Before anything is written, if a path does not exist, two scans have the same name, or an output exists.
     """
-    files = find_files(paths)
+    files, out = find_files(paths), Path(out)
     undersampling = parse_undersampling(undersample, reconstructor.config) if undersample is not None else None
     names = ["invented", *(["doubt", "spread"] if look is not None else [])] if maps else []
     known = _check_targets(files, out, overwrite, format, names)

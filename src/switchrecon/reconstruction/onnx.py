@@ -35,7 +35,7 @@ CASCADES = (
 )
 
 
-def export_run(run: str | Path, out: Path, trust_code: bool = False) -> list[Path]:
+def export_run(run: str | Path, out: Path, trust_code: bool = False, overwrite: bool = False) -> list[Path]:
     """Write a run's generator network, or the network of each cascade, as ONNX.
 
     The input ``image`` and the output ``reconstruction`` are float32 (batch, channels, H, W), with any batch and the
@@ -49,6 +49,8 @@ def export_run(run: str | Path, out: Path, trust_code: bool = False) -> list[Pat
         ``FILE.onnx``; several networks are written to ``FILE-1.onnx``, ``FILE-2.onnx`` and so on.
     trust_code
         See :meth:`~switchrecon.reconstruction.reconstructor.Reconstructor.load`.
+    overwrite
+        Replace files that exist.
 
     Returns
     -------
@@ -72,13 +74,14 @@ def export_run(run: str | Path, out: Path, trust_code: bool = False) -> list[Pat
             f"{run}: network '{loaded.config.network}' computes with k-space itself, and ONNX has no complex numbers; "
             "only networks from image to image, and the refiners of cascades, can be exported"
         )
-    facts = _facts(loaded)
-    written = []
-    for number, part in enumerate(networks, start=1):
-        target = out if len(networks) == 1 else out.with_stem(f"{out.stem}-{number}")
+    facts, several = _facts(loaded), len(networks) > 1
+    targets = [out.with_stem(f"{out.stem}-{number}") if several else out for number in range(1, len(networks) + 1)]
+    for target in targets:
+        if target.exists() and not overwrite:
+            raise ConfigError(f"{target}: exists already; add --overwrite or choose another --out")
+    for number, (part, target) in enumerate(zip(networks, targets, strict=True), start=1):
         _write(part, target, facts | {"network": number, "networks": len(networks)}, loaded)
-        written.append(target)
-    return written
+    return targets
 
 
 def _check_installed() -> None:

@@ -15,16 +15,25 @@ from switchrecon.physics.masks import MaskConfig, draw_mask, measured_accelerati
 
 def save_piles(target: Path, full: Sequence[np.ndarray], sub: Sequence[np.ndarray]) -> None:
     """Draw a row of images of each pile and write a PNG."""
-    rows = {"full": full, "sub": sub}
-    titles = [[f"{name} {number}" for number in range(1, len(images) + 1)] for name, images in rows.items()]
-    save_grid(target, [list(images) for images in rows.values()], titles, None)
+    rows = {"fully sampled (Y)": full, "undersampled (X)": sub}
+    titles = [[f"{name}\nslice {number}" for number in range(1, len(images) + 1)] for name, images in rows.items()]
+    caption = (
+        "A few slices of each pile at the low resolution that both have measured, the fully sampled centre of k-space, "
+        "each scaled to its brightest pixel: what is compared, without aliasing."
+    )
+    save_grid(target, [list(images) for images in rows.values()], titles, None, caption)
 
 
 def picture_of_masks(settings: MaskConfig, matrix: tuple[int, int], count: int, target: Path) -> list[str]:
     """Draw the masks of the first slices of a volume; return a line about each."""
     drawn = [draw_mask(settings, matrix, volume="example.h5", index=i) for i in range(count)]
     values = [measured_acceleration(mask) for mask in drawn]
-    save_grid(target, [[m.astype(float) for m in drawn]], [[f"{v:.2f}" for v in values]])
+    titles = [f"slice {i}: {v:.2f}" for i, v in enumerate(values)]
+    caption = (
+        f"Masks of kind {settings.kind}, nominal acceleration {settings.acceleration:g}; white: measured. The measured "
+        "acceleration stands above each."
+    )
+    save_grid(target, [[m.astype(float) for m in drawn]], [titles], caption=caption)
     return [
         f"slice {i}: {settings.kind}, nominal acceleration {settings.acceleration:g}, measured {v:.3f}"
         for i, v in enumerate(values)
@@ -49,5 +58,6 @@ def picture_of_phantom(
                 file, head.image if coils == 1 else head.image[:, None] * simulate_maps(coils, (matrix, matrix))
             )
             lines.append(f"k-space: {file}")
-    save_grid(target, rows, titles, None)
+    caption = f"Synthetic head {subject}: magnitudes in each contrast, each row in one window."
+    save_grid(target, rows, titles, None, caption)
     return lines

@@ -1,11 +1,13 @@
 """Convert scans: sorted k-space into another format, or its zero-filled image into an image format."""
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from switchrecon.core.files import atomic_file
 from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
 from switchrecon.physics.coils import root_sum_of_squares
@@ -39,6 +41,19 @@ def _writer(out: Path) -> tuple[str, Format]:
     raise DataError(f"{out}: expected a name ending in {', '.join(found)}")
 
 
+def _write_one(written: Format, scan: Scan, images: np.ndarray, out: Path) -> None:
+    """Write the only slice of a scan as a file, in a format that has a file for each slice."""
+    assert written.write_images is not None
+    with atomic_file(out) as temporary:
+        folder = temporary.with_name(f"{temporary.name}-slices")
+        try:
+            written.write_images(scan, images, folder)
+            (file,) = (path for path in folder.rglob("*") if path.is_file())
+            file.replace(temporary)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def convert_file(
     source: Path, out: Path, overwrite: bool = False, options: ReadOptions | None = None
 ) -> tuple[Scan, Path]:
@@ -51,8 +66,8 @@ def convert_file(
     source
         The scan.
     out
-        A name that ends as a key of :func:`writers`. PNG and DICOM have a file for each slice: they go into a folder
-        named without that ending.
+        A name that ends as a key of :func:`writers`. PNG and DICOM have a file for each slice: several slices go into
+        a folder, ``e-png`` for ``e.png``.
     overwrite
         Replace what exists; never the source itself.
     options
@@ -65,21 +80,19 @@ def convert_file(
     """
     ending, written = _writer(out)
     (source,) = find_files([source]) if not source.is_dir() else [source]
-    target = out.with_name(out.name[: -len(ending)]) if written.folder else out
-    for place in (target,) if written.folder else written.parts(target):
+    for place in written.parts(out):
         if place.is_dir() and place == out:
             raise DataError(f"{place}: is a folder; expected the name of a file")
         if place.exists() and source.exists() and place.samefile(source):
             raise DataError(f"{place}: is the scan itself; choose another name")
-        if place.exists() and not overwrite:
-            raise DataError(f"{place}: exists already; add --overwrite or choose another name")
+    check_absent(written.parts(out), overwrite)
     scan = read_scan(source, options)
-    targets = [target]
+    targets = [out]
     if written.write_kspace is not None:
         if scan.image:
             raise DataError(f"{source}: holds images; k-space made of them would pass for measured; expected k-space")
         kspace = scan.kspace.astype(np.complex64, copy=False)
-        places = targets_of(written, scan, target)
+        places = targets_of(written, scan, out)
         targets = [place for _, place in places]
         check_absent(targets, overwrite)
         for series, place in places:
@@ -87,7 +100,12 @@ def convert_file(
     else:
         assert written.write_images is not None
         plain, images = without_padding(scan, zero_filled_images(scan, range(len(scan.kspace))))
-        if written.all_series:
+        target = out.with_name(f"{out.name[: -len(ending)]}-{ending.strip('.')}") if written.folder else out
+        if written.folder and len(images) == 1:
+            _write_one(written, plain, images, out)
+        elif written.all_series:
+            check_absent([target], overwrite)
+            targets = [target]
             written.write_images(plain, images, target)
         else:
             places = targets_of(written, plain, target)

@@ -13,6 +13,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from switchrecon.config import Config
+from switchrecon.core.messages import PROGRESS
 from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import ConfigError, DataError, SwitchreconError, nearest
 from switchrecon.scans.bart import bart_pair, is_bart
@@ -29,6 +31,8 @@ logger = logging.getLogger(__name__)
 ScanInput: TypeAlias = str | Path | Scan
 """A path (a file, a folder or a pattern), or a scan in memory."""
 
+BESIDE = (".json", ".hdr", ".bval", ".bvec", ".tsv")  # of files that go with a scan of the same name
+MOST_ENDINGS = 6  # that are named
 OWN = "own"  # the format of the scan itself
 
 
@@ -94,12 +98,28 @@ def _tell_skipped(folder: Path, recursive: bool) -> None:
     broken = [path for path in inside if path.is_symlink() and not path.exists()]
     if broken:
         logger.warning("%s: %d links lead nowhere and are left out, such as %s", folder, len(broken), broken[0].name)
+    scans = [path for path in inside if _looks_like_scan(path)]
+    others = [path for path in inside if path.is_file() and path not in scans and not _belongs(path, scans)]
+    if others and not _is_scan(folder):
+        endings = sorted({path.suffix.lower() or "no ending" for path in others})
+        PROGRESS.info(
+            "%s: %s no scan by its name and left out, such as %s (%s)",
+            folder,
+            "1 file is" if len(others) == 1 else f"{len(others)} files are",
+            min(others).name,
+            ", ".join(endings[:MOST_ENDINGS]),
+        )
     below = [path for path in inside if path.is_dir()]
     if below and not recursive:
         missed = next((path for path in _folders_in(folder) if _scans_in(path)), None)
         if missed is not None:
             name = missed.relative_to(folder)
             logger.warning("%s: scans in its folders, such as %s, are left out; add --recursive", folder, name)
+
+
+def _belongs(path: Path, scans: Sequence[Path]) -> bool:
+    """Whether a file goes with one of the scans: its JSON, what was said of it, BART's header."""
+    return path.suffix in BESIDE and any(path.name.startswith(f"{stem(scan)}.") for scan in scans)
 
 
 def _is_scan(folder: Path) -> bool:
@@ -113,7 +133,7 @@ def _folders_in(folder: Path) -> list[Path]:
     return [path for path in folders if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
 
 
-def find_files(paths: Sequence[str | Path], recursive: bool = False) -> list[Path]:
+def find_files(paths: str | Path | Sequence[str | Path], recursive: bool = False) -> list[Path]:
     """Expand files, folders and glob patterns into a sorted list of scans without repeats.
 
     A folder gives the files in it whose names end as scans' names do, and itself where it holds DICOM files; where it
@@ -123,7 +143,7 @@ def find_files(paths: Sequence[str | Path], recursive: bool = False) -> list[Pat
     Parameters
     ----------
     paths
-        Files, folders or patterns.
+        Files, folders or patterns; one or several.
     recursive
         Read the scans of all subfolders, too.
 
@@ -133,7 +153,7 @@ def find_files(paths: Sequence[str | Path], recursive: bool = False) -> list[Pat
         If a path does not exist, a pattern matches nothing, or a folder holds no scan.
     """
     found: set[Path] = set()
-    for text in map(str, paths):
+    for text in map(str, [paths] if isinstance(paths, str | Path) else paths):
         path = Path(text)
         if not text.strip():
             raise DataError("an empty path was given; expected a file, a folder or a pattern")
@@ -172,14 +192,20 @@ def _each_once(paths: list[Path]) -> list[Path]:
     return list(places.values())
 
 
-def find_scans(sources: Sequence[ScanInput]) -> list[Path | Scan]:
+def several(sources: ScanInput | Sequence[ScanInput]) -> list[ScanInput]:
+    """One source as a list of one; a list of several as it is."""
+    return [sources] if isinstance(sources, str | Path | Scan) else list(sources)
+
+
+def find_scans(sources: ScanInput | Sequence[ScanInput]) -> list[Path | Scan]:
     """Expand paths as :func:`find_files` does, behind the scans that are in memory."""
+    sources = several(sources)
     paths = [source for source in sources if not isinstance(source, Scan)]
     scans: list[Path | Scan] = [source for source in sources if isinstance(source, Scan)]
     return scans + (find_files(paths) if paths or not scans else [])
 
 
-def read_scan(path: Path | Scan, options: ReadOptions | None = None, format: Format | None = None) -> Scan:
+def read_scan(path: ScanInput, options: ReadOptions | Config | None = None, format: Format | None = None) -> Scan:
     """Read one file, whatever its format, at its matrix.
 
     Parameters
@@ -187,7 +213,7 @@ def read_scan(path: Path | Scan, options: ReadOptions | None = None, format: For
     path
         The scan; one that is in memory is returned as it is.
     options
-        How it is read; None: the defaults.
+        How it is read, or the settings of a run; None: the defaults.
     format
         Its format, where that is known already.
 
@@ -198,6 +224,8 @@ def read_scan(path: Path | Scan, options: ReadOptions | None = None, format: For
     """
     if isinstance(path, Scan):
         return path
+    path = Path(path)
+    options = options.reading if isinstance(options, Config) else options
     format = format or recognise(path)
     assert format.read is not None
     logger.debug("reading %s: %s", path, format.name)

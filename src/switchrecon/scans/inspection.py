@@ -13,6 +13,8 @@ from switchrecon.scans.convert import zero_filled_images
 from switchrecon.scans.files import read_scan
 from switchrecon.scans.scan import Scan
 
+LOG_RANGE = 1e4  # of the strongest sample over those that are just seen
+
 
 def _voxel(scan: Scan) -> list[float] | None:
     """Lengths of a voxel along H, W and the slices in mm, 0 where one is unknown; None where all are."""
@@ -172,14 +174,18 @@ def inspect_file(path: Path, picture: Path | None = None, options: ReadOptions |
 
 
 def draw(scan: Scan, target: Path) -> None:
-    """Draw the middle slice: where samples were measured, and the root sum of squares of its zero-filled images."""
+    """Draw the middle slice: its k-space, where of it was measured, and the root sum of squares of its images."""
     middle = len(scan.kspace) // 2
     kspace = scan.kspace[middle].reshape(-1, *scan.matrix)
     measured = (kspace != 0).any(0) if scan.mask is None else scan.mask[middle]
     image = zero_filled_images(scan, [middle])[0]
     white = np.percentile(image, 99.8) or 1.0
-    what = f"acceleration {measured_acceleration(measured):.2f}"
-    if scan.mask is None:
-        what = "fully sampled" if measured.all() else "fully sampled, zeros at the border"
-    titles = [what, f"zero-filled, slice {middle} of {len(scan.kspace)}"]
-    save_grid(target, [[measured.astype(float), image / white]], [titles])
+    energy = np.log1p(LOG_RANGE * np.abs(kspace).max(0) / np.abs(kspace).max())
+    panels, titles = [energy / energy.max()], [f"k-space, log magnitude\nslice {middle} of {len(scan.kspace)}"]
+    if not measured.all():  # a mask that is all white shows nothing
+        panels.append(measured.astype(float))
+        zeros = "white: not zero (fully sampled, zeros at the border)"
+        told = zeros if scan.mask is None else f"white: measured\nacceleration {measured_acceleration(measured):.2f}"
+        titles.append(told)
+    kind = "zero-filled image" if scan.mask is not None else "image"
+    save_grid(target, [[*panels, image / white]], [[*titles, kind]])

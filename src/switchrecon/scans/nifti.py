@@ -146,7 +146,7 @@ def read_nifti(path: Path, options: ReadOptions) -> Scan:
         describe_name(path)["subject"],
         np.concatenate([_to_slices(volume, axis) for volume in np.moveaxis(volumes, 3, 0)]),
         (row_spacing, column_spacing),
-        scale @ canonical.affine @ to_canonical,
+        None if _says_nothing(source) else scale @ canonical.affine @ to_canonical,
         options.phase,
         orientation=io_orientation(to_source),
         source_affine=scale @ source.affine,
@@ -155,6 +155,12 @@ def read_nifti(path: Path, options: ReadOptions) -> Scan:
         source_time=(float(source.header["pixdim"][4]), int(source.header["xyzt_units"]) & TIME_UNITS),
         **geometry_of_frames([*series.values()], volumes.shape[axis], [*series]),
     )
+
+
+def _says_nothing(source: nibabel.Nifti1Image) -> bool:
+    """Whether a header knows neither where the volume lies nor how large its voxels are: no form, no unit, all 1."""
+    unit = int(source.header["xyzt_units"]) & 7
+    return not _forms(source) and not unit and set(map(float, source.header.get_zooms()[:3])) == {1.0}
 
 
 def _forms(source: nibabel.Nifti1Image) -> dict[str, tuple[np.ndarray, int]]:
@@ -172,7 +178,8 @@ def nifti_image(scan: Scan, images: np.ndarray) -> nibabel.Nifti1Image:
     """Magnitudes as a NIfTI volume, float32 and in mm, with nothing of the source's header text.
 
     Images of a NIfTI file get its shape, orientation, affines and their codes; others are brought to RAS+ with the
-    scan's affine. Where that is unknown, they stay (row, column, slice) with the identity, and the description says so.
+    scan's affine. Where that is unknown, they stay (row, column, slice), without a form and a unit, which
+    :func:`read_nifti` takes for unknown, and the description says so.
 
     Parameters
     ----------
@@ -188,17 +195,15 @@ def nifti_image(scan: Scan, images: np.ndarray) -> nibabel.Nifti1Image:
     orientation = scan.geometry.get("orientation", io_orientation(known))
     affine = scan.geometry.get("source_affine", known @ inv_ornt_aff(orientation, volume.shape[:3]))
     result = nibabel.Nifti1Image(np.ascontiguousarray(apply_orientation(volume, orientation)), affine)
-    forms = scan.geometry.get("source_forms")
-    if forms is None and scan.affine is not None:  # of the scanner's coordinates
-        forms = {"sform": (affine, SCANNER), "qform": (affine, SCANNER)}
-    if forms is not None:
-        result.set_sform(*forms.get("sform", (None, 0)))
-        result.set_qform(*forms.get("qform", (None, 0)))
+    scanner = dict.fromkeys(("sform", "qform"), (affine, SCANNER)) if scan.affine is not None else {}
+    forms = scan.geometry.get("source_forms", scanner)
+    result.set_sform(*forms.get("sform", (None, 0)))
+    result.set_qform(*forms.get("qform", (None, 0)))
     if "source_zooms" in scan.geometry:
         distance, unit = scan.geometry["source_time"]
         fourth = () if volume.ndim == 3 else (distance if np.isfinite(distance) and distance >= 0 else 0.0,)
         result.header.set_zooms((*scan.geometry["source_zooms"], *fourth))
-    result.header.set_xyzt_units("mm")
+    result.header.set_xyzt_units("unknown" if scan.affine is None else "mm")
     if len(series) > 1 and "source_time" in scan.geometry:
         result.header["xyzt_units"] = int(result.header["xyzt_units"]) | unit
     text = UNKNOWN if scan.affine is None else NOTE

@@ -1,18 +1,36 @@
 """What a training refuses, warns of and says before its first step."""
 
 import logging
+from collections.abc import Mapping
 
 from torch import nn
 
 from switchrecon.config import Config
-from switchrecon.data.piles import TrainingData
+from switchrecon.core.sentences import count
+from switchrecon.data.piles import Pile, TrainingData
 from switchrecon.errors import ConfigError
-from switchrecon.methods.methods import Method
+from switchrecon.methods.methods import METHODS, Method
 from switchrecon.methods.objectives import bypass, cycle, equivariance, held_out_samples, simulated_pairs
 from switchrecon.nets.builder import check_consistency, takes_encoding
 from switchrecon.physics.masks import find_kind
 
 logger = logging.getLogger(__name__)
+
+
+def check_estimate(method: Method, config: Config) -> None:
+    """Refuse an estimate that the trained run could not give.
+
+    Raises
+    ------
+    ConfigError
+        Naming the methods that can.
+    """
+    if config.estimate == "ensemble" and not method.cast.extractor:
+        able = ", ".join(name for name, own in METHODS.items() if own.cast.extractor)
+        raise ConfigError(
+            f"estimate 'ensemble' needs the noise extractor H, which method '{config.method}' has not; choose estimate "
+            f"'generator', or one of the methods {able}"
+        )
 
 
 def check_goes_together(method: Method, config: Config, data: TrainingData, network: nn.Module) -> None:
@@ -70,21 +88,48 @@ def idle_settings(method: Method, config: Config, data: TrainingData) -> list[st
     return [f"{name} does nothing here, with method '{config.method}'" for name, found in idle.items() if found]
 
 
+def _acceleration(pile: Pile, matrix: tuple[int, int]) -> str:
+    """Of its slices, and that of its files where the matrix has changed it."""
+    here, whole = pile.acceleration(), pile.file_acceleration
+    if whole is None or abs(whole - here) < 0.01 * here:
+        return f"{here:.2f}"
+    return f"{here:.2f} in the {matrix[0]}x{matrix[1]} centre of k-space that is kept ({whole:.2f} in the files)"
+
+
+def synthetic_sentences(piles: Mapping[str, Pile]) -> list[str]:
+    """Which k-space is computed from magnitude images, and what follows."""
+    consequence = "computed from magnitude images, so results are optimistic for a scanner"
+    if all(pile.synthetic == pile.scans for pile in piles.values()):
+        return [f"k-space is synthetic: {consequence}"]
+    names = {"full": "fully sampled", "sub": "undersampled"}
+    found = [
+        f"k-space of {pile.synthetic} of {count(pile.scans, f'{names[name]} scan')} is synthetic: {consequence}"
+        for name, pile in piles.items()
+        if pile.synthetic
+    ]
+    mixed = sum(pile.synthetic for pile in piles.values()) > 0
+    return found + (["synthetic and measured k-space are mixed: a network may learn the difference"] if mixed else [])
+
+
 def describe_data(data: TrainingData, config: Config) -> None:
     """Say what was read, once that k-space is synthetic where it is, and masks that differ from the settings."""
     for name, pile in (("fully sampled", data.full), ("undersampled", data.sub)):
         if pile is not None:
             dropped = f", {pile.dropped} near-empty ones dropped" if pile.dropped else ""
-            own = f", acceleration {pile.acceleration():.2f}" if pile is data.sub else ""
-            logger.info(f"{name}: {len(pile.slices)} slices of {len(pile.subjects)} subjects{dropped}{own}")
-    if any(pile.synthetic for pile in data.piles.values()):
-        logger.info("k-space is synthetic: computed from magnitude images, so results are optimistic for a scanner")
+            own = f", acceleration {_acceleration(pile, data.matrix)}" if pile is data.sub else ""
+            found = f"{count(len(pile.slices), 'slice')} of {count(len(pile.subjects), 'subject')}"
+            logger.info(f"{name}: {found}{dropped}{own}")
+    for sentence in synthetic_sentences(data.piles):
+        logger.info(sentence)
     if data.sub is not None and data.sub.retrospective < data.sub.scans:
         lines = data.sub.has_lines
-        found = data.sub.acceleration()
-        if lines != (find_kind(config.mask.kind).dimensions == 1) or not 0.8 < found / config.mask.acceleration < 1.25:
+        measured = data.sub.acceleration()
+        if (
+            lines != (find_kind(config.mask.kind).dimensions == 1)
+            or not 0.8 < measured / config.mask.acceleration < 1.25
+        ):
             logger.warning(
                 f"the undersampled scans have {'line' if lines else 'point'} masks of acceleration "
-                f"{found:.2f}, but mask.kind is {config.mask.kind} with acceleration {config.mask.acceleration:g}; "
+                f"{measured:.2f}, but mask.kind is {config.mask.kind} with acceleration {config.mask.acceleration:g}; "
                 "sampling consistency for fully sampled images and evaluation use the settings"
             )

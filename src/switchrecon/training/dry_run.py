@@ -10,6 +10,7 @@ import torch
 from switchrecon.config import Config
 from switchrecon.core.device import describe
 from switchrecon.core.durations import duration
+from switchrecon.core.sentences import count
 from switchrecon.data.piles import TrainingData
 from switchrecon.scans.files import ScanInput
 from switchrecon.training.budget import step_seconds
@@ -29,7 +30,8 @@ class PlannedPile:
 
     def __str__(self) -> str:
         sampled = "" if self.acceleration is None else f", acceleration {self.acceleration:.2f}"
-        return f"{self.name}: {self.scans} scans of {self.subjects} subjects, {self.slices} slices{sampled}"
+        scans, subjects = count(self.scans, "scan"), count(self.subjects, "subject")
+        return f"{self.name}: {scans} of {subjects}, {count(self.slices, 'slice')}{sampled}"
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from switchrecon.runs.checkpoint import begun_by
 from switchrecon.runs.folder import check_folder
 from switchrecon.scans.files import ScanInput
 from switchrecon.training.batches import Batches
-from switchrecon.training.checks import check_goes_together, describe_data, idle_settings
+from switchrecon.training.checks import check_estimate, check_goes_together, describe_data, idle_settings
 from switchrecon.training.gate import through_gate
 from switchrecon.training.ranks import ALONE, Ranks
 from switchrecon.training.start import Start, read_start
@@ -89,6 +89,7 @@ def make_ready(
     method = find_method(config)
     config = with_method_settings(config, method)
     check_network(config)
+    check_estimate(method, config)
     if folder is not None:
         check_folder(folder, config, resume)
     processes = ranks.told((begun_by(folder) if resume and folder is not None else None) or ranks.size)

@@ -23,7 +23,7 @@ from switchrecon.runs.folder import is_finished, open_folder
 from switchrecon.runs.log import MemoryLog, RunLog, read_log
 from switchrecon.runs.progress import TrainingProgress, stages_on
 from switchrecon.runs.user_code import keep_source, remember_code
-from switchrecon.scans.files import ScanInput
+from switchrecon.scans.files import ScanInput, several
 from switchrecon.training.batches import Batches, steps_of
 from switchrecon.training.budget import check_length, within
 from switchrecon.training.guard import (
@@ -192,9 +192,9 @@ def write_pictures(log: RunLog | MemoryLog, state: State, batch: Batch, config: 
 
 def train(
     config: Config,
-    full: Sequence[ScanInput],
-    sub: Sequence[ScanInput],
-    folder: Path,
+    full: ScanInput | Sequence[ScanInput],
+    sub: ScanInput | Sequence[ScanInput],
+    folder: str | Path,
     resume: bool = False,
     cache: Path | None = None,
     device: str | None = None,
@@ -209,7 +209,7 @@ def train(
     config
         All settings.
     full, sub
-        The two piles: paths, or scans in memory; see :func:`switchrecon.data.piles.read_training_data`.
+        The two piles: paths, or scans in memory, one or several; see :func:`switchrecon.data.piles.read_training_data`.
     folder
         Gets ``model.safetensors``, ``config.yaml``, ``log.jsonl`` and ``checkpoints/``.
     resume
@@ -238,7 +238,7 @@ def train(
         For settings, files or folders that cannot be used, before anything is written.
     """
     started = time.perf_counter()
-    folder = Path(folder)
+    full, sub, folder = several(full), several(sub), Path(folder)
     if budget is not None:
         check_length(config)
     with joined(device) as (chosen, ranks):

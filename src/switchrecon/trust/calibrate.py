@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from switchrecon.core.messages import PROGRESS
+from switchrecon.core.sentences import count
 from switchrecon.data.coils import with_maps
 from switchrecon.data.corruption import corrupted
 from switchrecon.data.piles import usable_slices
@@ -85,7 +86,7 @@ Shift = Callable[[Reconstructor, Scan, list[int]], dict[str, tuple[float, ...]]]
 def measure_references(
     run: Path,
     reconstructor: Reconstructor,
-    references: Sequence[ScanInput],
+    references: ScanInput | Sequence[ScanInput],
     into: Measured,
     subject_table: Path | None = None,
     passes: int = PASSES,
@@ -137,8 +138,8 @@ def measure_references(
 
 
 def calibrate(
-    run: Path,
-    references: Sequence[ScanInput],
+    run: str | Path,
+    references: ScanInput | Sequence[ScanInput],
     device: str | None = None,
     trust_code: bool = False,
     subject_table: Path | None = None,
@@ -171,6 +172,7 @@ def calibrate(
     DataError
         For an undersampled reference, one of a subject that the run was trained on, or fewer than 3 subjects.
     """
+    run = Path(run)
     reconstructor = Reconstructor.load(run, device=device, trust_code=trust_code)
     measured = Measured()
     measure_references(run, reconstructor, references, measured, subject_table, passes, folds, shift)
@@ -209,8 +211,8 @@ def calibration_of(
     known = list(measured.subjects.values())
     if len(known) < FEWEST:
         raise DataError(
-            f"{run}: {len(known)} subjects are too few to calibrate with; expected at least {FEWEST}, and 9 for a "
-            "promise of 90 %"
+            f"{run}: {count(len(known), 'subject')}, too few to calibrate with; expected at least {FEWEST}, and 9 "
+            "for a promise of 90 %"
         )
     scores = [subject.score for subject in known]
     unseen = [subject.score for subject in known if subject.fold == fold] if fold is not None else []

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from switchrecon.core.sentences import count
 from switchrecon.errors import DataError
 
 FEWEST = 3  # subjects; with fewer the promise would be worth no more than a coin
@@ -27,7 +28,7 @@ def promised(subjects: int) -> int:
         For fewer than 3.
     """
     if subjects < FEWEST:
-        raise DataError(f"{subjects} subjects are too few to calibrate with; expected at least {FEWEST}")
+        raise DataError(f"{count(subjects, 'subject')}, too few to calibrate with; expected at least {FEWEST}")
     return min(100 * subjects // (subjects + 1), MOST)
 
 
