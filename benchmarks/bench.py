@@ -1,7 +1,7 @@
 """Speed and memory, as ratios of things measured in turn: prints a table and writes JSON.
 
 Usage: python benchmarks/bench.py
-    [--parts imports layers growth inference arithmetic simulated threads together steps gpu]
+    [--parts imports layers growth inference arithmetic simulated threads together steps]
     [--sides 128 256] [--methods NAME ...] [--repeats N] [--slices 10 1000] [--out runs/bench/bench.json]
 
 Parts that are not run keep what the JSON says of them.
@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from gpu import measure_gpu
 from growth import measure_growth, measure_imports
 from inference import measure_inference
 from layers import measure_layers
@@ -41,7 +40,6 @@ PARTS = (
     "threads",
     "together",
     "steps",
-    "gpu",
 )
 
 
@@ -100,7 +98,6 @@ def main() -> None:
         "threads": lambda: measure_threads(asked.sides, asked.repeats),
         "together": lambda: measure_together(asked.sides, asked.repeats),
         "steps": lambda: measure_steps(asked.sides, asked.methods, asked.repeats),
-        "gpu": measure_gpu,
     }
     for name in asked.parts:
         started = time.monotonic()

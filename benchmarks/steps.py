@@ -28,6 +28,17 @@ from switchrecon.training.state import State, build_state
 from switchrecon.training.updates import step_taker, take_step
 
 LEARNED = [name for name in METHODS if name not in ("total-variation", "wavelet", "sense")]
+INSIDE_CONVOLUTIONS = (
+    "aten::mkldnn_convolution",
+    "aten::cudnn_convolution",
+    "aten::cudnn_convolution_transpose",
+    "aten::convolution_backward",
+    "aten::thnn_conv2d",
+    "aten::_slow_conv2d_forward",
+    "aten::_convolution",  # transposed ones have no name of their own on a processor
+)
+"""Operations whose time is a convolution's."""
+
 SETTINGS: list[str] = []  # of all that is measured, beside its size: none, for the paper's networks; tests add some
 
 
@@ -77,14 +88,7 @@ def convolution_part(step: Callable[[], object]) -> float:
         step()
     events = recorded.key_averages()
     total = sum(event.self_cpu_time_total for event in events)
-    inside = (
-        "aten::mkldnn_convolution",
-        "aten::convolution_backward",
-        "aten::thnn_conv2d",
-        "aten::_slow_conv2d_forward",
-        "aten::_convolution",  # transposed ones have no name of their own
-    )
-    return sum(event.self_cpu_time_total for event in events if event.key in inside) / total
+    return sum(event.self_cpu_time_total for event in events if event.key in INSIDE_CONVOLUTIONS) / total
 
 
 def precisions() -> list[str]:

@@ -3,9 +3,9 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 
 from switchrecon.core import device
 
@@ -69,19 +69,73 @@ def test_steps() -> None:
     assert steps.measure_simulated([64], 1)["simulated_over_literal_switchable"]["64"] > 0
 
 
-def test_what_is_measured_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    import gpu
+def test_every_stage_of_the_gpu_check_runs_with_the_processor_in_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Two stages in processes of their own, the others here."""
+    import gpu_check
 
-    monkeypatch.setattr(gpu, "PRECISIONS", ("float32",))
-    monkeypatch.setattr(gpu, "FOLD_SLICES", 5)
-    processor = torch.device("cpu")
-    timed = gpu.measure_step(processor, 64, 1, warm_up=1)["gpu_literal_over_step"]
-    assert set(timed) == {"switchable", "joint"}
-    over_step = timed["joint"]
-    assert set(over_step) == {"float32 together", "float32 one-by-one"}
-    assert all(ratio > 0 for ratio in over_step.values())
-    assert gpu.measure_slices(processor, 64, 2)["gpu_slices_a_second"]["float32"] > 0
-    assert gpu.measure_fold(processor, 64, 2, "float32")["gpu_fold_seconds"] > 0
+    monkeypatch.setattr("steps.LEARNED", ["switchable", "joint"])
+    monkeypatch.setattr("gpu.PRECISIONS", ("float32",))
+    monkeypatch.setattr("gpu.METHODS_TIMED", ("joint",))
+    monkeypatch.setattr(gpu_check, "rows", lambda: ["supervised"])
+    apart = ("machine",)
+
+    def run(asked: Any, stage: str) -> None:
+        (gpu_check.run_apart if stage in apart else gpu_check.run_here)(asked, stage)
+
+    others = [stage for stage in gpu_check.STAGES if stage != "tests"]  # those run beside this one
+    sound = gpu_check.check(tmp_path, 10, others, run, stand_in=True)
+    said = capsys.readouterr().out.splitlines()
+    assert [line.partition(":")[0] for line in said] == others
+    found = {stage: json.loads((tmp_path / f"{stage}.json").read_text()) for stage in others}
+    assert sound, said
+    assert all(own["finished"] for own in found.values())
+    rows = found["steps"]["rows"]
+    assert [(row["method"], row["mode"]) for row in rows] == [
+        (method, mode) for mode in ("graph", "eager") for method in ("switchable", "joint")
+    ]
+    assert all(row["agrees"] for row in rows)
+    assert all(row["replayed"] == (row["mode"] == "graph") for row in rows)
+    assert set(found["table"]["rows"]) == {"supervised", "zero-filled"}
+    assert "| supervised |" in (tmp_path / "table.md").read_text()
+
+
+def test_a_stage_that_fails_or_is_cut_off_keeps_what_it_found_and_the_next_one_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import gpu_check
+
+    def fails(asked: Any) -> dict[str, Any]:
+        asked.write("times", {"rows": [1, 2]})
+        raise RuntimeError("no kernel image is available")
+
+    monkeypatch.setitem(gpu_check.SHARES, "machine", 0.0005)
+    monkeypatch.setitem(gpu_check.STAGES, "times", fails)
+    monkeypatch.setitem(gpu_check.STAGES, "slices", lambda asked: {"line": "well"})
+
+    def run(asked: Any, stage: str) -> None:
+        (gpu_check.run_apart if stage == "machine" else gpu_check.run_here)(asked, stage)
+
+    assert not gpu_check.check(tmp_path, 1, ["machine", "times", "slices"], run, stand_in=True)
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].startswith("machine: cut off after 0 s; nothing is kept")
+    assert said[1].startswith("times: failed: no kernel image is available")
+    assert said[2].startswith("slices: well")
+    assert json.loads((tmp_path / "times.json").read_text())["rows"] == [1, 2]
+
+
+def test_scans_for_the_table_are_of_three_groups_of_subjects(tmp_path: Path) -> None:
+    import gpu_check
+
+    for name in ("sub-a_ses-1_T2w", "sub-a_ses-2_T2w", "sub-b_T2w", "sub-c_T2w", "sub-c_T1w"):
+        (tmp_path / f"{name}.nii.gz").touch()
+    asked = gpu_check.Asked(tmp_path, False, 0.0, data=tmp_path)
+    groups = [{file.name.split("_")[0] for file in part} for part in gpu_check.scans(asked)]
+    assert groups == [{"sub-a"}, {"sub-b"}, {"sub-c"}]
+    asked.data = tmp_path / "nowhere"
+    with pytest.raises(RuntimeError, match="of 0 subjects, expected at least 3"):
+        gpu_check.scans(asked)
 
 
 def test_the_table_takes_results_of_an_earlier_version() -> None:
