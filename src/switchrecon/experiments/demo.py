@@ -2,19 +2,20 @@
 
 import gzip
 import logging
+import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from rich.console import Console
 
 from switchrecon.config import Config, load_config
 from switchrecon.core.device import find_device
 from switchrecon.core.files import atomic_file
 from switchrecon.core.pictures import save_grid
+from switchrecon.core.threads import set_threads
 from switchrecon.errors import RunError
 from switchrecon.evaluation.evaluate import evaluate
 from switchrecon.evaluation.records import Evaluation
@@ -33,6 +34,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "wavelet": {"steps": 20, "headroom": 3},
 }
 PRETRAINED = "switchrecon:brain-2d-x4"
+FIRST_PICTURE = "first.png"
 FIRST_HEAD = 13  # a subject of no pile
 
 
@@ -112,7 +114,6 @@ def quick_look(out: Path, lpips_weights: Path | None = None, device: str | None 
         np.save(temporary, real_slice())
     side = len(real_slice())
     head = write_heads(scan.parent, [FIRST_HEAD], 1, side)
-    torch.set_num_threads(1)
     evaluation = evaluate(
         [run_folder(PRETRAINED)],
         [scan, *head],
@@ -137,11 +138,11 @@ def _draw_first(out: Path, names: Iterable[str]) -> None:
     """``first.png``: the real slice, fully sampled and as each method shows it."""
     with np.load(out / "examples.npz", allow_pickle=False) as arrays:
         reference, images = arrays["reference"][0], arrays["images"][:, 0]
-    save_grid(out / "first.png", [[reference, *images]], [["fully sampled", *names]], None)
+    save_grid(out / FIRST_PICTURE, [[reference, *images]], [["fully sampled", *names]], None)
 
 
-def _check_place(out: Path, mark: str) -> None:
-    if out.exists() and any(out.iterdir()) and not (out / mark).exists():
+def _check_place(out: Path, *marks: str) -> None:
+    if out.exists() and any(out.iterdir()) and not any((out / mark).exists() for mark in marks):
         raise RunError(f"{out}: is not empty and holds no demo; choose another --out")
 
 
@@ -157,6 +158,7 @@ def run_demo(
     lpips_weights: Path | None = None,
     device: str | None = None,
     console: Console | None = None,
+    threads: int = 1,
 ) -> Path:
     """Run the demo and return the report.
 
@@ -171,21 +173,25 @@ def run_demo(
     device
         See :func:`switchrecon.core.device.find_device`.
     console
-        Where bars show the progress; None: lines are logged.
+        Console for progress bars; None: lines are logged.
+    threads
+        See :func:`switchrecon.core.threads.set_threads`.
 
     Raises
     ------
     RunError
         If the folder holds something else.
     """
-    _check_place(out, "data")
+    _check_place(out, "data", "first")
     find_device(device)  # is refused before anything is written
     started = time.monotonic()
     # Networks this small gain next to nothing from a second thread and lose much to it on a busy machine.
-    torch.set_num_threads(1)
+    set_threads(threads)
     make_heads(out / "data")
     logger.info("a first look, with the run that comes with the package")
     logger.info(f"first picture: {quick_look(out / 'first', lpips_weights, device)}")
+    with atomic_file(out / FIRST_PICTURE, suffix=".png") as temporary:
+        shutil.copyfile(out / "first" / FIRST_PICTURE, temporary)
     runs = []
     for method in METHODS:
         logger.info(f"{method}: training")
@@ -200,7 +206,7 @@ def run_demo(
         lpips_weights=lpips_weights,
         title="switchrecon demo: synthetic heads",
         reduced=reduced(demo_config("joint", steps)),
-        pictures=[("first/first.png", FIRST)],
+        pictures=[(FIRST_PICTURE, FIRST)],
         summary=[f"Training and reconstruction took {minutes:.1f} minutes."],
         device=device,
         overwrite=True,
