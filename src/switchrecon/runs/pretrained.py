@@ -10,7 +10,7 @@ FOLDER = Path(__file__).parent / "pretrained"
 
 def pretrained() -> list[str]:
     """Names of the runs that come with the package, such as ``switchrecon:brain-2d-x4``."""
-    return sorted(f"{PREFIX}{entry.name}" for entry in FOLDER.iterdir() if (entry / "model.safetensors").is_file())
+    return sorted(f"{PREFIX}{file.parent.name}" for file in FOLDER.glob("*/model.safetensors"))
 
 
 def is_pretrained(run: str | Path) -> bool:
