@@ -1,23 +1,24 @@
 """The comparison of two piles: its numbers, its verdicts, and its honesty about few subjects."""
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from switchrecon.config import Config, load_config
-from switchrecon.data.domains import (
+from switchrecon.data import domains, piles
+from switchrecon.data.domains import _sentence, auc, auc_interval, compare_domains, domain_of, glance_at
+from switchrecon.data.features import (
     CALM,
     FEATURES,
     QUIET,
-    _sentence,
-    auc,
-    auc_interval,
-    compare_domains,
+    centre_features,
     low_resolution_centre,
-    read_domain,
+    slice_centre,
     slice_features,
 )
 from switchrecon.errors import DataError
@@ -25,7 +26,9 @@ from switchrecon.methods.methods import JOINT, JOINT_ADVERSARIAL, Method
 from switchrecon.physics.fourier import fourier
 from switchrecon.physics.masks import draw_mask
 from switchrecon.physics.noise import noise_level
+from switchrecon.scans.scan import Scan
 from switchrecon.training.gate import through_gate
+from switchrecon.training.ready import make_ready
 from tests.conftest import blob_images, tiny_config
 
 FULL_MASK = np.ones((64, 64), dtype=bool)
@@ -124,15 +127,18 @@ def test_no_more_is_seen_of_scans_to_be_undersampled_than_training_will_see(tmp_
     sub, full = pile(tmp_path / "sub", range(4)), pile(tmp_path / "full", range(10, 14))
     config = Config()
     files = sorted(sub.iterdir())
-    before = read_domain(files, config, None, 0.08, measured=True)
+
+    def features() -> np.ndarray:
+        return domain_of([glance_at(file, config, None, measured=True) for file in files], 0.08).features
+
+    before = features()
     for path in sub.iterdir():
         kspace = np.load(path)
         for index, own in enumerate(kspace):
             hidden = ~draw_mask(config.mask, (64, 64), volume=path.name, index=index)
             own[hidden] = 1e3
         np.save(path, kspace)
-    after = read_domain(files, config, None, 0.08, measured=True)
-    np.testing.assert_allclose(after.features, before.features, rtol=1e-5)
+    np.testing.assert_allclose(features(), before, rtol=1e-5)
     with pytest.raises(DataError, match="less than 3 samples at 64x64: there is no image without aliases"):
         compare_domains([full], [sub], load_config(None, ["mask.center_fraction=0.02"]))
 
@@ -242,3 +248,39 @@ def test_the_gate_opens_only_for_alike_piles(tmp_path: Path, messages: list[str]
     assert "The piles differ" in "\n".join(messages)
     assert (closed.cast, closed.phases) == (JOINT.cast, JOINT.phases)
     assert gated(sub, "closed").phases == JOINT.phases
+
+
+def test_the_features_of_a_centre_are_those_of_the_whole_slice() -> None:
+    kspace, mask = kspace_of(blob_images(3, 1))[0][:, :50], np.ones((64, 50), dtype=bool)
+    for fraction in (0.3, 0.2, 0.08, 0.0):
+        kept = slice_centre(kspace, mask, 0.3)
+        assert kept.samples.shape == (19, 15)
+        numbers, image = centre_features(kept, fraction)
+        expected, whole = slice_features(kspace, mask, fraction)
+        assert numbers == expected
+        np.testing.assert_array_equal(image, np.abs(low_resolution_centre(kspace, fraction)))
+        np.testing.assert_array_equal(image, whole)
+
+
+def test_a_gated_training_reads_each_scan_once_to_compare_and_once_to_learn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full, sub = pile(tmp_path / "full", range(4)), pile(tmp_path / "sub", range(10, 14))
+    reads: dict[str, Counter[str]] = {"compared": Counter(), "learned": Counter()}
+    for module, what in ((domains, "compared"), (piles, "learned")):
+
+        def counting(
+            path: Path, *rest: Any, read: Callable[..., Scan] = module.read_scan, seen: Counter[str] = reads[what]
+        ) -> Scan:
+            seen[path.name] += 1
+            return read(path, *rest)
+
+        monkeypatch.setattr(module, "read_scan", counting)
+    settings = ["method=joint-adversarial", "cascades=1", "unet_width=2", "width=2", "steps=1"]
+    make_ready(load_config(None, settings), [full], [sub], None)
+    names = [file.name for folder in (full, sub) for file in folder.iterdir()]
+    assert reads == {"compared": Counter(names), "learned": Counter(names)}
+    first = next(full.iterdir())  # zero-padded, so that it has to be resized
+    np.save(first, np.pad(np.load(first), ((0, 0), (8, 8), (8, 8))))
+    compare_domains([full], [sub], Config())
+    assert reads["compared"] == Counter(2 * names + [first.name])

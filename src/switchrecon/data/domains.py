@@ -5,48 +5,30 @@ training. Adversarial methods make G(X) look like Y: if the piles differ in cont
 learns that difference as if it were part of the reconstruction.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from switchrecon.config import Config
 from switchrecon.core.messages import counted
 from switchrecon.core.seeds import numpy_random
 from switchrecon.data.coils import one_coil
 from switchrecon.data.corruption import corrupted
+from switchrecon.data.features import FEATURES, LEAST_CENTRE, SliceCentre, centre_features, slice_centre
 from switchrecon.data.piles import check_disjoint, evenly, usable_slices
 from switchrecon.errors import DataError
-from switchrecon.physics.fourier import inverse_fourier
-from switchrecon.physics.masks import centre_slice, full_centre_fraction, line_direction, measured_acceleration
-from switchrecon.physics.noise import noise_level
+from switchrecon.physics.masks import full_centre_fraction, line_direction, measured_acceleration
 from switchrecon.scans.files import ScanInput, find_scans, read_scan
 from switchrecon.scans.scan import Scan, check_fully_sampled, own_mask
 
-QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
-FEATURES = (
-    *(("contrast", f"brightness quantile {q:g}") for q in QUANTILES),
-    ("contrast", "middle over rim"),
-    ("contrast", "part that is brighter than four fifths"),
-    ("anatomy", "part of the field of view that is filled"),
-    ("anatomy", "height over width"),
-    ("sharpness", "fine over coarse structure"),
-    ("noise", "noise over signal"),
-    ("phase", "spread of the phase"),
-)
-"""The features of a slice: what each is about, and its name."""
 RIDGE = 0.1  # is added to variances, relative to that of all slices, so that no feature gets too much weight
 RESAMPLES = 2000
 DIFFER, ALIKE = 0.65, 0.75  # limits of the AUC's interval: above the first, or below the second
 ENOUGH = 4  # least subjects in each pile before they are called alike
 LARGE = 0.8  # a standardised difference that the sentence mentions
 SHOWN = 6
-LEAST_CENTRE = 3  # samples on each side
-QUIET = 0.05  # least noise that counts, relative to the low-resolution image (about 3 % of the brightest pixel)
-CALM = 0.01  # least spread of the phase that counts, about 0.14 radians; images without phase have less
 
 
 @dataclass
@@ -61,51 +43,75 @@ class Domain:
     lines: bool
 
 
-def low_resolution_centre(kspace: np.ndarray, fraction: float) -> np.ndarray:
-    """Return the complex image (h, w) of the Hann-weighted centre of k-space (H, W), one pixel for each sample."""
-    rows, columns = (centre_slice(n, max(fraction, LEAST_CENTRE / n)) for n in kspace.shape)
-    centre = kspace[rows, columns]
-    window = np.outer(*(np.hanning(n + 2)[1:-1] for n in centre.shape))
-    return inverse_fourier(torch.from_numpy((centre * window).astype(np.complex64))).numpy()
+@dataclass(frozen=True)
+class Glance:
+    """All of one scan that the comparison needs.
+
+    Attributes
+    ----------
+    path, subject, matrix
+        As of the scan.
+    fraction
+        Fraction of each side of k-space whose centre is fully measured, at most that of the settings.
+    lines
+        Whether its mask has whole lines.
+    centres, accelerations
+        Of each usable slice.
+    """
+
+    path: Path
+    subject: str
+    matrix: tuple[int, int]
+    fraction: float
+    lines: bool
+    centres: list[SliceCentre]
+    accelerations: list[float]
 
 
-def slice_features(kspace: np.ndarray, mask: np.ndarray, fraction: float) -> tuple[list[float], np.ndarray]:
-    """Return the features of one slice, which do not depend on its scale, and its low-resolution magnitude image."""
-    image = low_resolution_centre(kspace, fraction)
-    magnitude = np.abs(image)
-    bright = np.quantile(magnitude, 0.99) or 1.0
-    pixel = bright * math.sqrt(magnitude.size / kspace.size)  # at the matrix of the scan, as the noise is
-    inside = magnitude > 0.1 * bright
-    rows, columns = np.nonzero(inside)
-    spread = [max(float(np.std(place)), 0.3) / n for place, n in zip((rows, columns), image.shape, strict=True)]
-    distance = np.hypot((rows - rows.mean()) / spread[0], (columns - columns.mean()) / spread[1])
-    core = np.zeros_like(inside)
-    core[rows, columns] = distance <= np.median(distance)
-    rim = inside & ~core
-    energy = np.abs(np.fft.fftshift(np.fft.fft2(magnitude))) ** 2
-    radius = np.hypot(*np.meshgrid(*((np.arange(n) - n // 2) / n for n in image.shape), indexing="ij"))
-    fine, coarse = energy[radius > 0.2].sum(), energy[(radius <= 0.2) & (radius > 0)].sum()
-    noise = noise_level(kspace, mask)
-    numbers = [
-        *np.quantile(magnitude[inside] / bright, QUANTILES),
-        math.log(magnitude[core].mean() / magnitude[rim].mean()) if rim.any() else 0.0,
-        float((magnitude[inside] > 0.8 * bright).mean()),
-        float(inside.mean()),
-        math.log(spread[0] / spread[1]),
-        math.log((fine + 1e-12) / (coarse + 1e-12)),
-        math.log10(max(noise / pixel, QUIET)) if math.isfinite(noise) else math.nan,
-        max(1 - float(np.abs(image[inside].sum()) / magnitude[inside].sum()), CALM),
-    ]
-    return numbers, magnitude
+def glance_at(source: Path | Scan, config: Config, matrix: tuple[int, int] | None, measured: bool) -> Glance:
+    """Read one scan for the comparison.
+
+    Parameters
+    ----------
+    source
+        The scan.
+    config
+        Settings of masks, and of what counts as empty.
+    matrix
+        Matrix to which the scan is resized; None: its own.
+    measured
+        Whether the scan is of X, which the settings may corrupt.
+
+    Raises
+    ------
+    DataError
+        If the scan cannot be used, or is undersampled though it is of Y.
+    """
+    scan = read_scan(source, config.reading)
+    if not measured:
+        check_fully_sampled(scan, "--full needs fully sampled scans")
+    scan = scan.resized(matrix)
+    fraction = _fraction(scan, config)
+    scan = corrupted(scan, config.corruption) if measured else scan
+    kspace, centres, accelerations = one_coil(scan), [], []
+    for index in evenly(usable_slices(scan, config), config.slices_per_scan):
+        mask = scan.mask[index] if scan.mask is not None else np.ones(scan.matrix, dtype=bool)
+        # Of scans that will be undersampled, only the samples that a training will see are used.
+        seen = own_mask(scan, index, config).numpy() if measured else mask
+        centres.append(slice_centre(kspace[index], seen, config.mask.center_fraction))
+        accelerations.append(measured_acceleration(mask))
+    lines = scan.mask is not None and line_direction(scan.mask[0]) is not None
+    return Glance(scan.path, scan.subject, scan.matrix, fraction, lines, centres, accelerations)
 
 
-def common_centre(
+def read_domains(
     full: Sequence[Path | Scan], sub: Sequence[Path | Scan], config: Config
-) -> tuple[tuple[int, int] | None, float]:
-    """Return the matrix at which scans are compared, and the fraction of k-space whose centre all of X has measured.
+) -> tuple[Domain, Domain, float]:
+    """Read the scans of Y and X; return their features, and the fraction of k-space that was compared.
 
-    The matrix is None if all scans have the same, else the smallest height and the smallest width. Then centres with
-    equally many samples show the same resolution, to whatever matrix the scans were zero-padded.
+    The centre of k-space that all of X has measured is compared. If the scans have different matrices, they are resized
+    to the smallest height and the smallest width. Then centres with equally many samples show the same resolution, to
+    whatever matrix the scans were zero-padded. Each scan is read once, or twice if it has to be resized.
 
     Raises
     ------
@@ -114,65 +120,34 @@ def common_centre(
     """
     if not full or not sub:
         raise DataError("no scans to compare: give --full and --sub")
-    # Scans are read here, and again later, so that memory does not grow with their number.
-    matrices = set()
-    for path in full:
-        scan = read_scan(path, config.reading)
-        check_fully_sampled(scan, "--full needs fully sampled scans")
-        matrices.add(scan.matrix)
-    centres = [(_fraction(scan, config), scan.matrix) for scan in (read_scan(path, config.reading) for path in sub)]
-    matrices |= {matrix for _, matrix in centres}
-    smallest = min(height for height, _ in matrices), min(width for _, width in matrices)
-    common = None
-    if len(matrices) > 1:
-        common = smallest
-        centres = [(_fraction(read_scan(path, config.reading).resized(common), config), common) for path in sub]
-    fraction = min(found for found, _ in centres)
+    sources = [(source, False) for source in full] + [(source, True) for source in sub]
+    seen = [glance_at(source, config, None, of_x) for source, of_x in counted(sources, "comparing the piles: scan")]
+    smallest = min(each.matrix[0] for each in seen), min(each.matrix[1] for each in seen)
+    for place, (source, of_x) in enumerate(sources):
+        if seen[place].matrix != smallest:
+            seen[place] = glance_at(source, config, smallest, of_x)
+    y, x = seen[: len(full)], seen[len(full) :]
+    fraction = min(each.fraction for each in x)
     if any(round(fraction * side) < LEAST_CENTRE for side in smallest):
         raise DataError(
             f"--sub: the fully measured centre of k-space is {fraction:.3f} of a side, less than {LEAST_CENTRE} "
             f"samples at {smallest[0]}x{smallest[1]}: there is no image without aliases to compare"
         )
-    return common, fraction
+    return domain_of(y, fraction), domain_of(x, fraction), fraction
 
 
-def read_domain(
-    files: Sequence[Path | Scan],
-    config: Config,
-    matrix: tuple[int, int] | None,
-    fraction: float,
-    measured: bool = False,
-) -> Domain:
-    """Return the features of every usable slice of a pile.
-
-    Parameters
-    ----------
-    files
-        The scans.
-    config
-        Settings of masks, and of what counts as empty.
-    matrix, fraction
-        See :func:`common_centre`.
-    measured
-        Whether the scans are those of X, which the settings may corrupt.
-    """
-    domain = Domain(np.empty((0, len(FEATURES))), [], [], {}, [], False)
+def domain_of(scans: Sequence[Glance], fraction: float) -> Domain:
+    """Return the features of every usable slice of a pile, from this fraction of each side of k-space."""
+    domain = Domain(np.empty((0, len(FEATURES))), [], [], {}, [], any(scan.lines for scan in scans))
     rows = []
-    for path in counted(files, "comparing the piles: scan"):
-        scan = read_scan(path, config.reading).resized(matrix)
-        scan = corrupted(scan, config.corruption) if measured else scan
+    for scan in scans:
         domain.paths.setdefault(scan.subject, scan.path)
-        kspace = one_coil(scan)
-        for index in evenly(usable_slices(scan, config), config.slices_per_scan):
-            mask = scan.mask[index] if scan.mask is not None else np.ones(scan.matrix, dtype=bool)
-            # Of scans that will be undersampled, only the samples that a training will see are used.
-            seen = own_mask(scan, index, config).numpy() if measured else mask
-            numbers, image = slice_features(kspace[index], seen, fraction)
+        domain.accelerations += scan.accelerations
+        domain.subjects += [scan.subject] * len(scan.centres)
+        for centre in scan.centres:
+            numbers, image = centre_features(centre, fraction)
             rows.append(numbers)
-            domain.subjects.append(scan.subject)
             domain.examples.append(image / (image.max() or 1))
-            domain.accelerations.append(measured_acceleration(mask))
-        domain.lines |= scan.mask is not None and line_direction(scan.mask[0]) is not None
     domain.features = np.array(rows)
     return domain
 
@@ -311,7 +286,7 @@ def compare_domains(
     Parameters
     ----------
     full, sub
-        Paths of the piles, with disjoint subjects. Scans are compared at their matrix, or at :func:`common_centre`'s.
+        Paths of the piles, with disjoint subjects. See :func:`read_domains`.
     config
         Mask settings give the largest centre that is looked for.
     show
@@ -324,9 +299,7 @@ def compare_domains(
         the centre of k-space is not fully measured.
     """
     y_files, x_files = find_scans(full), find_scans(sub)
-    matrix, fraction = common_centre(y_files, x_files, config)
-    x = read_domain(x_files, config, matrix, fraction, measured=True)
-    y = read_domain(y_files, config, matrix, fraction)
+    y, x, fraction = read_domains(y_files, x_files, config)
     known = np.isfinite(np.concatenate([y.features, x.features])).all(0)
     for domain in (y, x):  # a feature that is missing in some slice cannot be compared
         domain.features[:, ~known] = 0

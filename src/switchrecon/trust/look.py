@@ -13,7 +13,7 @@ from torch import Tensor
 from switchrecon.core.files import NOTE
 from switchrecon.core.records import Record
 from switchrecon.data.coils import one_coil
-from switchrecon.data.domains import FEATURES, slice_features
+from switchrecon.data.features import FEATURES, slice_features
 from switchrecon.data.piles import usable_slices
 from switchrecon.errors import DataError
 from switchrecon.physics.measured import noise_levels
