@@ -102,9 +102,9 @@ def digest(folder: Path) -> tuple[str, list[int]]:
     assert found is not None
     tensors = found[0] | {f"model.{name}": tensor for name, tensor in load_file(folder / "model.safetensors").items()}
     log = read_log(folder)
-    told = [{key: value for key, value in entry.items() if key != "seconds"} for entry in log]
+    told = [entry.model_dump(exclude={"seconds"}) for entry in log]
     content = b"".join(name.encode() + tensors[name].numpy().tobytes() for name in sorted(tensors))
-    return sha256(content + json.dumps(told).encode()), [entry["step"] for entry in log]
+    return sha256(content + json.dumps(told).encode()), [entry.step for entry in log]
 
 
 def kill_trainings(base: Path, count: int, draw: random.Random) -> dict[str, Any]:
@@ -127,7 +127,7 @@ def kill_trainings(base: Path, count: int, draw: random.Random) -> dict[str, Any
             status = in_child(lambda f=folder, t=trap: train_here(f, base, t))
         result["killed"] += os.WIFSIGNALED(status)
         stored = load_checkpoint(folder / "checkpoints")
-        begun = [entry["step"] for entry in read_log(folder)]
+        begun = [entry.step for entry in read_log(folder)]
         redone = (begun[-1] if begun else 0) - (stored[1]["step"] if stored else 0)
         result["redone_at_most"] = max(result["redone_at_most"], redone)
         assert in_child(lambda f=folder: train_here(f, base)) == 0, (base / f"{folder.name}.txt").read_text()

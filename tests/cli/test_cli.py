@@ -212,6 +212,6 @@ def test_tensorboard_events_are_written_beside_the_log(
 
     events = EventAccumulator(str(run / "tensorboard"))
     events.Reload()
-    logged = [entry["losses"]["cycle"] for entry in read_log(run)]
+    logged = [entry.losses["cycle"] for entry in read_log(run)]
     assert [e.value for e in events.Scalars("losses/cycle")] == pytest.approx(logged, rel=1e-6)
     assert events.Tags()["images"] == ["x", "G(x)", "y"]

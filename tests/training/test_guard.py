@@ -4,7 +4,6 @@ import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from switchrecon.methods.methods import METHODS, find_method
 from switchrecon.methods.step import Batch, Step
 from switchrecon.physics.operators import Encoding
 from switchrecon.runs.checkpoint import load_checkpoint, load_model
-from switchrecon.runs.log import read_log
+from switchrecon.runs.log import LogEntry, read_log
 from switchrecon.training.batches import Batches
 from switchrecon.training.guard import Diverged, check_numbers
 from switchrecon.training.state import Measured, State, build_state
@@ -38,18 +37,18 @@ def short(*assignments: str) -> Config:
     return tiny_config("method=simulated", "steps=120", "checkpoint_every=40", "batch_size=1", *assignments)
 
 
-def content(run: Path) -> tuple[dict[str, bytes], list[dict[str, object]]]:
+def content(run: Path) -> tuple[dict[str, bytes], list[LogEntry]]:
     """Every tensor of the newest checkpoint and of the model, and the log without its times."""
     found = load_checkpoint(run / "checkpoints")
     assert found is not None
     tensors = found[0] | {f"model.{n}": t for n, t in load_file(run / "model.safetensors").items()}
-    log = [{key: value for key, value in entry.items() if key != "seconds"} for entry in read_log(run)]
+    log = [entry.model_copy(update={"seconds": 0.0}) for entry in read_log(run)]
     return {name: tensor.numpy().tobytes() for name, tensor in tensors.items()}, log
 
 
-def setbacks_in(log: list[dict[str, Any]]) -> dict[int, list[str]]:
+def setbacks_in(log: list[LogEntry]) -> dict[int, list[str]]:
     """What the log says of divergence, by step."""
-    said = {entry["step"]: [t for t in entry.get("remarks", []) if "diverged" in t] for entry in log}
+    said = {entry.step: [t for t in entry.remarks if "diverged" in t] for entry in log}
     return {step: texts for step, texts in said.items() if texts}
 
 
@@ -90,16 +89,16 @@ def test_a_batch_that_is_no_number_costs_a_few_steps_and_half_the_learning_rate(
     faulty_batches(monkeypatch, at=75, while_setbacks=2, state=states)
     run = train(short(), *piles, tmp_path / "run")
     log = content(run)[1]
-    assert [entry["step"] for entry in log] == list(range(1, 121))
-    assert all(math.isfinite(v) for entry in log for v in entry["losses"].values())  # type: ignore[attr-defined]
+    assert [entry.step for entry in log] == list(range(1, 121))
+    assert all(math.isfinite(v) for entry in log for v in entry.losses.values())
     for name, tensor in load_file(run / "checkpoints" / "step-00000120.safetensors").items():
         assert tensor.isfinite().all(), name
     said = "training diverged: supervised is nan at step 75; went back to step 50 and halved the learning rate ({} of 3"
     remarks = setbacks_in(log)
     assert list(remarks) == [51]
-    assert [text.startswith(said.format(n)) for n, text in enumerate(remarks[51], 1)] == [True, True]  # type: ignore[arg-type]
+    assert [text.startswith(said.format(n)) for n, text in enumerate(remarks[51], 1)] == [True, True]
     assert "\n".join(messages).count("warning: training diverged") == 2
-    rates = {entry["step"]: entry["learning_rate"] for entry in log}
+    rates = {entry.step: entry.learning_rate for entry in log}
     plain = [1e-4 + (1e-7 - 1e-4) * step / 119 for step in (49, 50)]
     assert rates[50] == pytest.approx(plain[0])
     assert rates[51] == pytest.approx(plain[1] / 4)
@@ -157,7 +156,7 @@ def test_a_run_that_diverges_again_and_again_stops_with_a_report_and_its_last_ch
     assert code == 2
     assert (out + err).count("halved the learning rate") == 3
     assert "error: training diverged: supervised is nan at step 75, after 3 returns to an earlier state" in err
-    assert [entry["step"] for entry in read_log(run)] == list(range(1, 51))
+    assert [entry.step for entry in read_log(run)] == list(range(1, 51))
     found = load_checkpoint(run / "checkpoints")
     assert found is not None
     assert found[1]["step"] == 40
@@ -200,7 +199,7 @@ def test_a_far_too_high_learning_rate_never_leaves_numbers_that_are_not_finite(
         assert "training diverged" in str(error)  # noqa: PT017 - it may also come through
     for file in (run / "checkpoints").glob("*.safetensors"):
         assert all(tensor.isfinite().all() for tensor in load_file(file).values())
-    assert all(math.isfinite(value) for entry in read_log(run) for value in entry["losses"].values())
+    assert all(math.isfinite(value) for entry in read_log(run) for value in entry.losses.values())
 
 
 def test_constant_and_zero_slices_do_no_harm(tmp_path: Path) -> None:
@@ -228,7 +227,7 @@ def test_a_change_of_threads_is_said_and_logged(
     (run / "model.safetensors").unlink()
     monkeypatch.setattr("switchrecon.training.state.machine", lambda device: "another machine")
     train(short("steps=4", "checkpoint_every=2"), *piles, run, resume=True)
-    entries = {entry["step"]: entry.get("remarks", []) for entry in read_log(run)}
+    entries = {entry.step: entry.remarks for entry in read_log(run)}
     assert [step for step, remarks in entries.items() if remarks and step < 4] == [3]  # the trial comes after the last
     assert entries[3][0].startswith("continued where the result is not bit-exact: machine ")
     assert entries[3][0].endswith("another machine now")
@@ -261,11 +260,11 @@ def test_a_loss_that_leaves_its_past_is_divergence_though_it_is_finite(
     config = short("checkpoint_every=80")  # while the loss is outside its past: no checkpoint of that
     straight = train(config, *piles, tmp_path / "run")
     log = content(straight)[1]
-    assert [entry["step"] for entry in log] == list(range(1, 121))
+    assert [entry.step for entry in log] == list(range(1, 121))
     [[remark]] = setbacks_in(log).values()
     assert remark.startswith("training diverged: supervised is ")
     assert "at step 84; went back to step 50 and halved the learning rate (1 of 3 times)" in remark
-    assert max(entry["losses"]["supervised"] for entry in log) < 10  # type: ignore[index, call-overload]
+    assert max(entry.losses["supervised"] for entry in log) < 10
 
     class Stop(Exception):
         pass

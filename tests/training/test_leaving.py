@@ -63,7 +63,7 @@ def test_a_signal_saves_before_it_leaves_and_the_run_goes_on_to_the_same_bits(
     train(config, *piles, run, resume=True)
     first, second = (load_file(own / "checkpoints/step-00000009.safetensors") for own in (straight, run))
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert [entry["losses"] for entry in read_log(run)] == [entry["losses"] for entry in read_log(straight)]
+    assert [entry.losses for entry in read_log(run)] == [entry.losses for entry in read_log(straight)]
 
 
 def test_a_second_interrupt_ends_at_once() -> None:
@@ -128,12 +128,12 @@ def test_a_finished_run_is_trained_on(
     card = load_model(run / "model.safetensors")[1]
     assert (card.step, card.steps, card.config.steps, card.salt) == (10, 10, 10, salt)
     log = read_log(run)
-    assert [entry["step"] for entry in log] == list(range(1, 11))
-    assert [remark for entry in log for remark in entry.get("remarks", [])] == [
+    assert [entry.step for entry in log] == list(range(1, 11))
+    assert [remark for entry in log for remark in entry.remarks] == [
         "goes on to 10 steps, where 4 were planned: the learning rate is that of the new plan, and the average of the "
         "weights begins anew"
     ]
-    rates = [entry["learning_rate"] for entry in log]
+    rates = [entry.learning_rate for entry in log]
     assert rates[3] < 1e-6 < rates[4] == pytest.approx(1e-4 + (1e-7 - 1e-4) * 4 / 9)
     with pytest.raises(RunError, match=r"has done 10 steps, asked for 6 in all; give more, such as --set steps=20"):
         train(tiny_config("steps=6"), *piles, run, resume=True)

@@ -89,7 +89,7 @@ def interrupted(run: Path) -> Path:
 
 
 def losses(run: Path) -> list[list[float]]:
-    return [list(entry["losses"].values()) for entry in read_log(run)]
+    return [list(entry.losses.values()) for entry in read_log(run)]
 
 
 @pytest.fixture
@@ -116,7 +116,7 @@ def test_two_processes_reach_the_weights_of_one_with_twice_the_batch(
     train(load_config(None, settings_of(method, "batch_size=2")), [full], [sub], interrupted(both), resume=True)
     torch.testing.assert_close(flat(both), end, rtol=0, atol=1e-6)
     assert len(read_log(both)) == STEPS
-    remarks = [text for entry in read_log(both) for text in entry.get("remarks", ())]
+    remarks = [text for entry in read_log(both) for text in entry.remarks]
     assert any("processes 2 then, 1 now" in text for text in remarks)
     if method == "joint":
         found = start(3, *command(settings_of(method, "batch_size=4"), interrupted(alone), full, sub, "--resume"))

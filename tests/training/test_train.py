@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -49,8 +50,8 @@ def test_every_method_trains(tmp_path: Path, piles: tuple[list[Path], list[Path]
     assert {p.name for p in folder.iterdir()} >= {"model.safetensors", "config.yaml", "log.jsonl", "checkpoints"}
     assert load_config(folder / "config.yaml").method == method
     log = read_log(folder)
-    assert [entry["step"] for entry in log] == [1, 2, 3, 4]
-    assert all(np.isfinite(list(entry["losses"].values())).all() for entry in log)
+    assert [entry.step for entry in log] == [1, 2, 3, 4]
+    assert all(np.isfinite(list(entry.losses.values())).all() for entry in log)
     assert log[-1]["learning_rate"] == pytest.approx(1e-7)
 
 
@@ -79,9 +80,29 @@ def test_resuming_gives_the_weights_and_the_log_of_an_uninterrupted_run(
     train(config, *piles, resumed, resume=True)
     assert same(weights(straight, 12), weights(resumed, 12))
     assert same(load_file(straight / "model.safetensors"), load_file(resumed / "model.safetensors"))
-    logs = [[(e["step"], e["learning_rate"], e["losses"]) for e in read_log(run)] for run in (straight, resumed)]
+    logs = [[(e.step, e.learning_rate, e.losses) for e in read_log(run)] for run in (straight, resumed)]
     assert logs[0] == logs[1]
     assert len(logs[0]) == 12
+
+
+def test_a_training_reads_its_log_once(
+    tmp_path: Path, piles: tuple[list[Path], list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[str] = []
+    whole = Path.read_text
+
+    def read_text(file: Path, *rest: Any, **how: Any) -> str:
+        reads.append(file.name)
+        return whole(file, *rest, **how)
+
+    run = train(tiny_config("steps=4", "checkpoint_every=2"), *piles, tmp_path / "run")
+    written = (run / "log.jsonl").read_text()
+    first = json.loads(written.splitlines()[0])
+    assert list(first) == ["step", "epoch", "learning_rate", "seconds", "losses"]  # no remarks, unless there are some
+    monkeypatch.setattr(Path, "read_text", read_text)
+    train(tiny_config("steps=6", "checkpoint_every=2"), *piles, run, resume=True)
+    assert reads.count("log.jsonl") == 1
+    assert whole(run / "log.jsonl").startswith(written)
 
 
 def test_resume_starts_at_zero_and_leaves_a_finished_run_alone(

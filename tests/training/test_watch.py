@@ -68,8 +68,7 @@ def test_what_a_loss_has_been_like() -> None:
 
 
 def test_divergence_is_told_at_the_step_that_makes_it_sure() -> None:
-    entries = [{"losses": {"l1": 0.5, "cycle": 0.25}, "step": n} for n in range(WINDOW)]
-    health = Health(entries)
+    health = Health([{"l1": 0.5, "cycle": 0.25}] * WINDOW)
     assert health.calm
     for step in range(1, SURE):
         health.look({"l1": 12.3456, "cycle": 0.25}, step)
@@ -250,5 +249,5 @@ def test_what_leaves_its_past(values: list[float], found: bool) -> None:
     with pytest.raises(Diverged, match="l1 is ") as problem:
         look()
     assert problem.value.step is not None
-    kept = [{"losses": {"l1": value}} for value in values[: problem.value.step - 1]]
+    kept = [{"l1": value} for value in values[: problem.value.step - 1]]
     assert not Health(kept).calm  # from the log alone

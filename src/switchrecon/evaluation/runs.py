@@ -103,8 +103,8 @@ def describe_run(name: str, run: Run) -> RunFacts:
     card = run.card
     log = read_log(run.folder)
     log = log[:: max(1, len(log) // CURVE_POINTS)]
-    objectives = list(log[-1]["losses"]) if log else []
-    losses = {"step": [e["step"] for e in log]} | {o: [e["losses"].get(o) for e in log] for o in objectives}
+    objectives = list(log[-1].losses) if log else []
+    losses = {"step": [e.step for e in log]} | {o: [e.losses.get(o) for e in log] for o in objectives}
     return RunFacts(
         name=name,
         config=card.config.model_dump(mode="json"),
@@ -112,5 +112,5 @@ def describe_run(name: str, run: Run) -> RunFacts:
         steps=card.step,
         seconds=card.seconds,
         losses=losses,
-        learning_rate=[e["learning_rate"] for e in log],
+        learning_rate=[e.learning_rate for e in log],
     )

@@ -1,6 +1,5 @@
 """The live table of a grid's cells, with the time left."""
 
-import json
 import os
 import time
 from collections import Counter
@@ -17,6 +16,7 @@ from rich.table import Table
 from switchrecon.core.messages import PLAIN_EVERY, PROGRESS
 from switchrecon.experiments.cells import Cell
 from switchrecon.runs.checkpoint import planned_steps
+from switchrecon.runs.log import LogEntry
 
 TAIL = 4096  # bytes that are read at the end of a log; its last line is shorter
 SHOWN = 24  # most cells in the live table
@@ -137,7 +137,7 @@ def latest_step(run: Path) -> tuple[int, float] | None:
     try:
         with (run / "log.jsonl").open("rb") as file:
             file.seek(max(0, os.fstat(file.fileno()).st_size - TAIL))
-            entry = json.loads(file.read().split(b"\n")[-2])
-        return int(entry["step"]), float(entry["seconds"])
+            entry = LogEntry.model_validate_json(file.read().split(b"\n")[-2])
+        return entry.step, entry.seconds
     except (OSError, ValueError, LookupError):
         return None

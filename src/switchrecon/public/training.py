@@ -15,7 +15,7 @@ from switchrecon.public.scans import Arrays, Scans, as_scans
 from switchrecon.reconstruction.files import ready_scan, reconstruct_scan
 from switchrecon.runs.card import Card
 from switchrecon.runs.checkpoint import load_model
-from switchrecon.runs.log import read_log
+from switchrecon.runs.log import LogEntry, read_log
 from switchrecon.scans.files import find_scans, read_scan
 from switchrecon.scans.scan import Scan
 from switchrecon.training.train import train as run_training
@@ -65,8 +65,8 @@ class Run:
         return loaded(ready.kspace, ready.mask, ready.sensitivity(), doubt)
 
     @property
-    def log(self) -> list[dict[str, Any]]:
-        """The log, an entry a step: ``step``, ``epoch``, ``learning_rate``, ``seconds`` and ``losses`` by name."""
+    def log(self) -> list[LogEntry]:
+        """The log, one entry for each step: ``step``, ``epoch``, ``learning_rate``, ``seconds``, ``losses`` by name."""
         return read_log(self.folder)
 
     @cached_property

@@ -108,17 +108,16 @@ def _run(folder: Path) -> dict[str, Any]:
             raise ValueError("not a mapping of settings")
     with _reading(folder / "log.jsonl") as file:
         log = read_log(file.parent)
-        last = log[-1] if log else {"step": 0, "seconds": None}
-        objectives = dict.fromkeys(str(name) for record in log for name in record["losses"])
-        losses: dict[str, Any] = {n: [record["losses"].get(n) for record in log] for n in objectives}
+        objectives = dict.fromkeys(name for entry in log for name in entry.losses)
+        losses: dict[str, Any] = {n: [entry.losses.get(n) for entry in log] for n in objectives}
         run = RunFacts(
             name=str(config.get("method", folder.name)),
             config=config,
             parameters={},
-            steps=last["step"],
-            seconds=last["seconds"],
-            losses={"step": [record["step"] for record in log]} | losses,
-            learning_rate=[record["learning_rate"] for record in log],
+            steps=log[-1].step if log else 0,
+            seconds=log[-1].seconds if log else None,
+            losses={"step": [entry.step for entry in log]} | losses,
+            learning_rate=[entry.learning_rate for entry in log],
         )
         runs = [_run_content(run)]
     return {

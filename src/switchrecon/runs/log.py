@@ -4,16 +4,54 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from switchrecon.core.files import write_text
+from switchrecon.core.records import Record
+from switchrecon.core.sentences import first_problem
 from switchrecon.errors import RunError
 
 logger = logging.getLogger(__name__)
+
+
+class LogEntry(Record):
+    """One step of a run, a line of ``log.jsonl``.
+
+    Attributes
+    ----------
+    step, epoch
+        Number of the step, from 1, and of its pass over the smaller pile, from 0.
+    learning_rate
+        Learning rate of the step.
+    seconds
+        Training time of the run after the step.
+    losses
+        Value of each objective, by name.
+    remarks
+        Sentences about the step, such as a return to an earlier state.
+    """
+
+    step: int
+    epoch: int = 0
+    learning_rate: float
+    seconds: float
+    losses: Mapping[str, float]
+    remarks: tuple[str, ...] = ()
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a field by name: ``entry["losses"]``, as in earlier versions."""
+        if name not in type(self).model_fields:
+            raise KeyError(name)
+        return getattr(self, name)
+
+    @property
+    def line(self) -> str:
+        """The entry as JSON with a line break; no remarks if there are none."""
+        return json.dumps(self.model_dump(exclude=None if self.remarks else {"remarks"})) + "\n"
 
 
 class RunLog:
@@ -23,48 +61,60 @@ class RunLog:
     ----------
     folder
         The run folder.
+    past
+        What the file holds, from :func:`read_log`.
     step
         Steps done: later lines, left by a run that was stopped, are removed.
     """
 
-    def __init__(self, folder: Path, step: int) -> None:
+    def __init__(self, folder: Path, past: Sequence[LogEntry], step: int) -> None:
         self.folder = folder
         self.file = folder / "log.jsonl"
         self.events: Any = None
-        kept = self.rewind(step)
-        self.seconds = float(kept[-1]["seconds"]) if kept else 0.0
+        self.past = self._keep(past, step)
+        self.seconds = self.past[-1].seconds if self.past else 0.0
         self.started = time.monotonic()
 
-    def rewind(self, step: int) -> list[dict[str, Any]]:
+    def rewind(self, step: int) -> list[LogEntry]:
         """Remove all lines after a step, and return the others."""
-        kept = [entry for entry in read_log(self.folder) if entry["step"] <= step]
-        write_text(self.file, "".join(json.dumps(entry) + "\n" for entry in kept))
+        return self._keep(read_log(self.folder), step)
+
+    def _keep(self, entries: Sequence[LogEntry], step: int) -> list[LogEntry]:
+        kept = [entry for entry in entries if entry.step <= step]
+        write_text(self.file, "".join(entry.line for entry in kept))
         self.close()
         self.events = _tensorboard(self.folder / "tensorboard", step)
         return kept
 
-    def entries(self) -> list[dict[str, Any]]:
-        """All lines."""
-        return read_log(self.folder)
+    def take_past(self) -> list[LogEntry]:
+        """Return the entries before this training, and forget them: the file has them."""
+        past, self.past = self.past, []
+        return past
 
     def elapsed(self) -> float:
         """Return the training time of this run in seconds, with its earlier parts."""
         return self.seconds + time.monotonic() - self.started
 
-    def write(self, entries: list[dict[str, Any]]) -> None:
-        """Append entries with ``step``, ``epoch``, ``learning_rate``, ``seconds``, ``losses`` and any ``remarks``."""
+    def write(self, entries: Sequence[LogEntry]) -> None:
+        """Append entries to the file, and to the TensorBoard events.
+
+        Raises
+        ------
+        RunError
+            If the file cannot be written.
+        """
         try:
             with self.file.open("a", encoding="utf-8") as file:
-                file.writelines(json.dumps(entry) + "\n" for entry in entries)
+                file.writelines(entry.line for entry in entries)
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as error:
             raise RunError(f"{self.file}: cannot be written ({error.strerror})") from error
         if self.events is not None:
             for entry in entries:
-                for name, value in entry["losses"].items():
-                    self.events.add_scalar(f"losses/{name}", value, entry["step"])
-                self.events.add_scalar("learning_rate", entry["learning_rate"], entry["step"])
+                for name, value in entry.losses.items():
+                    self.events.add_scalar(f"losses/{name}", value, entry.step)
+                self.events.add_scalar("learning_rate", entry.learning_rate, entry.step)
 
     def picture(self, name: str, image: np.ndarray, step: int) -> None:
         """Add a picture, shape (H, W) in [0, 1], to the TensorBoard events."""
@@ -78,44 +128,44 @@ class RunLog:
 
 
 class MemoryLog:
-    """The log of a process that writes nothing, in memory.
+    """The log of a process that writes no files, in memory.
 
     Parameters
     ----------
-    entries
-        What has been logged before.
+    past
+        Entries of the run so far.
     step
-        Steps done, as of :class:`RunLog`.
+        Steps done, as for :class:`RunLog`.
     """
 
     events = None
 
-    def __init__(self, entries: Sequence[dict[str, Any]], step: int) -> None:
-        self.kept = list(entries)
+    def __init__(self, past: Sequence[LogEntry], step: int) -> None:
+        self.kept = list(past)
         self.rewind(step)
 
-    def entries(self) -> list[dict[str, Any]]:
-        """All lines."""
+    def take_past(self) -> list[LogEntry]:
+        """Return the entries so far."""
         return self.kept
 
-    def rewind(self, step: int) -> list[dict[str, Any]]:
-        """Drop all lines after a step; returns the others."""
-        self.kept = [entry for entry in self.kept if entry["step"] <= step]
+    def rewind(self, step: int) -> list[LogEntry]:
+        """Remove all entries after a step, and return the others."""
+        self.kept = [entry for entry in self.kept if entry.step <= step]
         return self.kept
 
     def elapsed(self) -> float:
-        """Nothing: another process looks at the clock."""
+        """Return 0: another process measures the time."""
         return 0.0
 
-    def write(self, entries: list[dict[str, Any]]) -> None:
+    def write(self, entries: Sequence[LogEntry]) -> None:
         """Append entries."""
         self.kept += entries
 
     def picture(self, name: str, image: np.ndarray, step: int) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def close(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
 
 def _tensorboard(folder: Path, step: int) -> Any:
@@ -130,7 +180,7 @@ def _tensorboard(folder: Path, step: int) -> Any:
         return None
 
 
-def read_log(folder: Path) -> list[dict[str, Any]]:
+def read_log(folder: Path) -> list[LogEntry]:
     """Read ``log.jsonl`` of a run, without a last line that is incomplete; return an empty list if there is no log.
 
     Raises
@@ -142,6 +192,6 @@ def read_log(folder: Path) -> list[dict[str, Any]]:
     if not file.is_file():
         return []
     try:
-        return [json.loads(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
-    except (ValueError, RecursionError) as error:
-        raise RunError(f"{file}: not a readable log ({error})") from error
+        return [LogEntry.model_validate_json(line) for line in file.read_text(encoding="utf-8").split("\n")[:-1]]
+    except ValueError as error:
+        raise RunError(f"{file}: not a readable log ({first_problem(error)})") from error

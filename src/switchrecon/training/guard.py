@@ -5,7 +5,6 @@ import statistics
 from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import torch
 
@@ -103,14 +102,14 @@ class Health:
 
     Parameters
     ----------
-    entries
-        The run's log so far.
+    past
+        Losses of the steps so far, from the run's log.
     """
 
-    def __init__(self, entries: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(self, past: Iterable[Mapping[str, float]] = ()) -> None:
         self.pasts: dict[str, Past] = {}
-        for entry in entries:
-            self._add(entry["losses"])
+        for losses in past:
+            self._add(losses)
 
     @property
     def calm(self) -> bool:

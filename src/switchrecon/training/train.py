@@ -5,7 +5,6 @@ import time
 from collections.abc import Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
 
 import torch
 from rich.console import Console
@@ -20,7 +19,7 @@ from switchrecon.methods.step import Batch
 from switchrecon.physics.intensity import from_network
 from switchrecon.runs.card import Card, Trial, make_card
 from switchrecon.runs.folder import is_finished, open_folder
-from switchrecon.runs.log import MemoryLog, RunLog, read_log
+from switchrecon.runs.log import LogEntry, MemoryLog, RunLog, read_log
 from switchrecon.runs.progress import TrainingProgress, stages_on
 from switchrecon.runs.user_code import keep_source, remember_code
 from switchrecon.scans.files import ScanInput, several
@@ -80,7 +79,7 @@ def run_steps(
     pending: list[tuple[int, float, Measured[Tensor]]] = []
     written, unsaved = log.elapsed(), False
     trial: Trial | None = None
-    guard, health, ranks = Guard(state), Health(log.entries()), state.ranks
+    guard, health, ranks = Guard(state), Health(entry.losses for entry in log.take_past()), state.ranks
     take = step_taker(state.device, config.calls, batches.pixels, ranks.size == 1)
     watch = Watch(folder, state, batches) if ranks.first else None
     due = log.elapsed() + FIRST_CHECKPOINT
@@ -118,7 +117,7 @@ def run_steps(
                     guard.keep(state)
             except Diverged as problem:
                 guard.roll_back(state, problem, step + 1)
-                health = Health(log.rewind(state.step))
+                health = Health(entry.losses for entry in log.rewind(state.step))
                 if watch is not None:
                     watch.rewind(state.step)
                 pending, unsaved = [], False
@@ -156,7 +155,7 @@ def write_losses(
     Diverged
         If one of them is not finite, or has left its past; nothing is logged then.
     """
-    entries: list[dict[str, Any]] = []
+    entries: list[LogEntry] = []
     counts = [len(found.values) for *_, found in pending]
     numbers = torch.stack([value.reshape(()) for *_, found in pending for value in found.values])
     parts = numbers.cpu().split(counts)  # one transfer
@@ -166,15 +165,16 @@ def write_losses(
         health.look(measured.losses, step + 1)
         values = measured.losses
         watch_discriminator(state, method, step + 1, values)
-        entry = {
-            "step": step + 1,
-            "epoch": batches.epoch(step),
-            "learning_rate": rate,
-            "seconds": round(log.elapsed(), 3),
-            "losses": values,
-        }
-        remarks = [sentence for at, sentence in state.course.remarks if at == step + 1]
-        entries.append(entry | ({"remarks": remarks} if remarks else {}))
+        entries.append(
+            LogEntry(
+                step=step + 1,
+                epoch=batches.epoch(step),
+                learning_rate=rate,
+                seconds=round(log.elapsed(), 3),
+                losses=values,
+                remarks=tuple(sentence for at, sentence in state.course.remarks if at == step + 1),
+            )
+        )
     log.write(entries)
     return values
 
@@ -277,7 +277,7 @@ def _train(ready: Ready, folder: Path, resume: bool, console: Console | None) ->
                 f"{folder}: holds a run that did not begin from {asked_for}; leave --from out to continue it"
             )
         past = ranks.told(read_log(folder) if ranks.first else [])
-        log = RunLog(folder, state.step) if ranks.first else MemoryLog(past, state.step)
+        log = RunLog(folder, past, state.step) if ranks.first else MemoryLog(past, state.step)
         if ranks.first:
             if first is not None and state.step == 0:
                 save_state(folder, state, card)  # so that the run can be resumed without the other one
