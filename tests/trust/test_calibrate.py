@@ -175,6 +175,7 @@ def test_bad_references_and_calibrations(
     text = (run / "calibration.json").read_text()
     for content, expected in (
         (text.replace('"weights_sha256": "', '"weights_sha256": "0'), "made with other weights"),
+        (text.replace("mirrored images", "dice"), "was made with doubt from left-out lines and dice"),
         (text[:100], "no calibration"),
     ):
         (tmp_path / "calibration.json").write_text(content)

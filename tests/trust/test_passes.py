@@ -10,7 +10,7 @@ from torch import Tensor
 from switchrecon.physics.fourier import fourier
 from switchrecon.physics.mask_kinds import KINDS
 from switchrecon.physics.operators import Encoding, Sensitivity
-from switchrecon.trust.doubt import doubt, softened
+from switchrecon.trust.doubt import FLIPS, doubt, softened
 from switchrecon.trust.held_out import FEW, MISSING, REGULAR, held_out
 from switchrecon.trust.sampling import CENTRE, units
 
@@ -116,6 +116,8 @@ def test_a_pass_leaves_out_two_fifths_of_the_lines_and_never_the_centre() -> Non
 
     encoding = Encoding(masks())
     doubt(watching, encoding(TRUTH), encoding, TRUTH, 0.08, "a", NUMBERS, passes=3)
+    assert len(seen) == 3
+    assert seen[2].equal(encoding.mask)  # of a mirrored image
     for mask, kept in zip(encoding.mask, seen[0], strict=True):
         free = units(mask.numpy(), 0.08)
         count = free.max() + 1
@@ -128,19 +130,59 @@ def test_a_pass_leaves_out_two_fifths_of_the_lines_and_never_the_centre() -> Non
 def test_a_reconstruction_that_is_off_by_a_constant_and_one_that_does_not_move() -> None:
     encoding = Encoding(masks())
     kspace, image = encoding(TRUTH), torch.full_like(TRUTH, 3)
-    found = doubt(knows(torch.full_like(TRUTH, 5j)), kspace, encoding, image, 0.08, "a", NUMBERS)
-    torch.testing.assert_close(found, torch.full((2, 64, 64), 2.0))
+    for passes in (1, 2, 8):
+        found = doubt(knows(torch.full_like(TRUTH, 5j)), kspace, encoding, image, 0.08, "a", NUMBERS, passes)
+        torch.testing.assert_close(found, torch.full((2, 64, 64), 2.0))
     assert not doubt(knows(TRUTH), kspace, encoding, TRUTH, 0.08, "a", NUMBERS).any()
 
 
-def test_squares_are_averaged_over_five_by_five_pixels() -> None:
-    other = torch.zeros_like(TRUTH)
-    other[0, 20, 30] = 10
+def test_the_magnitude_weighs_as_a_root_and_zero_is_not_doubted() -> None:
+    encoding, image = Encoding(masks()), torch.full_like(TRUTH, 4)
+    image[:, :3] = image[:, -3:] = 1  # mirrored it is the same
+    image[:, 3:6] = image[:, -6:-3] = 0
+    found = doubt(knows(image + 2), encoding(TRUTH), encoding, image, 0.08, "a", NUMBERS)
+    assert float(found[0, 30, 30]) == pytest.approx(2)
+    assert float(found[0, 0, 30]) == pytest.approx(1)
+    assert not found[:, 3:6].any()
+    assert not doubt(knows(image), encoding(TRUTH), encoding, 0 * image, 0.08, "a", NUMBERS).any()
+
+
+def test_doubt_is_the_geometric_mean_of_both_kinds_over_five_by_five_pixels() -> None:
     encoding = Encoding(masks())
-    found = doubt(knows(other), encoding(TRUTH), encoding, torch.zeros_like(TRUTH), 0.08, "a", NUMBERS)
+    image = torch.full_like(TRUTH, 3)
+
+    def estimate(kspace: Tensor, measured: Encoding) -> Tensor:
+        moved = image.clone()
+        if measured.mask.equal(encoding.mask):  # mirrored: off by 8, and all else by 2
+            return moved + 8
+        moved[0, 20, 30] += 2
+        return moved
+
+    found = doubt(estimate, encoding(TRUTH), encoding, image, 0.08, "a", NUMBERS)
     expected = torch.zeros(2, 64, 64)
-    expected[0, 18:23, 28:33] = 2
+    expected[0, 18:23, 28:33] = math.sqrt(8 * 2 / 5)
     torch.testing.assert_close(found, expected)
+
+
+def test_a_mirrored_image_is_measured_by_coils_that_move_along_and_is_mirrored_back() -> None:
+    """With all of k-space and its coils' maps, the adjoint gives each image back: nothing moves."""
+    random = torch.Generator().manual_seed(0)
+    maps = torch.randn(2, 3, 64, 48, dtype=torch.complex64, generator=random)
+    maps = maps / maps.abs().square().sum(1, keepdim=True).sqrt()
+    encoding = Encoding(torch.ones(2, 64, 48, dtype=torch.bool), Sensitivity(maps))
+    image = TRUTH[..., :48]
+    seen: list[Tensor] = []
+
+    def adjoint(kspace: Tensor, measured: Encoding) -> Tensor:
+        seen.append(measured.H(kspace))
+        return seen[-1]
+
+    found = doubt(adjoint, encoding(image), encoding, image, 0.08, "a", NUMBERS)
+    torch.testing.assert_close(found, torch.zeros_like(found), atol=1e-2, rtol=0)
+    mirrored = [image.flip(axes) for axes in FLIPS]
+    assert len(seen) == 8
+    for own, expected in zip(seen[-3:], mirrored, strict=True):
+        torch.testing.assert_close(own, expected, atol=1e-5, rtol=1e-4)
 
 
 def test_softened_doubt_is_never_zero_inside_the_object() -> None:

@@ -22,7 +22,7 @@ from switchrecon.scans.files import ScanInput, find_scans, read_scan
 from switchrecon.scans.scan import Scan, check_fully_sampled, own_mask
 from switchrecon.trust.calibration import FILE, Calibration
 from switchrecon.trust.conformal import FEWEST, promised, promised_for_fold, quantile, subject_score
-from switchrecon.trust.doubt import PASSES
+from switchrecon.trust.doubt import KIND, PASSES
 from switchrecon.trust.held_out import FOLDS
 from switchrecon.trust.look import look_at, undersampled_part
 from switchrecon.trust.sampling import kind_of
@@ -223,6 +223,7 @@ def calibration_of(
         factor=max([quantile(scores), *unseen]),
         scores=tuple(sorted(scores)),
         features=tuple(_stored(features) for features in sorted(map(features_of, known), key=_order)),
+        doubt=KIND,
         passes=passes,
         folds=folds,
         estimate=reconstructor.config.estimate,

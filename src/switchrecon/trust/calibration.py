@@ -8,6 +8,7 @@ from switchrecon.core.sentences import first_problem
 from switchrecon.errors import DataError, RunError
 from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.trust.conformal import sentence
+from switchrecon.trust.doubt import KIND
 
 FILE = "calibration.json"
 TOLERANCE = 1.2  # how many times the acceleration may be above or under those of the calibration
@@ -24,6 +25,8 @@ class Calibration(Record):
         The smallest factor that would do for each subject, in rising order.
     features
         Of each subject, in an order of its own; see :data:`switchrecon.trust.look.NAMES`.
+    doubt
+        How raw doubt is made, :data:`~switchrecon.trust.doubt.KIND`.
     passes, folds
         Reconstructions that the doubt and the error on held-out samples take.
     estimate, data_consistency, weights_sha256
@@ -46,6 +49,7 @@ class Calibration(Record):
     factor: float
     scores: tuple[float, ...]
     features: tuple[tuple[float | None, ...], ...]
+    doubt: str
     passes: int
     folds: int
     estimate: str
@@ -96,6 +100,8 @@ def read_calibration(run: Path, reconstructor: Reconstructor) -> Calibration | N
         raise RunError(f"{file}: no calibration ({first_problem(error)}); run calibrate again") from error
     if found.weights_sha256 != reconstructor.card.weights_sha256:
         raise RunError(f"{file}: was made with other weights than the run has now; run calibrate again")
+    if found.doubt != KIND:
+        raise RunError(f"{file}: was made with doubt from {found.doubt}, now it is from {KIND}; run calibrate again")
     for name in ("estimate", "data_consistency"):
         ours, theirs = getattr(reconstructor.config, name), getattr(found, name)
         if ours != theirs:

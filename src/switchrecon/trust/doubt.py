@@ -1,4 +1,9 @@
-"""Raw doubt: how far the image moves when a part of what was measured is left out.
+"""Raw doubt: how far the image moves when less is measured, and when it is itself measured and reconstructed again.
+
+Two kinds of passes see different errors. *Left-out lines* show what depends on single samples. *Mirrored images* show
+what the masks cannot tell: the image is mirrored, measured as the scan was, reconstructed and mirrored back; a network
+that were right about it would give it back (Tachella and Pereyra 2023, the equivariant bootstrap without noise). Their
+geometric mean ranked the errors of synthetic heads better than either, and than their root mean square.
 
 Raw doubt has no unit of error; a calibration gives it one, see :mod:`switchrecon.trust.calibration`. What a network
 always does in the same way is not doubted.
@@ -17,9 +22,11 @@ from switchrecon.physics.operators import Encoding
 from switchrecon.trust.held_out import Estimate
 from switchrecon.trust.sampling import CENTRE, units
 
+KIND = "left-out lines and mirrored images"
 PASSES = 8
+FLIPS = ((-1,), (-2,), (-2, -1))  # the axes that are mirrored in a pass
 DROPPED = 0.4  # of the lines or points outside the centre, in a pass
-SIDE = 5  # pixels of the square that squares are averaged over: eight passes say little of a single pixel
+SIDE = 5  # pixels of the square that squares are averaged over: a few passes say little of a single pixel
 LEAST = 0.01  # of the 99th percentile: what is added to raw doubt, if the noise is no more
 
 
@@ -33,7 +40,11 @@ def doubt(
     numbers: Sequence[int],
     passes: int = PASSES,
 ) -> Tensor:
-    """Return the root mean square, over passes and neighbours, of | |x_i| − |x| |: float32 (N, H, W).
+    """Return raw doubt ``√(a b |x| / p)``, float32 (N, H, W).
+
+    a and b are root mean squares of ``| |x_i| − |x| |`` over passes and 5×5 neighbours: a over passes with samples left
+    out, b over passes with the image mirrored; p is the slice's 99th percentile. Of K passes ``min(3, K // 2)`` mirror;
+    with one pass b is a.
 
     Parameters
     ----------
@@ -42,7 +53,7 @@ def doubt(
     kspace, encoding
         What was measured, complex (N, n_coils, H, W), and A.
     image
-        x, what ``estimate`` made of it, (N, H, W).
+        x, what ``estimate`` made of it, with its phase: complex (N, H, W).
     center_fraction
         The centre of k-space that is never left out.
     name, numbers
@@ -50,13 +61,28 @@ def doubt(
     passes
         K ≥ 1 reconstructions.
     """
-    total = torch.zeros_like(image.abs())
+    mirrored = FLIPS[: passes // 2]
     free = [units(mask, center_fraction) for mask in encoding.mask.cpu().numpy()]
-    for each in range(passes):
-        kept = encoding.mask & ~_dropped(free, [numpy_random("doubt", name, number, each) for number in numbers])
-        total += (estimate(kspace * kept[:, None], encoding.sampled_by(kept)).abs() - image.abs()).square()
-    near = F.avg_pool2d(total[:, None] / passes, SIDE, 1, SIDE // 2, count_include_pad=False)
-    return near[:, 0].sqrt()
+
+    def fewer(number: int) -> Tensor:
+        kept = encoding.mask & ~_dropped(free, [numpy_random("doubt", name, own, number) for own in numbers])
+        return estimate(kspace * kept[:, None], encoding.sampled_by(kept))
+
+    def again(axes: tuple[int, ...]) -> Tensor:
+        moved = Encoding(encoding.mask, encoding.coils.changed(lambda maps: maps.flip(axes)))  # the coils move along
+        return estimate(moved(image.flip(axes)), moved).flip(axes)
+
+    left_out = _spread(image, [fewer(number) for number in range(passes - len(mirrored))])
+    other = _spread(image, [again(axes) for axes in mirrored]) if mirrored else left_out
+    white = brightest(image)
+    relative = image.abs() / torch.where(white > 0, white, torch.ones_like(white))
+    return (left_out * other * relative).sqrt()
+
+
+def _spread(image: Tensor, passes: Sequence[Tensor]) -> Tensor:
+    """The root mean square of the magnitudes' change over passes and neighbours, (N, H, W)."""
+    squares = torch.stack([(own.abs() - image.abs()).square() for own in passes]).mean(0)
+    return F.avg_pool2d(squares[:, None], SIDE, 1, SIDE // 2, count_include_pad=False)[:, 0].sqrt()
 
 
 def softened(raw: Tensor, image: Tensor, sigma: Tensor) -> Tensor:

@@ -142,7 +142,7 @@ def look_at(
     kspace, encoding = torch.from_numpy(scan.kspace), Encoding(torch.from_numpy(scan.mask), scan.sensitivity())
     sigma = noise_levels(kspace, encoding)
     fraction = reconstructor.card.center_fraction
-    raw = doubt(reconstructor.phased, kspace, encoding, found.image, fraction, scan.name, numbers, passes)
+    raw = doubt(reconstructor.phased, kspace, encoding, found.phased, fraction, scan.name, numbers, passes)
     error, features, used = features_at(reconstructor, scan, found, numbers, folds)
     return Looked(softened(raw, found.image, sigma), error, features), used
 

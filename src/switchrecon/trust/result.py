@@ -79,7 +79,7 @@ def result_of(
     calibration = None
     if reconstructor.folder is not None:
         calibration = read_calibration(reconstructor.folder, reconstructor)
-    images = found.image.reshape(-1, *found.image.shape[-2:])
+    images = found.phased.reshape(-1, *found.phased.shape[-2:])
     sigma, numbers = noise_levels(kspace, encoding), list(range(len(images)))
     fraction, estimate = reconstructor.card.center_fraction, reconstructor.phased
     folds = FOLDS if calibration is None else calibration.folds
