@@ -94,11 +94,11 @@ def test_help_does_not_load_torch() -> None:
         assert done.stderr.strip() == "[]"
 
 
-def test_every_setting_in_the_readme_exists() -> None:
+def test_every_setting_on_the_page_of_methods_exists() -> None:
     from switchrecon.config import Config, MaskConfig
 
     names = {*Config.model_fields, *(f"mask.{name}" for name in MaskConfig.model_fields)}
-    table = (ROOT / "README.md").read_text().split("## Settings")[1].split("## Results")[0]
+    table = (ROOT / "docs/explanation/methods.md").read_text().split("## Settings")[1].split("## Limits")[0]
     first_cells = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     mentioned = [name for cell in first_cells for name in re.findall(r"`([a-z_.]+)`", cell)]
     assert mentioned

@@ -13,23 +13,24 @@ from tables import TABLES
 from tutorials import as_notebook, as_page
 
 ROOT = Path(__file__).parents[2]
-TOP = {"README.md": "index.md", **{f"{name}.md": f"{name.lower()}.md" for name in ("CHANGELOG", "CONTRIBUTING", "SECURITY")}}
+ADDED = ("CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md")
+TOP = {"README.md": "index.md", **{name: name.lower() for name in ADDED}}
 """Pages of the top folder, and where they stand on the site."""
 
 MARK = re.compile(r"^<!-- table: (\S+) -->$", re.MULTILINE)
 TOP_LINK = re.compile(rf"\]\((?:\.\./)*({'|'.join(map(re.escape, TOP))})")
 FENCE = re.compile(r"^(```\w+) title=(\S+)$", re.MULTILINE)
-TUTORIAL = re.compile(rf"\]\(([\w./-]*)\b({'|'.join(p.stem for p in (ROOT / 'docs' / 'tutorials').glob('*.py'))})\.py\)(?!\{{)")
+SCRIPTS = sorted((ROOT / "docs" / "tutorials").glob("*.py"))
+TUTORIAL = re.compile(rf"\]\(([\w./-]*)\b({'|'.join(script.stem for script in SCRIPTS)})\.py\)(?!\{{)")
 MERMAID = re.compile(r"^```mermaid\n.*?^```\n", re.MULTILINE | re.DOTALL)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages of the top folder, and a page and a notebook for each tutorial."""
-    for name, page in TOP.items():
-        if name != "README.md":
-            text = (ROOT / name).read_text(encoding="utf-8")
-            files.append(File.generated(config, page, content=MERMAID.sub("", text.replace("](docs/", "]("))))
-    for script in sorted((ROOT / "docs" / "tutorials").glob("*.py")):
+    for name in ADDED:
+        text = (ROOT / name).read_text(encoding="utf-8").replace("](docs/", "](")
+        files.append(File.generated(config, TOP[name], content=MERMAID.sub("", text)))
+    for script in SCRIPTS:
         text = script.read_text(encoding="utf-8")
         files.append(File.generated(config, f"tutorials/{script.stem}.md", content=as_page(text, script.stem)))
         files.append(File.generated(config, f"tutorials/{script.stem}.ipynb", content=as_notebook(text)))
