@@ -3,7 +3,7 @@
 # make test-all   the same with more examples of each property, and again as on a processor with AVX2 alone
 # make bench  speed and memory, as ratios measured side by side, in half an hour; runs/bench/bench.json
 # make crash  kills trainings and saves at random moments, and counts what comes back to the bits
-# make fuzz   mutates small scans of every format for a minute and reads them
+# make fuzz   mutates small scans of every format for a minute and reads them, then 10,000 scanner streams
 # make mutants  changes the source in small ways and counts the changes that no test finds; FILES=physics/operators.py ...
 # make docs  builds the site of the documentation in runs/site, without a network
 # make dist   builds dist/*.whl and *.tar.gz, installs each into an empty environment and tries it
@@ -41,6 +41,7 @@ crash: setup
 
 fuzz: setup
 	$(BIN)/python benchmarks/fuzz.py --out runs/fuzz
+	$(BIN)/python benchmarks/fuzz_streams.py --out runs/fuzz
 
 mutants: setup $(MUTANTS)/.installed
 	$(MUTANTS)/bin/python benchmarks/mutants.py --out $(MUTANTS) $(FILES)
