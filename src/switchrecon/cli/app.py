@@ -19,6 +19,7 @@ from switchrecon.cli.settings import settings
 from switchrecon.cli.train import demo, train
 from switchrecon.cli.trust import calibrate, lesions
 from switchrecon.cli.view import view
+from switchrecon.cli.watch import watch
 from switchrecon.core.messages import messages_to
 from switchrecon.core.processes import one_of_several, speaks_for_all
 from switchrecon.errors import ConfigError, EndedElsewhere, SwitchreconError
@@ -69,6 +70,7 @@ app.command()(inspect)
 app.command()(convert)
 app.command()(view)
 app.command()(serve)
+app.command()(watch)
 app.command()(export)
 app.command()(report)
 app.command("compare-domains", context_settings=SPILLED)(compare_domains)

@@ -1,4 +1,4 @@
-"""The commands of a scanner and a department: ``serve``."""
+"""The command of a scanner: ``serve``."""
 
 import os
 import signal
