@@ -12,6 +12,7 @@ from switchrecon.cli.options import (
     DryRunOption,
     LpipsOption,
     OutOption,
+    SubjectsOption,
     TrustOption,
     progress_console,
 )
@@ -53,6 +54,7 @@ def crossval(
     device: DeviceOption = None,
     trust_code: TrustOption = False,
     dry_run: DryRunOption = False,
+    subjects: SubjectsOption = None,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -69,6 +71,7 @@ def crossval(
 
     Example: switchrecon crossval --config quick --out runs/quick
     """
+    from switchrecon.errors import ConfigError
     from switchrecon.experiments.cells import CellBusy, Options, run_cell
     from switchrecon.experiments.crossval import Only, elsewhere, failures, open_grid, run_grid, run_one, write_slurm
     from switchrecon.experiments.dry_run import preview
@@ -83,6 +86,10 @@ def crossval(
     options = Options(device, cache, lpips_weights, trust_code)
 
     recipe = load_recipe(config) if config is not None else None
+    if subjects is not None:
+        if recipe is None:
+            raise ConfigError(f"--subjects {subjects}: goes with --config; the folder remembers its table of subjects")
+        recipe = recipe.with_subjects(subjects)
     only = Only(methods, folds, parts, seeds)
     if dry_run:
         for line in preview(recipe, data, out, only, options, workers, threads):

@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 
 from switchrecon.core.files import write_text
+from switchrecon.core.reading import ReadOptions
 from switchrecon.core.sentences import first_problem
 from switchrecon.core.settings import Settings
 from switchrecon.core.user_code import is_user_code, known, read_code, remember
@@ -37,7 +38,10 @@ class StoredGrid(Settings):
 
 @dataclass(frozen=True)
 class Grid:
-    """A recipe with its data: all cells, ordered by fold; ``scans`` is a hash of all scans by subject."""
+    """A recipe with its data: all cells, ordered by fold.
+
+    ``scans`` is a hash of all scans by subject, ``folds`` says how many subjects each fold takes for which purpose.
+    """
 
     recipe: Recipe
     out: Path
@@ -46,6 +50,7 @@ class Grid:
     scans: str
     cells: tuple[Cell, ...]
     options: Options
+    folds: tuple[Fold[int], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,14 @@ class GridLayout:
     scans: Scans
     full_scans: Scans
     folds: list[Fold[str]]
+
+    def counted(self) -> tuple[Fold[int], ...]:
+        """Return the folds with how many scans each subject has in the place of its name."""
+
+        def scans_of(subjects: Sequence[str]) -> tuple[int, ...]:
+            return tuple(len(self.scans[subject]) for subject in subjects)
+
+        return tuple(Fold(scans_of(own.full), scans_of(own.sub), scans_of(own.test)) for own in self.folds)
 
     def digest(self) -> str:
         """Return a hash of the names and sizes of all scans by subject."""
@@ -191,7 +204,9 @@ def lay_out(
 ) -> GridLayout:
     """Find the scans of a recipe and split their subjects; see :func:`make_grid`."""
     scans = _scans_by_subject(recipe, data, heads or out / "data")
-    full_scans = _matching_by_subject(recipe.data.full_files, data) if recipe.data.full_files else scans
+    full_scans = scans
+    if recipe.data.full_files:
+        full_scans = _matching_by_subject(recipe.data.full_files, data, _reading(recipe))
     try:
         folds = split_subjects(list(scans), recipe.folds)
     except ValueError as error:
@@ -222,7 +237,7 @@ def make_grid(recipe: Recipe, data: Path, out: Path, options: Options = Options(
     """
     layout = lay_out(recipe, data, out, options, heads)
     cells = tuple(layout.cell(place) for place in places_of(recipe))
-    return Grid(recipe, out, data, len(layout.scans), layout.digest(), cells, options)
+    return Grid(recipe, out, data, len(layout.scans), layout.digest(), cells, options, layout.counted())
 
 
 def _files(scans: Scans, subjects: Sequence[str]) -> tuple[Path, ...]:
@@ -234,23 +249,28 @@ def _scans_by_subject(recipe: Recipe, data: Path, heads: Path) -> Scans:
     if source.heads:
         matrix = recipe.config(next(iter(recipe.settings)), next(iter(recipe.methods)), 0).matrix
         files = write_heads(heads, range(source.heads), source.head_slices, max(matrix or (64,)), source.head_coils)
-        return _by_subject(files, source.subjects)
-    return _matching_by_subject(source.files, data, source.subjects)
+        return _by_subject(files, _reading(recipe), source.subjects)
+    return _matching_by_subject(source.files, data, _reading(recipe), source.subjects)
 
 
-def _matching_by_subject(patterns: Sequence[str], data: Path, most: int | None = None) -> Scans:
+def _reading(recipe: Recipe) -> ReadOptions:
+    """Return how scans are read: as the first cell's settings say."""
+    return recipe.config(next(iter(recipe.settings)), next(iter(recipe.methods)), 0).reading
+
+
+def _matching_by_subject(patterns: Sequence[str], data: Path, options: ReadOptions, most: int | None = None) -> Scans:
     if not data.is_dir():
         raise DataError(f"{data}: no such folder; --data DIR is where the recipe's file patterns start")
     files = sorted({path for pattern in patterns for path in _matching(str(data / pattern))})
     if not files:
         raise DataError(f"{data}: no file matches the recipe's patterns {', '.join(patterns)}; give --data DIR")
-    return _by_subject(files, most)
+    return _by_subject(files, options, most)
 
 
-def _by_subject(files: Sequence[Path], most: int | None) -> Scans:
+def _by_subject(files: Sequence[Path], options: ReadOptions, most: int | None) -> Scans:
     scans: Scans = {}
     for path in files:
-        scans.setdefault(subject_of(path), []).append(path)
+        scans.setdefault(subject_of(path, options=options), []).append(path)
     return dict(list(scans.items())[:most])
 
 

@@ -84,6 +84,10 @@ class Recipe(Settings):
         """Numbers of the folds that are run."""
         return self.run_folds if self.run_folds is not None else tuple(range(self.folds))
 
+    def with_subjects(self, table: Path) -> "Recipe":
+        """Return the recipe with a table of who was scanned, for all cells; see ``switchrecon train --subjects``."""
+        return self.model_copy(update={"common": {**self.common, "subjects": str(table.resolve())}})
+
     def config(self, setting: str, row: str, seed: int) -> Config:
         """Return the settings of a cell: ``common``, the setting's, the method's and the row's; later ones win.
 

@@ -69,9 +69,17 @@ def choose_variable(path: Path, wanted: str | None, candidates: list[str], other
     return candidates[0]
 
 
+PARTS = (("real", "imag"), ("r", "i"), ("re", "im"))  # names of the parts of complex numbers, in records
+
+
+def is_complex(kind: np.dtype) -> bool:
+    """Return whether an array of this type holds complex numbers, as such or as records of two parts."""
+    return kind.kind == "c" or kind.names in PARTS
+
+
 def with_parts(array: np.ndarray) -> np.ndarray:
     """Records of a real and an imaginary part as complex numbers; any other array as it is."""
-    for names in (("real", "imag"), ("r", "i"), ("re", "im")):
+    for names in PARTS:
         if array.dtype.names == names:
             return array[names[0]] + np.complex64(1j) * array[names[1]]
     return array

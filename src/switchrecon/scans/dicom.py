@@ -29,6 +29,10 @@ POSITION = ("ImagePositionPatient", "PlanePositionSequence", 3)
 ORIENTATION = ("ImageOrientationPatient", "PlaneOrientationSequence", 6)
 SPACING = ("PixelSpacing", "PixelMeasuresSequence", 2)
 SHARED = (ORIENTATION, SPACING)  # the same for all slices of a series
+NEEDED = (
+    *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
+    *("BitsAllocated", "BitsStored", "PixelRepresentation"),
+)
 TOLERANCE = 0.05  # of the distance of slices, in their positions
 
 
@@ -138,6 +142,9 @@ def _header(file: Path) -> Any | None:
                 "decompress the file"
             )
         header = pydicom.dcmread(file, stop_before_pixels=True)
+        missing = [name for name in NEEDED if header.get(name) is None]
+        if missing:
+            raise DataError(f"{file}: says nothing of {', '.join(missing)}; expected an image with its attributes")
         if header.get("SamplesPerPixel") != 1 or header.get("PhotometricInterpretation") != "MONOCHROME2":
             raise DataError(f"{file}: found colours or another palette, expected grey images (MONOCHROME2)")
         types = [str(t).upper() for t in np.atleast_1d(header.get("ImageType") or [])]
@@ -172,6 +179,9 @@ def _check_one_series(path: Path, frames: list[_Frame]) -> None:
     series = {str(frame.header.get("SeriesInstanceUID", "")) for frame in frames}
     if len(series) > 1:
         raise DataError(f"{path}: holds {len(series)} series; expected one series a folder")
+    patients = {str(frame.header.get("PatientID") or "") for frame in frames}
+    if len(patients) > 1:
+        raise DataError(f"{path}: holds images of {len(patients)} patients; expected one a folder")
     for frame in frames:
         for name, group, length in SHARED:
             own, other = (np.array(f.vector(name, group, length), dtype=float) for f in (frame, first))

@@ -10,13 +10,13 @@ import numpy as np
 from switchrecon.core.files import NOTE
 from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
-from switchrecon.scans.arrays import ROW_ORDER, Arranged, arranged, choose_variable, with_parts
+from switchrecon.scans.arrays import ROW_ORDER, Arranged, arranged, choose_variable, is_complex, with_parts
 from switchrecon.scans.formats import Format
 from switchrecon.scans.hdf5 import is_hdf5, open_hdf5, read_dataset, read_text, write_hdf5
 from switchrecon.scans.header import Encoding, crop_field, nearest_samples, parse_header
 from switchrecon.scans.maps import Map
 from switchrecon.scans.names import identity
-from switchrecon.scans.scan import Scan, check_finite, check_not_empty, fitted_mask, inferred_masks
+from switchrecon.scans.scan import Scan, check_finite, check_not_empty, fitted_mask, inferred_masks, masked
 from switchrecon.scans.series import geometry_of_frames
 
 
@@ -75,7 +75,7 @@ def _chosen(path: Path, file: h5py.File, wanted: str | None) -> str:
         return "kspace"
     names = sorted(name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink))
     arrays = [name for name in names if isinstance(file[name], h5py.Dataset)]
-    complex_arrays = [name for name in arrays if file[name].dtype.kind == "c"]
+    complex_arrays = [name for name in arrays if is_complex(file[name].dtype)]
     candidates = arrays if wanted is not None else complex_arrays
     if not candidates:
         raise DataError(f"{path}: no dataset 'kspace'; found {', '.join(sorted(file)) or 'nothing'}")
@@ -86,7 +86,10 @@ def _arranged(path: Path, name: str, kspace: np.ndarray, layout: str | None) -> 
     """Complex (slices, coils, H, W)."""
     parts = not np.iscomplexobj(kspace) and kspace.ndim > 3 and kspace.shape[-1] == 2
     if layout is None and not np.iscomplexobj(kspace) and not parts:
-        raise DataError(f"{path}: {name} has type {kspace.dtype}, expected complex numbers")
+        raise DataError(
+            f"{path}: {name} has type {kspace.dtype}, expected complex numbers; if one of its axes holds real and "
+            "imaginary parts, say so with the setting or option 'layout', such as srhw or scrhw"
+        )
     if layout is None and kspace.ndim - parts not in (3, 4):
         raise DataError(f"{path}: {name} has shape {kspace.shape}, expected (slices, H, W) or (slices, coils, H, W)")
     if not kspace.size:
@@ -129,8 +132,7 @@ def read_fastmri(path: Path, options: ReadOptions) -> Scan:
     else:
         full = fitted_mask(path, "dataset 'mask'", stored, (slices, height, width))
         mask = None if full[..., ~padding].all() else full & ~padding
-        if mask is not None:
-            kspace = np.where(mask[:, None], kspace, np.complex64(0))
+        kspace = masked(path, kspace, full & ~padding)
     geometry: dict[str, Any] = geometry_of_frames(found.frames, found.slices)
     if encoding is not None:
         kspace, mask = _without_oversampling(kspace, mask, encoding)

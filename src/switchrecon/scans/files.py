@@ -44,6 +44,8 @@ def recognise(path: Path) -> Format:
     DataError
         If the path is missing, empty, cannot be read, or is of no known kind.
     """
+    if path.exists() and not (path.is_file() or path.is_dir()):  # to open a pipe would wait for ever
+        raise DataError(f"{path}: is a pipe or a device; expected a file or a folder")
     for format in formats():
         if _knows(format, path):
             return format
@@ -59,6 +61,8 @@ def _knows(format: Format, path: Path) -> bool:
 
 
 def _unknown(path: Path) -> DataError:
+    if path.is_dir():
+        return DataError(f"{path}: is a folder without DICOM files; expected those of one series")
     try:
         with path.open("rb") as file:
             start = file.read(2)
@@ -129,8 +133,18 @@ def _is_scan(folder: Path) -> bool:
 
 def _folders_in(folder: Path) -> list[Path]:
     """All folders under this one, but for hidden ones and what is in them."""
-    folders = [path for path in folder.rglob("*") if path.is_dir()]
-    return [path for path in folders if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
+    root = Path(os.path.realpath(folder))
+    found, seen = [], {root, *root.parents}
+    for place, names, _ in os.walk(folder, followlinks=True):
+        for name in sorted(names):
+            path = Path(place, name)
+            real = Path(os.path.realpath(path))
+            if name.startswith(".") or real in seen:  # a link to a folder that is read already, or to one above
+                names.remove(name)
+            else:
+                seen.add(real)
+                found.append(path)
+    return found
 
 
 def find_files(paths: str | Path | Sequence[str | Path], recursive: bool = False) -> list[Path]:

@@ -25,9 +25,11 @@ from switchrecon.scans.readouts import (
     Readouts,
     Sorted,
     channel_samples,
+    check_partitions,
     check_readouts,
     kinds_of,
     sort_readouts,
+    with_partitions,
 )
 from switchrecon.scans.scan import Scan, check_finite, check_not_empty
 
@@ -139,6 +141,8 @@ def read_mrd(path: Path, options: ReadOptions) -> Scan:
 def _imaging(path: Path, header: Header, readouts: Readouts) -> tuple[int, np.ndarray]:
     """The encoding space of the image, and what each readout was measured for."""
     plain = np.flatnonzero(kinds_of(readouts.head, False) == "imaging")
+    if not len(plain) and any(own.embedded for own in header.encodings):  # every line serves the calibration, too
+        plain = np.flatnonzero(kinds_of(readouts.head, True) == "imaging")
     if not len(plain):
         raise DataError(f"{path}: none of {len(readouts.head)} readouts is for an image")
     space = int(readouts.head["encoding_space_ref"][plain[0]])
@@ -161,6 +165,9 @@ def _subject(path: Path, header: Header) -> str:
 def _noise(path: Path, readouts: Readouts, rows: np.ndarray, coils: int) -> np.ndarray | None:
     own = rows[readouts.head["active_channels"][rows] == coils]
     if not len(own):
+        if len(rows):
+            found = readouts.head["active_channels"][rows[0]]
+            logger.warning("%s: its noise scan has %d channels, the image %d; it is not used", path, found, coils)
         return None
     noise = np.concatenate([channel_samples(readouts, own[[i]])[0] for i in range(len(own))], axis=1)
     check_finite(path, "the noise scan", noise)
@@ -191,9 +198,10 @@ def _calibration(
     if chosen >= len(encodings):
         raise DataError(f"{path}: a readout of encoding space {chosen}; the header has {len(encodings)}")
     lines = sort_readouts(path, readouts, rows[spaces == chosen], encodings[chosen], image.phase_cropped)
-    same_field = all(
-        np.isclose(a, b, rtol=FIELD_TOLERANCE) for a, b in zip(lines.field[:2], image.field[:2], strict=True)
-    )
+    fields = zip(_whole_field(lines), _whole_field(image), strict=True)
+    same_field = all(np.isclose(a, b, rtol=FIELD_TOLERANCE) for a, b in fields)
+    if same_field and min(lines.partitions, image.partitions) > 1:
+        lines = with_partitions(lines, image.partitions)
     slabs = _matching_slabs(_slab_numbers(readouts, lines), _slab_numbers(readouts, image))
     same_slices = lines.partitions == image.partitions and any(slab is not None for slab in slabs)
     if not (same_field and same_slices and lines.kspace.shape[1] == image.kspace.shape[1]):
@@ -214,6 +222,11 @@ def _calibration(
             both[ours] = np.where(measured[theirs, None], calibration[theirs], both[ours])
     check_finite(path, "k-space", both)
     return both
+
+
+def _whole_field(found: Sorted) -> tuple[float, ...]:
+    """Field of view in mm along H and W, and of a slab along its partitions; 0 for a slice."""
+    return *found.field[:2], found.field[2] * found.partitions if found.partitions > 1 else 0.0
 
 
 def _matching_slabs(found: list[tuple[int, ...]], wanted: list[tuple[int, ...]]) -> list[int | None]:
@@ -253,6 +266,8 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[
     if encoding.trajectory != "cartesian":
         raise DataError(f"{path}: found a trajectory of kind '{encoding.trajectory}'; only Cartesian k-space is read")
     imaging, noise_rows = np.flatnonzero(kinds == "imaging"), np.flatnonzero(kinds == "noise")
+    if head["idx"]["kspace_encode_step_2"][imaging].any():
+        check_partitions(path, head[imaging], encoding.encoded[2])
     found = sort_readouts(path, readouts, imaging, encoding)
     order = slice_order(head[found.first])
     heads = head[found.first[order]]

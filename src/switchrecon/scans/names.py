@@ -8,38 +8,27 @@ IXI = re.compile(r"^(?P<subject>IXI\d{3})(?:-(?P<site>Guys|HH|IOP))?(?:-\d{4}-(?
 BIDS = re.compile(r"^sub-(?P<subject>[^_.]+)(?:_[^.]*?(?P<contrast>[A-Za-z0-9]+)(?:\.|$))?")
 
 
-PLACEHOLDERS = {
-    *("", "na", "nan", "none", "null", "nil", "unknown", "unnamed", "noname", "noid", "nobody", "empty", "missing"),
-    *(
-        "deidentified",
-        "deident",
-        "removed",
-        "redacted",
-        "hidden",
-        "blank",
-        "default",
-        "patient",
-        "patientid",
-        "subject",
-    ),
-    *("patientname", "name", "id", "undefined", "notavailable", "notapplicable", "tbd", "johndoe", "janedoe"),
+PLACEHOLDERS = {  # words that name no one, also where several stand together
+    *("na", "nan", "none", "null", "nil", "no", "not", "unknown", "unnamed", "noname", "noid", "nobody", "empty"),
+    *("missing", "removed", "redacted", "hidden", "blank", "default", "deidentified", "deident", "de", "identified"),
+    *("patient", "patientid", "patientname", "subject", "subjectid", "name", "id", "undefined", "defined", "given"),
+    *("notavailable", "available", "notapplicable", "applicable", "known", "specified", "tbd", "johndoe", "janedoe"),
+    *("pseudonym", "pseudonymized", "pseudonymised", "n", "a", "the", "of", "and"),
 }
+FILLING = 3  # so many equal characters, and no other, fill a field
 
 
 def identity(*texts: str | None) -> str:
-    """The first text that tells one person from others; empty where none does.
+    """Return the first text that tells one person from others; empty where none does.
 
     Anonymisers write placeholders, which are the same for everyone: nothing, ``anonymous`` and what begins so,
-    ``N/A``, ``xxxxxxxx``, ``000``, and the like. Case, spaces and punctuation do not matter.
+    ``N/A``, ``Unknown Patient``, ``xxxxxxxx``, ``999``, and the like. Case, spaces and punctuation do not matter.
     """
     for text in texts:
-        plain = re.sub(r"[\W_]", "", text or "").casefold()
-        if (
-            plain not in PLACEHOLDERS
-            and not plain.startswith("anon")
-            and not set(plain) <= {"x"}
-            and not set(plain) <= {"0"}
-        ):
+        words = re.sub(r"[\W_]+", " ", text or "").casefold().split()
+        plain = "".join(words)
+        filled = set(plain) <= {"x"} or set(plain) <= {"0"} or (len(plain) >= FILLING and len(set(plain)) == 1)
+        if not (filled or plain.startswith("anon") or plain in PLACEHOLDERS or set(words) <= PLACEHOLDERS):
             return (text or "").strip()
     return ""
 

@@ -125,10 +125,10 @@ def read_nifti(path: Path, options: ReadOptions) -> Scan:
         check_size(path, "the volume, as k-space,", shape, np.dtype(np.complex64).itemsize)
         unit = MILLIMETRES.get(int(source.header["xyzt_units"]) & 7, 1.0)
         canonical = nibabel.as_closest_canonical(source)
-        zooms = [float(zoom) * unit for zoom in canonical.header.get_zooms()[:3]]
-        sizes = [zoom for zoom in zooms if zoom]  # 0 stands for unknown
-        if not all(np.isfinite(sizes)) or (sizes and max(sizes) > MOST_ASPECT * min(sizes)):
-            raise DataError(f"{path}: found voxel sizes {zooms}, expected finite and similar numbers")
+        # Of the affine, which says where voxels lie; the header's own sizes may be another's.
+        zooms = [float(length) * unit for length in np.linalg.norm(canonical.affine[:3, :3], axis=0)]
+        if max(zooms) > MOST_ASPECT * min(zooms):
+            raise DataError(f"{path}: found voxel sizes {zooms}, expected similar numbers")
         volumes = np.asarray(canonical.dataobj, dtype=np.float32).reshape(*canonical.shape[:3], -1)
         series = series_axes(path, source.header, volumes.shape[3])
     except SwitchreconError:
@@ -140,7 +140,7 @@ def read_nifti(path: Path, options: ReadOptions) -> Scan:
     to_canonical = _volume_index(volumes.shape[:3], axis)
     to_source = inv_ornt_aff(io_orientation(source.affine), source.shape[:3]) @ to_canonical
     scale = np.diag([unit, unit, unit, 1])
-    column_spacing, row_spacing = (zooms[i] or 1.0 for i in range(3) if i != axis)
+    column_spacing, row_spacing = (zooms[i] for i in range(3) if i != axis)
     return image_scan(
         path,
         describe_name(path)["subject"],

@@ -18,6 +18,7 @@ from switchrecon.scans.scan import Scan, check_finite, check_not_empty, fitted_m
 from switchrecon.scans.series import geometry_of_frames
 
 MOST_HEADER = 1 << 16  # bytes
+SIGNED = 0.1  # of values that are negative, in what are hardly magnitudes
 IMAGE_ORDER = {2: "hw", 3: "shw"}
 HEADERS = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_header_2_0}
 
@@ -101,6 +102,11 @@ def read_numpy(path: Path, options: ReadOptions) -> Scan:
             images = array[:, 0].astype(np.float32)
         check_finite(path, "the array", images)
         check_not_empty(path, images)
+        if options.layout is None and array.shape[0] == 2 and (images < 0).mean() > SIGNED:
+            raise DataError(
+                f"{path}: real numbers of both signs with a first axis of two, as if it were real and imaginary part; "
+                "set layout=rhw if it is, layout=shw if these are two images"
+            )
         warn_negative(path, images)
         kspace = synthetic_kspace(images, options.phase, path.name)
         return Scan(path, path.stem, kspace, synthetic=True, image=True, geometry=geometry)

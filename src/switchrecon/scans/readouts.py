@@ -3,7 +3,8 @@
 Readouts are described as ISMRMRD does it, whatever the file: a structured array of heads, one a readout, and samples.
 """
 
-from dataclasses import dataclass
+import logging
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ import torch
 
 from switchrecon.core.limits import check_size
 from switchrecon.errors import DataError
-from switchrecon.physics.fourier import crop_or_pad, inverse_fourier, resize_kspace
+from switchrecon.physics.fourier import crop_or_pad, fourier, inverse_fourier, resize_kspace
 from switchrecon.physics.masks import infer_mask
 from switchrecon.scans.header import Encoding, crop_field, nearest_samples
 from switchrecon.scans.scan import inferred_masks
+
+logger = logging.getLogger(__name__)
 
 COUNTERS = ("kspace_encode_step_1", "kspace_encode_step_2", "contrast", "repetition", "phase", "set", "slice")
 ORDER = COUNTERS[2:]  # what tells one slice of a scan from another
@@ -200,6 +203,7 @@ def _placed(path: Path, readouts: Readouts, rows: np.ndarray, encoding: Encoding
     repeats = _repeats(places)
     averaged = bool(repeats.any())
     reverse = has_flag(head["flags"].astype(np.uint64), REVERSE)
+    elsewhere = None
     layout = np.stack(
         [*(head[n] for n in ("number_of_samples", "discard_pre", "discard_post", "center_sample")), reverse, repeats], 1
     )
@@ -211,6 +215,8 @@ def _placed(path: Path, readouts: Readouts, rows: np.ndarray, encoding: Encoding
         if flipped:
             block, centre = block[..., ::-1], turned_centre(length, centre)
         start = 0 if length == height else height // 2 - centre
+        if length == height and centre not in (0, height // 2, height // 2 - 1):
+            elsewhere = centre
         if not 0 <= start <= height - length:
             raise DataError(
                 f"{path}: a readout of {length} samples with its centre at {centre} does not fit the encoded "
@@ -221,9 +227,51 @@ def _placed(path: Path, readouts: Readouts, rows: np.ndarray, encoding: Encoding
         else:
             kspace[places[own], :, start : start + length] = block
         count[places[own], start : start + length] += 1
+    if elsewhere is not None:
+        logger.warning(
+            "%s: readouts as long as the encoded matrix of %d say that their centre is sample %d; no sample is moved, "
+            "so that it is %d",
+            *(path, height, elsewhere, height // 2),
+        )
     if averaged:
         kspace /= np.maximum(count, 1)[:, None]
     return kspace.reshape(shape), count.reshape(*shape[:3], height), rows[first]
+
+
+def with_partitions(found: Sorted, partitions: int) -> Sorted:
+    """The same slabs cut into another number of partitions, by cropping or zero-padding their k-space."""
+    if partitions == found.partitions:
+        return found
+    slabs = torch.from_numpy(found.kspace).unflatten(0, (-1, found.partitions)).movedim(1, -1)
+    matrix = (slabs.shape[-2], partitions)
+    resized = inverse_fourier(crop_or_pad(fourier(slabs, (-1,)), matrix), (-1,)).movedim(-1, 1).flatten(0, 1)
+    measured = np.repeat(found.measured[:: found.partitions], partitions, axis=0)
+    thickness = found.field[2] * found.partitions / partitions
+    return replace(
+        found,
+        kspace=resized.numpy(),
+        measured=measured,
+        partitions=partitions,
+        field=(*found.field[:2], thickness),
+    )
+
+
+def check_partitions(path: Path, head: np.ndarray, depth: int) -> None:
+    """Refuse slabs of which most partitions were not measured: their slices would all show the same.
+
+    Raises
+    ------
+    DataError
+        Naming both numbers.
+    """
+    index = head["idx"]
+    keys = np.stack([index[name] for name in (*ORDER, "kspace_encode_step_2")], 1)
+    _, counts = np.unique(np.unique(keys, axis=0)[:, :-1], axis=0, return_counts=True)
+    if depth > 1 and 2 * counts.min() <= depth:
+        raise DataError(
+            f"{path}: a slab of {depth} partitions has lines of {counts.min()}; expected more than half of them; if "
+            "these are slices, their number should not be a second phase encode"
+        )
 
 
 def _plane_measured(path: Path, measured: np.ndarray) -> np.ndarray:

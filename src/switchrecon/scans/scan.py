@@ -18,6 +18,8 @@ from switchrecon.scans.maps import Shown
 
 logger = logging.getLogger(__name__)
 
+MOST_WRONG = 0.01  # of the samples, where a mask says another thing than the zeros of k-space
+
 
 @dataclass
 class Scan:
@@ -251,6 +253,11 @@ def fitted_mask(path: Path, name: str, stored: np.ndarray, shape: tuple[int, int
         For another shape, NaN, what is no number, or a mask without any measured sample.
     """
     mask = np.asarray(stored)
+    if mask.ndim == 2 and mask.shape[1] == 1 < mask.shape[0] == shape[1] == shape[2]:
+        raise DataError(
+            f"{path}: {name} has shape {mask.shape}, which may be one of rows or of columns; expected ({shape[2]},) or "
+            f"(1, {shape[2]}) for columns, the phase encode"
+        )
     if not (np.issubdtype(mask.dtype, np.number) or mask.dtype == np.bool_):
         raise DataError(f"{path}: {name} holds {mask.dtype}; expected numbers")
     if mask.ndim > 1 and mask.shape[-1] == 1 != shape[-1]:
@@ -267,6 +274,40 @@ def fitted_mask(path: Path, name: str, stored: np.ndarray, shape: tuple[int, int
     if not mask.any():
         raise DataError(f"{path}: {name} is all zero; expected at least one measured sample")
     return np.broadcast_to(mask != 0, shape)
+
+
+def masked(path: Path, kspace: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """K-space (slices, coils, H, W) where it was measured, and zeros elsewhere.
+
+    It warns where the mask (slices, H, W) calls samples measured that are zero in all coils, though others around them
+    are not: one of both is wrong.
+
+    Raises
+    ------
+    DataError
+        Where nothing but zeros is left: the mask may have the opposite meaning.
+    """
+    kept = np.where(mask[:, None], kspace, np.complex64(0))
+    if not kept.any():
+        raise DataError(
+            f"{path}: its mask leaves no sample but zeros; expected 0 where nothing was measured, and 1 elsewhere"
+        )
+    claimed = [own & ~found for own, k in zip(mask, kspace, strict=True) if (found := _gaps(k)) is not None]
+    wrong = sum(int(own.sum()) for own in claimed)
+    if wrong > MOST_WRONG * mask.size:
+        logger.warning(
+            "%s: its mask says that %.0f %% of the samples were measured, of which %.0f %% are zero in all coils; they "
+            "count as measured; remove the mask if they were not",
+            path,
+            100 * mask.mean(),
+            100 * wrong / mask.sum(),
+        )
+    return kept
+
+
+def _gaps(kspace: np.ndarray) -> np.ndarray | None:
+    """What of one slice is not zero; None where nothing is missing in between, or nothing is there."""
+    return infer_mask(kspace) if kspace.any() else None
 
 
 def kspace_scan(
@@ -302,7 +343,6 @@ def kspace_scan(
     if mask is None:
         mask = inferred_masks(kspace)
     else:
-        kspace = np.where(mask[:, None], kspace, np.complex64(0))
-        check_not_empty(path, kspace)
+        kspace = masked(path, kspace, mask)
         mask = None if mask.all() else mask
     return Scan(path, subject, kspace, mask, **more)
