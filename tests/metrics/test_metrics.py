@@ -74,6 +74,7 @@ def test_radial_energy_is_parseval_in_the_rings_and_finds_a_wave_where_it_is() -
     assert np.delete(energy, cycles).max() < 1e-20
     smooth = np.ones((2, 24, 30))
     assert radial_energy(smooth, 4) == pytest.approx([2 * 24 * 30, 0, 0, 0])
+    assert radial_energy(np.ones((1, 1, 1)), 4).tolist() == [1, 0, 0, 0]  # a ring without a frequency has no energy
 
 
 @pytest.mark.parametrize("shape", [(12, 20), (2, 20, 12), (2, 3, 9, 8)])

@@ -34,7 +34,8 @@ def piles(make_scan: MakeScan) -> Piles:
 
 
 def short(*assignments: str) -> Config:
-    return tiny_config("method=simulated", "steps=120", "checkpoint_every=40", "batch_size=1", *assignments)
+    """A run with one copy in memory on its way, at step 50, and checkpoints before and after faults at step 56."""
+    return tiny_config("method=simulated", "steps=64", "checkpoint_every=20", "batch_size=1", *assignments)
 
 
 def content(run: Path) -> tuple[dict[str, bytes], list[LogEntry]]:
@@ -86,20 +87,20 @@ def test_a_batch_that_is_no_number_costs_a_few_steps_and_half_the_learning_rate(
     monkeypatch: pytest.MonkeyPatch,
     messages: list[str],
 ) -> None:
-    faulty_batches(monkeypatch, at=75, while_setbacks=2, state=states)
+    faulty_batches(monkeypatch, at=56, while_setbacks=2, state=states)
     run = train(short(), *piles, tmp_path / "run")
     log = content(run)[1]
-    assert [entry.step for entry in log] == list(range(1, 121))
+    assert [entry.step for entry in log] == list(range(1, 65))
     assert all(math.isfinite(v) for entry in log for v in entry.losses.values())
-    for name, tensor in load_file(run / "checkpoints" / "step-00000120.safetensors").items():
+    for name, tensor in load_file(run / "checkpoints" / "step-00000064.safetensors").items():
         assert tensor.isfinite().all(), name
-    said = "training diverged: supervised is nan at step 75; went back to step 50 and halved the learning rate ({} of 3"
+    said = "training diverged: supervised is nan at step 56; went back to step 50 and halved the learning rate ({} of 3"
     remarks = setbacks_in(log)
     assert list(remarks) == [51]
     assert [text.startswith(said.format(n)) for n, text in enumerate(remarks[51], 1)] == [True, True]
     assert "\n".join(messages).count("warning: training diverged") == 2
     rates = {entry.step: entry.learning_rate for entry in log}
-    plain = [1e-4 + (1e-7 - 1e-4) * step / 119 for step in (49, 50)]
+    plain = [1e-4 + (1e-7 - 1e-4) * step / 63 for step in (49, 50)]
     assert rates[50] == pytest.approx(plain[0])
     assert rates[51] == pytest.approx(plain[1] / 4)
 
@@ -108,7 +109,7 @@ def test_numbers_that_are_looked_at_some_steps_later_end_in_the_same_bits(
     tmp_path: Path, piles: Piles, states: list[State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As on a GPU, which an update does not wait for: what was moved by a NaN is undone before anything is kept."""
-    faulty_batches(monkeypatch, at=60, while_setbacks=2, state=states)
+    faulty_batches(monkeypatch, at=56, while_setbacks=2, state=states)
     at_once = content(train(short(), *piles, tmp_path / "at-once"))
 
     def later(measured: Measured[float], step: int | None = None) -> None:
@@ -122,9 +123,9 @@ def test_numbers_that_are_looked_at_some_steps_later_end_in_the_same_bits(
 def test_a_run_with_setbacks_resumes_to_the_same_bits(
     tmp_path: Path, piles: Piles, states: list[State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faulty_batches(monkeypatch, at=75, while_setbacks=2, state=states)
+    faulty_batches(monkeypatch, at=56, while_setbacks=2, state=states)
     straight = content(train(short(), *piles, tmp_path / "straight"))
-    for stop_at in (45, 74, 110):
+    for stop_at in (45, 55, 62):
 
         class Stop(Exception):
             pass
@@ -149,13 +150,13 @@ def test_a_run_that_diverges_again_and_again_stops_with_a_report_and_its_last_ch
     monkeypatch: pytest.MonkeyPatch,
     run_cli: Callable[..., tuple[int, str, str]],
 ) -> None:
-    faulty_batches(monkeypatch, at=75, while_setbacks=9, state=states)
+    faulty_batches(monkeypatch, at=56, while_setbacks=9, state=states)
     run = tmp_path / "run"
     settings = [f"--set={n}={v}" for n, v in short().model_dump(exclude_unset=True).items() if n != "mask"]
     code, out, err = run_cli("train", "--full", piles[0][0], "--sub", piles[1][0], "--out", run, *settings)
     assert code == 2
     assert (out + err).count("halved the learning rate") == 3
-    assert "error: training diverged: supervised is nan at step 75, after 3 returns to an earlier state" in err
+    assert "error: training diverged: supervised is nan at step 56, after 3 returns to an earlier state" in err
     assert [entry.step for entry in read_log(run)] == list(range(1, 51))
     found = load_checkpoint(run / "checkpoints")
     assert found is not None
@@ -256,21 +257,21 @@ def enormous_batches(monkeypatch: pytest.MonkeyPatch, steps: range, state: list[
 def test_a_loss_that_leaves_its_past_is_divergence_though_it_is_finite(
     tmp_path: Path, piles: Piles, states: list[State], monkeypatch: pytest.MonkeyPatch, messages: list[str]
 ) -> None:
-    enormous_batches(monkeypatch, range(75, 200), states)
-    config = short("checkpoint_every=80")  # while the loss is outside its past: no checkpoint of that
+    enormous_batches(monkeypatch, range(53, 200), states)
+    config = short("checkpoint_every=60")  # while the loss is outside its past: no checkpoint of that
     straight = train(config, *piles, tmp_path / "run")
     log = content(straight)[1]
-    assert [entry.step for entry in log] == list(range(1, 121))
+    assert [entry.step for entry in log] == list(range(1, 65))
     [[remark]] = setbacks_in(log).values()
     assert remark.startswith("training diverged: supervised is ")
-    assert "at step 84; went back to step 50 and halved the learning rate (1 of 3 times)" in remark
+    assert "at step 62; went back to step 50 and halved the learning rate (1 of 3 times)" in remark
     assert max(entry.losses["supervised"] for entry in log) < 10
 
     class Stop(Exception):
         pass
 
     def stopping(*arguments: object) -> object:
-        if states[-1].step == 81:
+        if states[-1].step == 61:
             raise Stop
         return update(*arguments)  # type: ignore[arg-type]
 
@@ -286,7 +287,7 @@ def test_a_loss_that_leaves_its_past_is_divergence_though_it_is_finite(
 def test_a_strange_step_is_no_divergence_and_a_checkpoint_waits_for_the_next_calm_one(
     tmp_path: Path, piles: Piles, states: list[State], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enormous_batches(monkeypatch, range(78, 81), states)
-    run = train(short("checkpoint_every=80"), *piles, tmp_path / "run")
+    enormous_batches(monkeypatch, range(58, 61), states)
+    run = train(short("steps=104", "checkpoint_every=60"), *piles, tmp_path / "run")
     assert setbacks_in(read_log(run)) == {}
-    assert sorted(file.stem for file in (run / "checkpoints").glob("*.json")) == ["step-00000100", "step-00000120"]
+    assert sorted(file.stem for file in (run / "checkpoints").glob("*.json")) == ["step-00000100", "step-00000104"]
