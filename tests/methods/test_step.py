@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from switchrecon.methods.players import DISCRIMINATOR, EXTRACTOR, GENERATOR, Players
-from switchrecon.methods.step import Batch, Image, Step, Waiting, image_of
+from switchrecon.methods.step import Batch, Call, Image, Step, Waiting, depends_on, image_of, made_by
 from switchrecon.physics.fourier import fourier
 from switchrecon.physics.intensity import channels_to_complex
 from switchrecon.physics.operators import Encoding, Sensitivity
@@ -222,3 +222,27 @@ def test_draws_are_asked_for_once_and_their_absence_is_told() -> None:
     assert asked == ["pair"]
     with pytest.raises(TypeError, match=r"^this batch was made without draws, but an objective needs them$"):
         begin()[0].full_of_pair  # noqa: B018
+
+
+def test_a_new_image_is_one_method() -> None:
+    class More(Step):
+        @made_by(GENERATOR, EXTRACTOR)
+        def full_of_noise(self) -> Call:
+            """G(H(x))."""
+            return Call(self.players.to_full, self.noise_of_x, self.encoding_x)
+
+        @depends_on(EXTRACTOR, DISCRIMINATOR)
+        def twice(self) -> Tensor:
+            """2 H(x)."""
+            return 2 * self.noise_of_x
+
+    made, twice = vars(More)["full_of_noise"], vars(More)["twice"]
+    assert (made.maker, made.groups, made.name) == (GENERATOR, {GENERATOR, EXTRACTOR}, "full_of_noise")
+    assert (twice.maker, twice.groups, twice.name) == (None, {EXTRACTOR, DISCRIMINATOR}, "twice")
+    assert (made.__doc__, twice.__doc__) == ("G(H(x)).", "2 H(x).")
+    players: Players = Lines()  # type: ignore[assignment]
+    step = More(players, Batch(X, Y, Z, Encoding(MASKS[0]), Encoding(MASKS[1])))
+    torch.testing.assert_close(step.full_of_noise, full(0.3 * X, MASKS[0]))
+    torch.testing.assert_close(step.twice, 0.6 * X)
+    assert list(step.asked) == ["full_of_noise", "noise_of_x", "twice"]
+    assert list(step.kept) == ["noise_of_x", "full_of_noise", "twice"]
