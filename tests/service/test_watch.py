@@ -92,9 +92,7 @@ def test_a_scan_that_is_replaced_is_reconstructed_again(incoming: Path, reconstr
     assert not np.array_equal(np.load(out), first)
 
 
-def test_a_file_that_grows_is_left_until_it_stays(
-    incoming: Path, reconstructor: Reconstructor, tmp_path: Path
-) -> None:
+def test_a_file_that_grows_is_left_until_it_stays(incoming: Path, reconstructor: Reconstructor, tmp_path: Path) -> None:
     whole = undersampled(tmp_path / "whole.npy").read_bytes()
     part = incoming / "a.npy"
     watch, stop = watching(incoming, reconstructor, settle=4), threading.Event()
