@@ -16,77 +16,83 @@ import csv
 from pathlib import Path
 from statistics import mean, stdev
 
-METRICS = {"psnr": ("PSNR / dB ↑", 2), "ssim": ("SSIM ↑", 3), "nmse": ("NMSE ↓", 4), "lpips": ("LPIPS ↓", 3)}
+from switchrecon.metrics.table import RESERVED, Column, columns_of
+
+Cells = dict[str, dict[str, list[dict[str, str]]]]
+"""Method → fold → cells of its seeds, by name of the column."""
 
 
-def read(file: Path, setting: str, convention: str) -> dict[str, dict[str, list[dict[str, str]]]]:
-    """Method → fold → cells of its seeds."""
-    found: dict[str, dict[str, list[dict[str, str]]]] = {}
+def read(file: Path, setting: str, convention: str) -> tuple[Cells, list[Column]]:
+    """Return the cells of a setting in a convention, and the metrics that the file has."""
+    found: Cells = {}
     with file.open(encoding="utf-8", newline="") as opened:
-        for row in csv.DictReader(opened):
+        rows = csv.DictReader(opened)
+        names = [name for name in rows.fieldnames or () if name not in RESERVED]
+        for row in rows:
             if (row["setting"], row["convention"]) == (setting, convention):
                 found.setdefault(row["method"], {}).setdefault(row["fold"], []).append(row)
-    return found
+    return found, [column for column in columns_of(names) if column.name in names]
 
 
-def spread(values: list[float], digits: int) -> str:
-    """Mean ± deviation; the mean alone of one fold."""
-    text = f"{mean(values):.{digits}f}"
-    return text if len(values) < 2 else f"{text} ± {stdev(values):.{digits}f}"
+def value(cell: dict[str, str], column: Column) -> float:
+    """Return a metric of a cell; NaN if the cell was evaluated without it."""
+    return float(cell[column.name] or "nan")
 
 
-def table(cells: dict[str, dict[str, list[dict[str, str]]]]) -> str:
-    """Markdown, methods in the order of the fold that has most, with PSNR of each fold."""
-    folds = sorted({fold for own in cells.values() for fold in own}, reverse=True)
-    fullest = max(folds, key=lambda fold: sum(fold in own for own in cells.values()))
-    order = [method for method, own in cells.items() if fullest in own]
+def table(cells: Cells, columns: list[Column]) -> str:
+    """Return a Markdown table, methods in the order of the fold with most methods, with PSNR of each fold."""
+    folds = sorted({fold for runs in cells.values() for fold in runs}, reverse=True)
+    fullest = max(folds, key=lambda fold: sum(fold in runs for runs in cells.values()))
+    order = [method for method, runs in cells.items() if fullest in runs]
     order += [method for method in cells if method not in order]
-    heads = ["method", *(head for head, _ in METRICS.values()), *(f"PSNR fold {fold}" for fold in folds)]
+    heads = ["method", *(column.arrow for column in columns), *(f"PSNR fold {fold}" for fold in folds)]
     lines = ["| " + " | ".join(heads) + " |", "|---|" + "---:|" * (len(heads) - 1)]
     for method in order:
-        own = cells[method]
-        row = [method if len(own) == len(folds) else f"{method} ({len(own)} fold{'s' * (len(own) > 1)})"]
-        for metric, (_, digits) in METRICS.items():
-            row.append(spread([mean(float(cell[metric]) for cell in own[fold]) for fold in own], digits))
-        row += [", ".join(dict.fromkeys(f"{float(cell['psnr']):.2f}" for cell in own.get(fold, []))) for fold in folds]
+        runs = cells[method]
+        row = [method if len(runs) == len(folds) else f"{method} ({len(runs)} fold{'s' * (len(runs) > 1)})"]
+        for column in columns:
+            means = [mean(value(cell, column) for cell in runs[fold]) for fold in runs]
+            row.append(column.text(mean(means)) + (f" ± {column.text(stdev(means))}" if len(means) > 1 else ""))
+        row += [", ".join(dict.fromkeys(f"{float(cell['psnr']):.2f}" for cell in runs.get(fold, []))) for fold in folds]
         lines.append("| " + " | ".join(row) + " |")
     return "\n".join(lines)
 
 
-def differences(cells: dict[str, dict[str, list[dict[str, str]]]], first: str, second: str) -> str:
-    """Markdown: the first method minus the second, in every fold and seed, and the mean of these."""
+def differences(cells: Cells, columns: list[Column], first: str, second: str) -> str:
+    """Return a Markdown table of the first method minus the second, in every fold and seed, and the mean of these."""
     mine, theirs = (
-        {(fold, cell["seed"]): cell for fold, own in cells[name].items() for cell in own} for name in (first, second)
+        {(fold, cell["seed"]): cell for fold, runs in cells[name].items() for cell in runs} for name in (first, second)
     )
-    shown = ("psnr", "ssim", "lpips")
-    lines = ["| fold | seed | " + " | ".join(METRICS[m][0] for m in shown) + " |", "|---:|---:|" + "---:|" * len(shown)]
-    found: dict[str, list[float]] = {metric: [] for metric in shown}
-    for fold, seed in sorted(mine.keys() & theirs.keys()):
-        for metric, values in found.items():
-            values.append(float(mine[fold, seed][metric]) - float(theirs[fold, seed][metric]))
-        row = [f"{values[-1]:+.{METRICS[metric][1]}f}" for metric, values in found.items()]
+    heads = " | ".join(column.arrow for column in columns)
+    lines = [f"| fold | seed | {heads} |", "|---:|---:|" + "---:|" * len(columns)]
+    both = sorted(mine.keys() & theirs.keys())
+    found = {key: [value(mine[key], column) - value(theirs[key], column) for column in columns] for key in both}
+    for (fold, seed), values in found.items():
+        row = [column.text(each, signed=True) for column, each in zip(columns, values, strict=True)]
         lines.append(f"| {fold} | {seed} | " + " | ".join(row) + " |")
-    row = [f"{mean(values):+.{METRICS[metric][1]}f}" for metric, values in found.items()]
+    means = [mean(values) for values in zip(*found.values(), strict=True)]
+    row = [column.text(each, signed=True) for column, each in zip(columns, means, strict=True)]
     return "\n".join([*lines, "| mean | | " + " | ".join(row) + " |"])
 
 
-def recovered(cells: dict[str, dict[str, list[dict[str, str]]]], lower: str, upper: str) -> str:
-    """Markdown: each method's mean over seeds in each fold, and the part that it recovers of the same seeds' gap."""
-    shown = ("psnr", "ssim", "lpips")
-    parts = [f"recovered: {METRICS[metric][0].split()[0]}" for metric in shown]
-    heads = ["fold", "method", "seeds", *(METRICS[metric][0] for metric in shown), *parts]
+def recovered(cells: Cells, columns: list[Column], lower: str, upper: str) -> str:
+    """Return a Markdown table: each method's mean over seeds, and the part of the same seeds' gap that it recovers."""
+    parts = [f"recovered: {column.title}" for column in columns]
+    heads = ["fold", "method", "seeds", *(column.arrow for column in columns), *parts]
     lines = ["| " + " | ".join(heads) + " |", "|---:|---|" + "---:|" * (len(heads) - 2)]
     for fold in sorted(cells[lower].keys() & cells[upper].keys(), reverse=True):
-        known = {name: {cell["seed"]: cell for cell in own[fold]} for name, own in cells.items() if fold in own}
+        known = {name: {cell["seed"]: cell for cell in runs[fold]} for name, runs in cells.items() if fold in runs}
         rows = []
-        for method, own in known.items():
-            seeds = sorted(own.keys() & known[lower].keys() & known[upper].keys())
-            means = {m: mean(float(cell[m]) for cell in own.values()) for m in shown}
-            row = [fold, method, str(len(own)), *(f"{means[m]:.{METRICS[m][1]}f}" for m in shown)]
-            for metric in shown if seeds else ():
-                low, value, high = (mean(float(known[n][s][metric]) for s in seeds) for n in (lower, method, upper))
-                row.append(f"{(value - low) / (high - low) + 0.0:.2f}")  # no −0.00
-            rows.append((means["psnr"], "| " + " | ".join(row + [""] * (len(heads) - len(row))) + " |"))
+        for method, by_seed in known.items():
+            seeds = sorted(by_seed.keys() & known[lower].keys() & known[upper].keys())
+            means = [mean(value(cell, column) for cell in by_seed.values()) for column in columns]
+            texts = [column.text(each) for column, each in zip(columns, means, strict=True)]
+            row = [fold, method, str(len(by_seed)), *texts]
+            for column in columns if seeds else ():
+                low, reached, high = (mean(value(known[n][s], column) for s in seeds) for n in (lower, method, upper))
+                row.append(f"{(reached - low) / (high - low) + 0.0:.2f}")  # no −0.00
+            psnr = mean(float(cell["psnr"]) for cell in by_seed.values())
+            rows.append((psnr, "| " + " | ".join(row + [""] * (len(heads) - len(row))) + " |"))
         lines += [row for _, row in sorted(rows)]
     return "\n".join(lines)
 
@@ -100,11 +106,12 @@ def main() -> None:
     parser.add_argument("--minus", nargs=2, metavar="METHOD")
     parser.add_argument("--recovered", nargs=2, metavar=("LOWER", "UPPER"))
     asked = parser.parse_args()
-    cells = read(asked.cells, asked.setting, asked.convention)
+    cells, columns = read(asked.cells, asked.setting, asked.convention)
+    fewer = [column for column in columns if column.name != "nmse"]  # PSNR says as much of two methods
     if asked.recovered:
-        print(recovered(cells, *asked.recovered))
+        print(recovered(cells, fewer, *asked.recovered))
     else:
-        print(differences(cells, *asked.minus) if asked.minus else table(cells))
+        print(differences(cells, fewer, *asked.minus) if asked.minus else table(cells, columns))
 
 
 if __name__ == "__main__":

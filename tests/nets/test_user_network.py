@@ -1,7 +1,6 @@
 """A network from a user's file: the page that explains it works, word for word, and no stranger's code runs."""
 
 import json
-import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -23,16 +22,14 @@ from switchrecon.reconstruction.onnx import export_run
 from switchrecon.runs.checkpoint import load_model, save_model, sha256
 from switchrecon.training.train import train
 from tests.conftest import tiny_config
+from tests.pages import code_of
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "network.md"
 MakeScan = Callable[..., Path]
 RunCli = Callable[..., tuple[int, str, str]]
 
 
 def page_code() -> str:
-    """The one block of Python on the page."""
-    [code] = re.findall(r"```python\n(.*?)```", PAGE.read_text(), flags=re.DOTALL)
-    return str(code)
+    return code_of("how-to/network.md")["mynet.py"]
 
 
 @pytest.fixture(autouse=True)

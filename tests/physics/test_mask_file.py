@@ -1,8 +1,6 @@
 """Masks of a user's own, in a file: the how-to page works as it is written, and mistakes are told."""
 
 import os
-import re
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,14 +14,10 @@ from switchrecon.physics.masks import MaskConfig, draw_mask, measured_accelerati
 from switchrecon.training.batches import symmetries
 from switchrecon.training.train import train
 from tests.conftest import tiny_config
+from tests.pages import code_of, commands_of
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "mask.md"
 MakeScan = Callable[..., Path]
 HEAD = "import numpy as np\nfrom switchrecon.physics.masks import MaskKind\n"
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 
 
 def write(file: Path, body: str, dimensions: int = 2) -> str:
@@ -39,9 +33,9 @@ def test_the_page(
     make_scan("full", 1)
     make_scan("sub", 2)
     monkeypatch.chdir(tmp_path)
-    [code] = blocks("python")
-    Path("spokes.py").write_text(code, encoding="utf-8")
-    picture, training = (shlex.split(block)[1:] for block in blocks("bash"))
+    code = code_of("how-to/mask.md")
+    Path("spokes.py").write_text(code["spokes.py"], encoding="utf-8")
+    [picture], [training] = (commands_of(code[title]) for title in ("look", "train"))
     status, out, err = run_cli(*picture)
     assert status == 0, err
     assert Path("spokes.png").read_bytes()[:4] == b"\x89PNG"
