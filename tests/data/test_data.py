@@ -80,7 +80,7 @@ def test_nifti_slices_are_upright_and_written_back_in_place(tmp_path: Path) -> N
     assert scan.image
     assert scan.synthetic
     images = inverse_fourier(torch.from_numpy(scan.kspace[:, 0])).real.numpy()
-    above, left, height, width = scan.geometry["window"]
+    above, left, height, width = scan.geometry.window
     upright = images[4, above : above + height, left : left + width]
     # Row 0 is most anterior and column 0 the patient's right.
     np.testing.assert_allclose(upright, canonical[::-1, ::-1, 4].T, atol=1e-3)

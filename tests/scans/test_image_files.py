@@ -244,7 +244,7 @@ def test_a_dicom_series_is_sorted_and_scaled(tmp_path: Path) -> None:
     series = make_series(tmp_path / "series", images, affine, RescaleSlope="0.5", RescaleIntercept="3")
     scan = read_scan(series)
     assert (scan.image, scan.synthetic, scan.mask) == (True, True, None)
-    above, left, height, width = scan.geometry["window"]
+    above, left, height, width = scan.geometry.window
     assert (height, width) == images.shape[1:]
     assert abs(scan.matrix[0] * 1.2 - scan.matrix[1] * 0.8) < 1.2
     found = images_of(scan)[:, above : above + height, left : left + width].real

@@ -16,6 +16,7 @@ from switchrecon.reconstruction.files import reconstruct_files
 from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.scans.bart import read_bart
 from switchrecon.scans.files import image_format, image_formats, image_target, write_images
+from switchrecon.scans.geometry import Geometry
 from switchrecon.scans.maps import Map, map_target, shown
 from switchrecon.scans.scan import Scan
 
@@ -134,7 +135,7 @@ def test_the_images_come_last_so_that_none_is_without_its_maps(tmp_path: Path, m
 
 def test_every_repetition_has_its_maps(tmp_path: Path) -> None:
     counters = np.array([[0, 0], [1, 0]])
-    several = scan(geometry={"order": ("repetition", "slice"), "indices": counters})
+    several = scan(geometry=Geometry(order=("repetition", "slice"), indices=counters))
     write_images(several, IMAGES, tmp_path / "bids", "bids", maps=MAPS)
     found = [name for name in names(tmp_path / "bids") if name.endswith(".nii.gz")]
     assert found == sorted(
@@ -146,7 +147,7 @@ def test_every_repetition_has_its_maps(tmp_path: Path) -> None:
 
 
 def test_padding_is_taken_off_maps_too(tmp_path: Path) -> None:
-    padded = scan(geometry={"window": (10, 0, 30, 64)})
+    padded = scan(geometry=Geometry(window=(10, 0, 30, 64)))
     write_images(padded, IMAGES, tmp_path, "numpy", maps=MAPS)
     np.testing.assert_array_equal(np.load(tmp_path / "sub-01_T2w_desc-invented.npy"), PART[:, 10:40])
 

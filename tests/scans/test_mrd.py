@@ -48,7 +48,7 @@ def test_fully_sampled_images_equal_those_of_the_format_s_own_program(tmp_path: 
         expected = file["dataset/cpp/data"][0, 0, 0].T  # its columns are the readout
     coils = images_of(scan.kspace.reshape(-1, *scan.matrix))
     image = np.sqrt((np.abs(coils) ** 2).sum(0))
-    image *= np.sqrt(image.size) * np.sqrt(scan.geometry["oversampling"])  # its transform is not orthonormal
+    image *= np.sqrt(image.size) * np.sqrt(scan.geometry.oversampling)  # its transform is not orthonormal
     assert scan.mask is None
     assert np.abs(image - expected).max() < 1e-5 * expected.max()
 
@@ -61,10 +61,10 @@ def test_an_accelerated_scan_with_noise_and_calibration(tmp_path: Path) -> None:
     for number, mask in enumerate(scan.mask):
         expected = np.arange(32) % 2 == number % 2  # the lines shift by one a repetition
         np.testing.assert_array_equal(mask, np.broadcast_to(expected, (32, 32)))
-    assert scan.geometry["indices"][:, 1].tolist() == [0, 1, 2, 3]
+    assert scan.geometry.indices[:, 1].tolist() == [0, 1, 2, 3]
     assert scan.noise is not None
     assert scan.noise.shape == (3, 64)
-    assert scan.geometry["readouts"] == {"imaging": 64, "noise": 1, "parallel calibration": 16}
+    assert scan.geometry.readouts == {"imaging": 64, "noise": 1, "parallel calibration": 16}
 
 
 def test_files_of_the_reference_library(tmp_path: Path) -> None:
@@ -102,8 +102,8 @@ def test_slices_run_over_contrast_repetition_and_slice_whatever_the_order_of_mea
     scan = read_scan(write_mrd(tmp_path / "a.mrd", header(SIZE), readouts))
     np.testing.assert_array_equal(scan.kspace, truth.reshape(12, 2, 16, 12))
     assert scan.mask is None
-    assert scan.geometry["order"] == ("contrast", "repetition", "phase", "set", "slice")
-    assert scan.geometry["indices"][7].tolist() == [1, 0, 0, 0, 1]
+    assert scan.geometry.order == ("contrast", "repetition", "phase", "set", "slice")
+    assert scan.geometry.indices[7].tolist() == [1, 0, 0, 0, 1]
 
 
 def test_readouts_that_are_not_for_the_image_are_left_out(tmp_path: Path) -> None:
@@ -131,7 +131,7 @@ def test_readouts_that_are_not_for_the_image_are_left_out(tmp_path: Path) -> Non
     assert scan.noise is not None
     np.testing.assert_array_equal(scan.noise[:, 30:], random_kspace(2, 50, seed=50))
     assert scan.noise_scale == pytest.approx(20 / 5 / 0.8)
-    counts = scan.geometry["readouts"]
+    counts = scan.geometry.readouts
     assert counts["imaging"] == 12
     assert counts["parallel calibration"] == counts["other encoding space"] == 1
     assert counts["feedback"] == 2
@@ -191,8 +191,8 @@ def test_readout_oversampling_is_removed_by_the_fields_of_view(tmp_path: Path) -
     fields = {"encoded_field": (400, 200, 5), "recon_field": (200, 200, 5)}
     scan = read_scan(write_mrd(tmp_path / "a", header((64, 64, 1), (32, 64, 1), **fields), lines_of(kspace)))
     np.testing.assert_allclose(images_of(scan.kspace[0]), images[:, 16:48], atol=1e-5)
-    assert scan.geometry["oversampling"] == 2
-    assert scan.geometry["field_of_view"] == (200, 200)
+    assert scan.geometry.oversampling == 2
+    assert scan.geometry.field_of_view == (200, 200)
     unknown = write_mrd(tmp_path / "b", header((64, 64, 1), (32, 64, 1)), lines_of(kspace))
     np.testing.assert_array_equal(read_scan(unknown).kspace[0], kspace)
 
@@ -221,7 +221,7 @@ def test_phase_oversampling_is_removed_only_where_lines_are_complete(tmp_path: P
     np.testing.assert_allclose(images_of(scan.kspace[:, 0])[0], images[0][:, 8:24], atol=1e-5)
     scan = read_scan(write_mrd(tmp_path / "b", xml, lines_of(kspace, range(0, 32, 2))))
     assert scan.matrix == (32, 32)
-    assert scan.geometry["field_of_view"] == (200, 400)
+    assert scan.geometry.field_of_view == (200, 400)
 
 
 def test_partitions_of_a_three_dimensional_scan_become_slices(tmp_path: Path) -> None:
@@ -233,7 +233,7 @@ def test_partitions_of_a_three_dimensional_scan_become_slices(tmp_path: Path) ->
     xml = header((32, 32, 8), (32, 32, 6), **fields)
     scan = read_scan(write_mrd(tmp_path / "a", xml, readouts))
     np.testing.assert_allclose(scan.kspace[:, 0], kspace[1:7], atol=1e-5)  # slice oversampling is removed
-    assert (scan.geometry["partitions"], scan.geometry["slice_spacing"], scan.mask) == (6, 2, None)
+    assert (scan.geometry.partitions, scan.geometry.slice_spacing, scan.mask) == (6, 2, None)
     few = [line for line in readouts if line[0]["idx"]["kspace_encode_step_1"] % 2 == 0]
     scan = read_scan(write_mrd(tmp_path / "b", xml, few))
     np.testing.assert_allclose(scan.kspace[:, 0, :, ::2], kspace[1:7, :, ::2], atol=1e-5)
@@ -289,8 +289,8 @@ def test_interleaved_slices_are_ordered_by_their_positions(tmp_path: Path) -> No
     ]
     scan = read_scan(write_mrd(tmp_path / "a", xml, readouts))
     np.testing.assert_array_equal(scan.kspace[:, 0], truth[:, 0])
-    assert scan.geometry["indices"][:, -1].tolist() == [2, 0, 3, 1]
-    assert scan.geometry["slice_spacing"] == pytest.approx(4)
+    assert scan.geometry.indices[:, -1].tolist() == [2, 0, 3, 1]
+    assert scan.geometry.slice_spacing == pytest.approx(4)
     uneven = [line for line in readouts if line[0]["idx"]["slice"] != 0]
     assert read_scan(write_mrd(tmp_path / "b", xml, uneven)).affine is None
     assert read_scan(write_mrd(tmp_path / "c", xml, lines_of(truth[0]))).affine is None
@@ -395,7 +395,7 @@ def test_the_last_of_several_measurements_is_read(tmp_path: Path) -> None:
     write_mrd(tmp_path / "a.h5", header(SIZE), lines_of(second), "2")
     scan = read_scan(write_mrd(tmp_path / "a.h5", header(SIZE), lines_of(first), "1"))
     np.testing.assert_array_equal(scan.kspace[:, 0], second)
-    assert scan.geometry["measurements"] == 2
+    assert scan.geometry.measurements == 2
 
 
 def test_a_subject_is_a_digest_of_the_identifier_or_the_file_s_name(tmp_path: Path) -> None:

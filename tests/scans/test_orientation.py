@@ -97,7 +97,7 @@ def test_where_it_cannot_be_known_it_is_said(tmp_path: Path, run_cli: RunCli) ->
     for name, known in (("SIEMENS", True), ("GE", False), ("", False)):
         path = tmp_path / f"{name}.mrd"
         scan = scan_of(path, name, True)
-        assert scan.geometry["sides_known"] == known
+        assert scan.geometry.sides_known == known
         assert ("mirrored sides" in run_cli("inspect", path)[1]) != known
         err = run_cli("convert", path, tmp_path / f"{name}-image.nii.gz")[2]
         assert ("left and right may be exchanged" in err) != known

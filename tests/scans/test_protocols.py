@@ -44,5 +44,5 @@ def test_the_same_scan_is_the_same_in_every_format(tmp_path: Path) -> None:
         for other in (*others, tmp_path / f"{seed}.mat"):
             again = read_scan(other, ReadOptions(layout="hwcs" if other.suffix == ".mat" else None))
             np.testing.assert_array_equal(again.kspace, ours, other.name)
-        field = read_scan(tmp_path / f"{seed}.h5").geometry["field_of_view"]
-        np.testing.assert_allclose(field, scan.geometry["field_of_view"], rtol=1e-4)
+        field = read_scan(tmp_path / f"{seed}.h5").geometry.field_of_view
+        np.testing.assert_allclose(field, scan.geometry.field_of_view, rtol=1e-4)

@@ -294,7 +294,7 @@ def test_siemens_files_are_sorted_as_ismrmrd_files_are(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, images[:, :, 8:24], atol=1e-5)
     assert scan.noise is not None
     np.testing.assert_allclose(scan.noise, random_kspace(2, 40, seed=9))
-    assert scan.geometry["readouts"] == {"imaging": 64, "noise": 1, "phase correction": 1}
+    assert scan.geometry.readouts == {"imaging": 64, "noise": 1, "phase correction": 1}
     assert scan.mask is scan.affine is None
     content = path.read_bytes()
     for percent in range(0, 100, 5):
@@ -341,7 +341,7 @@ def test_readout_blocks_of_siemens_files(tmp_path: Path) -> None:
     measurements = [{"hdr": {}, "mdb": noise}, {"hdr": {"MeasYaps": protocol}, "mdb": lines}]
     head, readouts = twix.readouts_of(tmp_path, measurements)
     assert (head.encodings[0].encoded, head.encodings[0].recon) == ((32, 8, 1), (16, 8, 1))
-    scan = scan_of_readouts(tmp_path / "a.dat", head, readouts, {})
+    scan = scan_of_readouts(tmp_path / "a.dat", head, readouts)
     assert scan.mask is not None
     assert np.flatnonzero(scan.mask[0, 0]).tolist() == [0, 2, 3, 4, 6]
     np.testing.assert_array_equal(scan.noise, kspace[..., 0])
@@ -427,7 +427,7 @@ def test_converted_k_space_reads_back_the_same(tmp_path: Path, run_cli: Cli, end
     np.testing.assert_array_equal(again.kspace, kspace * LINES)
     np.testing.assert_array_equal(again.mask, scan.mask)
     if ending == ".h5":
-        assert again.geometry["field_of_view"] == (160, 120)
+        assert again.geometry.field_of_view == (160, 120)
         with h5py.File(target) as file:
             assert file["mask"].shape == (12,)
     assert "exists already" in run_cli("convert", tmp_path / "a.mrd", target)[2]

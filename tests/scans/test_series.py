@@ -44,7 +44,7 @@ def scan(tmp_path: Path) -> Scan:
 
 def images_of(scan: Scan) -> np.ndarray:
     """Images that say which they are: 100 · contrast + 10 · repetition + slice."""
-    numbers = scan.geometry["indices"] @ [100, 10, 0, 0, 1]
+    numbers = scan.geometry.indices @ [100, 10, 0, 0, 1]
     return np.broadcast_to(numbers[:, None, None], (len(numbers), *scan.matrix)).astype(np.float32) + 1
 
 

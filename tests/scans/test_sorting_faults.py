@@ -163,7 +163,7 @@ def test_oversampling_goes_also_where_the_image_is_interpolated(tmp_path: Path) 
     xml = header((128, 57, 1), (128, 108, 1), (460, 204.54, 5), (230, 194.06, 5))
     scan = read(tmp_path, lines_of(kspace), xml)
     assert scan.matrix == (128, 108)
-    assert scan.geometry["field_of_view"] == pytest.approx((230, 194.06), rel=0.01)
+    assert scan.geometry.field_of_view == pytest.approx((230, 194.06), rel=0.01)
     image = np.abs(np.fft.ifft2(np.fft.ifftshift(scan.kspace[0])))
     width = (np.fft.fftshift(image) > image.max() / 2).any(1).sum() * 230 / 128
     assert width == pytest.approx(80, abs=4)
@@ -173,26 +173,26 @@ def test_a_slab_is_cropped_also_where_its_image_has_more_partitions(tmp_path: Pa
     kspace = random_kspace(1, 16, 12)
     lines = [line for n in range(6) for line in lines_of(kspace, kspace_encode_step_2=n)]
     scan = read(tmp_path, lines, header((16, 12, 6), (16, 12, 6), (160, 120, 96), (160, 120, 64)))
-    assert (scan.geometry["partitions"], scan.geometry["slice_spacing"]) == (4, 16)
+    assert (scan.geometry.partitions, scan.geometry.slice_spacing) == (4, 16)
 
 
 def test_interpolated_oversampling_in_fastmri_files(tmp_path: Path) -> None:
     kspace = random_kspace(1, 32, 12)
     xml = header((32, 12, 1), (32, 12, 1), encoded_field=(400, 150, 5), recon_field=(200, 150, 5))
     scan = read_scan(write_fastmri(tmp_path / "a.h5", kspace, xml))
-    assert (scan.matrix, scan.geometry["field_of_view"]) == ((16, 12), (200, 150))
+    assert (scan.matrix, scan.geometry.field_of_view) == ((16, 12), (200, 150))
 
 
 def test_the_thickness_is_the_image_s_and_a_partition_s_that_of_its_slab(tmp_path: Path) -> None:
     xml = header(SIZE, None, (160, 120, 7.5), (160, 120, 5))
     dirs = {"read_dir": (1, 0, 0), "phase_dir": (0, 1, 0), "slice_dir": (0, 0, 1)}
     for fields in ({}, dirs):
-        assert read(tmp_path, lines_of(TRUTH, **fields), xml).geometry["slice_spacing"] == pytest.approx(5)
+        assert read(tmp_path, lines_of(TRUTH, **fields), xml).geometry.slice_spacing == pytest.approx(5)
     unknown = header(SIZE, None, (160, 120, 7.5), (160, 120, 0))
-    assert read(tmp_path, lines_of(TRUTH), unknown).geometry["slice_spacing"] == 7.5
+    assert read(tmp_path, lines_of(TRUTH), unknown).geometry.slice_spacing == 7.5
     slab = [line for n in range(3) for line in lines_of(TRUTH, kspace_encode_step_2=n)]
     xml = header((16, 12, 3), None, (160, 120, 9), (160, 120, 9))
-    assert read(tmp_path, slab, xml).geometry["slice_spacing"] == 3
+    assert read(tmp_path, slab, xml).geometry.slice_spacing == 3
 
 
 def test_nearly_whole_numbers_are_whole_and_others_are_refused(tmp_path: Path) -> None:
@@ -225,7 +225,7 @@ def test_the_last_of_several_measurements_is_the_last_by_name_and_number(tmp_pat
         write_mrd(path, header(SIZE), lines_of((names.index(name) + 1) * TRUTH), name)
     scan = read_scan(path)
     np.testing.assert_array_equal(scan.kspace[0], 3 * TRUTH)
-    assert scan.geometry["measurements"] == 3
+    assert scan.geometry.measurements == 3
 
 
 @pytest.mark.parametrize("encoding", ["ISO-8859-1", "iso-8859-1", "windows-1252", "UTF-8", None])
@@ -240,7 +240,7 @@ def test_headers_in_other_alphabets_are_read(tmp_path: Path, encoding: str | Non
 
     with h5py.File(path, "a") as file:
         file["ismrmrd_header"] = np.bytes_(stored)
-    assert read_scan(path).geometry["field_of_view"] == (0, 0)
+    assert read_scan(path).geometry.field_of_view == (0, 0)
     np.testing.assert_array_equal(read(tmp_path, lines_of(TRUTH), stored).kspace[0], TRUTH)
 
 

@@ -67,7 +67,7 @@ def inspect(
         if not as_json:
             typer.echo("\n".join(describe(known[-1])))
     if as_json:
-        typer.echo(json.dumps(known, indent=2))
+        typer.echo(json.dumps([facts.to_json() for facts in known], indent=2))
     if picture is not None and known:
         typer.echo(f"picture: {picture}", err=as_json)
     if failed:

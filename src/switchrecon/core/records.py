@@ -1,7 +1,7 @@
 """Records that are stored as JSON."""
 
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict
 
@@ -33,3 +33,19 @@ class Record(BaseModel):
     def write(self, file: Path) -> None:
         """Write the record to a file, completely or not at all."""
         write_text(file, self.model_dump_json(indent=1))
+
+
+class IndexedRecord(Record):
+    """Base class of records that can also be read by ``record["name"]``, because earlier versions returned dicts."""
+
+    def __getitem__(self, name: str) -> Any:
+        """Return a field by its name.
+
+        Raises
+        ------
+        KeyError
+            If there is no such field.
+        """
+        if name not in type(self).model_fields:
+            raise KeyError(name)
+        return getattr(self, name)

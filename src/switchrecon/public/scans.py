@@ -15,7 +15,7 @@ from switchrecon.phantoms.scans import head_images
 from switchrecon.physics.fourier import fourier
 from switchrecon.physics.masks import MaskConfig, draw_mask
 from switchrecon.scans.files import find_files, read_scan
-from switchrecon.scans.inspection import facts_of, inspect_file
+from switchrecon.scans.inspection import ScanFacts, facts_of, inspect_file
 from switchrecon.scans.scan import Scan, check_fully_sampled, fitted_mask, kspace_scan
 
 Arrays: TypeAlias = np.ndarray | tuple[np.ndarray, np.ndarray | None]
@@ -53,8 +53,8 @@ def read(
     return read_scan(found[0], ReadOptions(slice_axis=slice_axis, phase=phase, variable=variable))
 
 
-def inspect(scan: str | Path | Scan, picture: str | Path | None = None) -> dict[str, Any]:
-    """Return what a file or scan holds, as ``switchrecon inspect --json`` prints it; nothing of it is of the patient.
+def inspect(scan: str | Path | Scan, picture: str | Path | None = None) -> ScanFacts:
+    """Return facts about a file or scan, as ``switchrecon inspect --json`` prints them; none is about the patient.
 
     Parameters
     ----------

@@ -11,14 +11,14 @@ from typing import Any
 import numpy as np
 
 from switchrecon.core.files import write_text
-from switchrecon.core.records import Record
+from switchrecon.core.records import IndexedRecord
 from switchrecon.core.sentences import first_problem
 from switchrecon.errors import RunError
 
 logger = logging.getLogger(__name__)
 
 
-class LogEntry(Record):
+class LogEntry(IndexedRecord):
     """One step of a run, a line of ``log.jsonl``.
 
     Attributes
@@ -41,12 +41,6 @@ class LogEntry(Record):
     seconds: float
     losses: Mapping[str, float]
     remarks: tuple[str, ...] = ()
-
-    def __getitem__(self, name: str) -> Any:
-        """Return a field by name: ``entry["losses"]``, as in earlier versions."""
-        if name not in type(self).model_fields:
-            raise KeyError(name)
-        return getattr(self, name)
 
     @property
     def line(self) -> str:

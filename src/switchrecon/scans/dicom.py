@@ -16,6 +16,7 @@ from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import ConfigError, DataError, SwitchreconError
 from switchrecon.scans.dicom_tags import technical_tags
 from switchrecon.scans.formats import Format
+from switchrecon.scans.geometry import Geometry
 from switchrecon.scans.images import image_scan
 from switchrecon.scans.names import identity, stem
 from switchrecon.scans.scan import Scan
@@ -321,7 +322,7 @@ def read_dicom(path: Path, options: ReadOptions) -> Scan:
         spacing, tags, subject = frames[0].vector(*SPACING), technical_tags(header), _subject(path, header)
     images = _pixels(frames)
     rows, columns = (1.0, 1.0) if spacing is None else (float(spacing[0]), float(spacing[1]))
-    return image_scan(path, subject, images, (rows, columns), affine, options.phase, dicom=tags)
+    return image_scan(path, subject, images, (rows, columns), affine, options.phase, Geometry(dicom=tags))
 
 
 def _parts(path: Path) -> tuple[Path, ...]:

@@ -60,7 +60,7 @@ def _common(scan: Scan, values: np.ndarray, slope: float, labels: dict[str, int]
 
     It is number ``order`` of those that are written together, whose digest is ``whole``; empty for a single one.
     """
-    source = scan.geometry.get("dicom", {})
+    source = scan.geometry.dicom
     shown = scan.shown or ALONE
     affine, cosines, spacing, distance = _plane(scan)
     content = hashlib.sha256(values.tobytes() + affine.tobytes() + repr((values.shape, slope)).encode()).hexdigest()

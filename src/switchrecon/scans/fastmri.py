@@ -1,6 +1,7 @@
 """fastMRI HDF5 files: one volume of k-space a file."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,14 +134,15 @@ def read_fastmri(path: Path, options: ReadOptions) -> Scan:
         full = fitted_mask(path, "dataset 'mask'", stored, (slices, height, width))
         mask = None if full[..., ~padding].all() else full & ~padding
         kspace = masked(path, kspace, full & ~padding)
-    geometry: dict[str, Any] = geometry_of_frames(found.frames, found.slices)
+    geometry = geometry_of_frames(found.frames, found.slices)
     if encoding is not None:
         kspace, mask = _without_oversampling(kspace, mask, encoding)
-        geometry |= {
-            "oversampling": height / kspace.shape[-2],
-            "field_of_view": (encoding.encoded_field[0] * kspace.shape[-2] / height, encoding.encoded_field[1]),
-            "slice_spacing": encoding.recon_field[2],
-        }
+        geometry = replace(
+            geometry,
+            oversampling=height / kspace.shape[-2],
+            field_of_view=(encoding.encoded_field[0] * kspace.shape[-2] / height, encoding.encoded_field[1]),
+            slice_spacing=encoding.recon_field[2],
+        )
     return Scan(path, subject, kspace, mask, geometry=geometry)
 
 
@@ -187,8 +189,7 @@ def write_fastmri_kspace(scan: Scan, kspace: np.ndarray, target: Path) -> None:
         The file.
     """
     height, width = scan.matrix
-    geometry = scan.geometry
-    field, thickness = geometry.get("field_of_view", (0, 0)), geometry.get("slice_spacing", 0)
+    field, thickness = scan.geometry.field_of_view, scan.geometry.slice_spacing
     space = SPACE.format(height=height, width=width, field=field, thickness=thickness)
     with write_hdf5(target) as file:
         file.create_dataset("kspace", data=kspace, chunks=(1, *kspace.shape[1:]), fletcher32=True)

@@ -3,7 +3,6 @@
 import logging
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from switchrecon.core.limits import check_size
 from switchrecon.core.reading import Phase
 from switchrecon.core.seeds import numpy_random
 from switchrecon.physics.fourier import fourier, slice_by_slice
+from switchrecon.scans.geometry import NO_GEOMETRY, Geometry
 from switchrecon.scans.scan import Scan, check_finite, check_not_empty, draw_name
 
 logger = logging.getLogger(__name__)
@@ -83,12 +83,12 @@ def image_scan(
     spacing: tuple[float, float],
     affine: np.ndarray | None,
     phase: Phase,
-    **geometry: Any,
+    geometry: Geometry = NO_GEOMETRY,
 ) -> Scan:
     """A scan of magnitude images, with synthetic k-space.
 
     Slices are zero-padded to a square field of view, so that resizing their k-space keeps proportions;
-    ``geometry["window"]`` is where they lie in it.
+    its geometry's ``window`` is where they lie in it.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def image_scan(
     phase
         See :func:`synthetic_kspace`.
     geometry
-        What the writer of the file's own format needs besides.
+        What the file gives besides, without a window.
 
     Raises
     ------
@@ -126,16 +126,16 @@ def image_scan(
         synthetic=True,
         image=True,
         affine=_moved(affine, -above, -left),
-        geometry={"window": (above, left, height, width), **geometry},
+        geometry=replace(geometry, window=(above, left, height, width)),
     )
 
 
 def without_padding(scan: Scan, images: np.ndarray) -> tuple[Scan, np.ndarray]:
     """Images (slices, H, W) at the scan's matrix, and the scan's geometry, without what :func:`image_scan` padded."""
-    if "window" not in scan.geometry:
+    if scan.geometry.window is None:
         return scan, images
-    above, left, height, width = scan.geometry["window"]
-    geometry = {key: value for key, value in scan.geometry.items() if key != "window"}
+    above, left, height, width = scan.geometry.window
+    geometry = replace(scan.geometry, window=None)
     cropped = images[:, above : above + height, left : left + width]
     return replace(scan, affine=_moved(scan.affine, above, left), geometry=geometry), cropped
 

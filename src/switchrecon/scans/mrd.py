@@ -5,7 +5,6 @@ import logging
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import h5py
 import numpy as np
@@ -16,6 +15,7 @@ from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
 from switchrecon.physics.fourier import crop_or_pad
 from switchrecon.scans.formats import Format
+from switchrecon.scans.geometry import Geometry
 from switchrecon.scans.hdf5 import check_lengths, find_dataset, is_hdf5, open_hdf5, read_text
 from switchrecon.scans.header import Encoding, Header, parse_header
 from switchrecon.scans.orientation import affine_of, is_forward, slice_order
@@ -135,7 +135,7 @@ def read_mrd(path: Path, options: ReadOptions) -> Scan:
         if not groups:
             raise DataError(f"{path}: no group with 'xml' and 'data'; expected an ISMRMRD measurement")
         header, readouts = _header(path, file, groups[-1]), read_readouts(path, file, groups[-1])
-    return scan_of_readouts(path, header, readouts, {"measurements": len(groups)})
+    return scan_of_readouts(path, header, readouts, len(groups))
 
 
 def _imaging(path: Path, header: Header, readouts: Readouts) -> tuple[int, np.ndarray]:
@@ -241,7 +241,7 @@ def _slab_numbers(readouts: Readouts, found: Sorted) -> list[tuple[int, ...]]:
     return [tuple(int(head[name]) for name in ORDER) for head in readouts.head["idx"][found.first]]
 
 
-def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[str, Any]) -> Scan:
+def scan_of_readouts(path: Path, header: Header, readouts: Readouts, measurements: int = 1) -> Scan:
     """Sort readouts into a scan.
 
     Readouts for the image are read, those for noise become ``noise``, those for parallel imaging ``calibration``;
@@ -249,11 +249,7 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[
     repetition, phase, set and slice, in this order, the slice fastest, and within a slice over the partitions of a
     three-dimensional scan.
 
-    Its ``geometry`` says: ``readouts`` (their number by kind), ``order`` and ``indices`` (those numbers of each slice),
-    ``partitions``, ``field_of_view`` (mm along H and W, 0 where unknown), ``slice_spacing`` (mm), ``oversampling``
-    (removed along the readout), ``sides_known`` (whether the axes' directions are, and not only the axes),
-    ``noise_scale`` (k-space has this many times the noise scan's covariance
-    ``N Nᴴ / (samples − 1)``).
+    ``measurements`` is how many the file holds, for the scan's geometry.
 
     Raises
     ------
@@ -280,17 +276,17 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, more: dict[
     forward = is_forward(header.vendor)
     affine = affine_of(heads, found, forward)
     names, counts = np.unique(kinds.astype(str), return_counts=True)
-    geometry = {
-        **more,
-        "readouts": {str(name): int(count) for name, count in zip(names, counts, strict=True)},
-        "order": ORDER,
-        "indices": np.repeat(np.stack([heads["idx"][name] for name in ORDER], 1), found.partitions, axis=0),
-        "partitions": found.partitions,
-        "field_of_view": found.field[:2],
-        "slice_spacing": found.field[2] if affine is None else float(np.linalg.norm(affine[:3, 2])),
-        "oversampling": encoding.encoded[0] / encoding.without_oversampling(0),
-        "sides_known": affine is not None and forward is not None,
-    }
+    geometry = Geometry(
+        field_of_view=found.field[:2],
+        slice_spacing=found.field[2] if affine is None else float(np.linalg.norm(affine[:3, 2])),
+        sides_known=affine is not None and forward is not None,
+        oversampling=encoding.encoded[0] / encoding.without_oversampling(0),
+        order=ORDER,
+        indices=np.repeat(np.stack([heads["idx"][name] for name in ORDER], 1), found.partitions, axis=0),
+        partitions=found.partitions,
+        readouts={str(name): int(count) for name, count in zip(names, counts, strict=True)},
+        measurements=measurements,
+    )
     scale = 1.0
     if noise is not None:
         scale = _noise_scale(head, noise_rows, imaging, header.noise_bandwidth) * found.scale**2 / found.averages

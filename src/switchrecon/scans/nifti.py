@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import nibabel
@@ -14,6 +15,7 @@ from switchrecon.core.limits import check_size
 from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError, SwitchreconError
 from switchrecon.scans.formats import Format, first_bytes
+from switchrecon.scans.geometry import NiftiSource
 from switchrecon.scans.images import image_scan
 from switchrecon.scans.names import describe_name, stem
 from switchrecon.scans.nifti_series import name_series, series_axes
@@ -141,6 +143,13 @@ def read_nifti(path: Path, options: ReadOptions) -> Scan:
     to_source = inv_ornt_aff(io_orientation(source.affine), source.shape[:3]) @ to_canonical
     scale = np.diag([unit, unit, unit, 1])
     column_spacing, row_spacing = (zooms[i] for i in range(3) if i != axis)
+    grid = NiftiSource(
+        orientation=io_orientation(to_source),
+        affine=scale @ source.affine,
+        forms={name: (scale @ form, code) for name, (form, code) in _forms(source).items()},
+        zooms=tuple(float(zoom) * unit for zoom in source.header.get_zooms()[:3]),
+        time=(float(source.header["pixdim"][4]), int(source.header["xyzt_units"]) & TIME_UNITS),
+    )
     return image_scan(
         path,
         describe_name(path)["subject"],
@@ -148,12 +157,7 @@ def read_nifti(path: Path, options: ReadOptions) -> Scan:
         (row_spacing, column_spacing),
         None if _says_nothing(source) else scale @ canonical.affine @ to_canonical,
         options.phase,
-        orientation=io_orientation(to_source),
-        source_affine=scale @ source.affine,
-        source_forms={name: (scale @ form, code) for name, (form, code) in _forms(source).items()},
-        source_zooms=[float(zoom) * unit for zoom in source.header.get_zooms()[:3]],
-        source_time=(float(source.header["pixdim"][4]), int(source.header["xyzt_units"]) & TIME_UNITS),
-        **geometry_of_frames([*series.values()], volumes.shape[axis], [*series]),
+        replace(geometry_of_frames([*series.values()], volumes.shape[axis], [*series]), nifti=grid),
     )
 
 
@@ -192,20 +196,21 @@ def nifti_image(scan: Scan, images: np.ndarray) -> nibabel.Nifti1Image:
     stack, series = stacked(scan, np.abs(images).astype(np.float32))
     volume = stack[0].transpose(1, 2, 0) if len(series) == 1 else stack.transpose(2, 3, 1, 0)
     known = scan.affine if scan.affine is not None else np.eye(4)
-    orientation = scan.geometry.get("orientation", io_orientation(known))
-    affine = scan.geometry.get("source_affine", known @ inv_ornt_aff(orientation, volume.shape[:3]))
+    grid = scan.geometry.nifti
+    orientation = io_orientation(known) if grid is None else grid.orientation
+    affine = known @ inv_ornt_aff(orientation, volume.shape[:3]) if grid is None else grid.affine
     result = nibabel.Nifti1Image(np.ascontiguousarray(apply_orientation(volume, orientation)), affine)
     scanner = dict.fromkeys(("sform", "qform"), (affine, SCANNER)) if scan.affine is not None else {}
-    forms = scan.geometry.get("source_forms", scanner)
+    forms = scanner if grid is None else grid.forms
     result.set_sform(*forms.get("sform", (None, 0)))
     result.set_qform(*forms.get("qform", (None, 0)))
-    if "source_zooms" in scan.geometry:
-        distance, unit = scan.geometry["source_time"]
+    if grid is not None:
+        distance = grid.time[0]
         fourth = () if volume.ndim == 3 else (distance if np.isfinite(distance) and distance >= 0 else 0.0,)
-        result.header.set_zooms((*scan.geometry["source_zooms"], *fourth))
+        result.header.set_zooms((*grid.zooms, *fourth))
     result.header.set_xyzt_units("unknown" if scan.affine is None else "mm")
-    if len(series) > 1 and "source_time" in scan.geometry:
-        result.header["xyzt_units"] = int(result.header["xyzt_units"]) | unit
+    if len(series) > 1 and grid is not None:
+        result.header["xyzt_units"] = int(result.header["xyzt_units"]) | grid.time[1]
     text = UNKNOWN if scan.affine is None else NOTE
     if len(series) > 1:
         names = ",".join(series[0].labels)

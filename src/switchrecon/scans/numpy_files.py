@@ -1,6 +1,7 @@
 """NumPy files, ``.npy`` and ``.npz``: complex arrays are centred k-space, real ones are images."""
 
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -96,7 +97,7 @@ def read_numpy(path: Path, options: ReadOptions) -> Scan:
     single = array.ndim == 2 and options.layout in (None, "hw", "wh")
     expected = ROW_ORDER if np.iscomplexobj(array) or array.shape[-1] == 2 else IMAGE_ORDER
     found = arranged(path, "the array", array, options.layout, expected)
-    array, geometry = found.array, {"single": single, **geometry_of_frames(found.frames, found.slices)}
+    array, geometry = found.array, replace(geometry_of_frames(found.frames, found.slices), single=single)
     if not np.iscomplexobj(array):
         with np.errstate(over="ignore", invalid="ignore"):  # too large becomes infinite, and is refused
             images = array[:, 0].astype(np.float32)
@@ -118,7 +119,7 @@ def read_numpy(path: Path, options: ReadOptions) -> Scan:
 
 def write_numpy(scan: Scan, images: np.ndarray, target: Path) -> None:
     """Write images as they are, complex64 or float32, in the source's dimensions."""
-    array = images[0] if scan.geometry.get("single") else images
+    array = images[0] if scan.geometry.single else images
     with atomic_file(target, suffix=".npy") as temporary:
         np.save(temporary, array.astype(np.complex64 if np.iscomplexobj(array) else np.float32))
 

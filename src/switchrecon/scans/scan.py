@@ -1,7 +1,7 @@
 """A scan: the slices of one file, as k-space."""
 
 import logging
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from switchrecon.physics.fourier import resize_kspace
 from switchrecon.physics.masks import draw_mask, infer_mask, measured_acceleration
 from switchrecon.physics.operators import Coils, coils_of
 from switchrecon.scans.formats import Format
+from switchrecon.scans.geometry import NO_GEOMETRY, Geometry
 from switchrecon.scans.maps import Shown
 
 logger = logging.getLogger(__name__)
@@ -51,7 +52,7 @@ class Scan:
     affine
         Float64 (4, 4): (row, column, slice) of this matrix to patient coordinates in mm, RAS+; None where unknown.
     geometry
-        What the writer of the file's own format needs besides, and what ``inspect`` says besides.
+        Lengths, the order of slices, and what the writer of the file's format needs.
     format
         The format that the file was read as; None for a scan that was made otherwise.
     shown
@@ -71,7 +72,7 @@ class Scan:
     noise: np.ndarray | None = None
     noise_scale: float = 1.0
     affine: np.ndarray | None = None
-    geometry: dict[str, Any] = field(default_factory=dict)
+    geometry: Geometry = NO_GEOMETRY
     format: Format | None = None
     drawn_by: str = ""
     shown: Shown | None = None
@@ -206,7 +207,7 @@ def check_not_empty(path: Path, array: np.ndarray) -> None:
 def warn_sides(scan: Scan) -> None:
     """Say that what is written may be mirrored, where the vendor's convention is not known."""
     again = scan.shown is not None and scan.shown.name  # it is said of the images themselves
-    if scan.affine is not None and not scan.geometry.get("sides_known", True) and not again:
+    if scan.affine is not None and not scan.geometry.sides_known and not again:
         logger.warning(
             "%s: left and right may be exchanged, and so may other sides: the file names no vendor whose convention is "
             "known; compare with the scanner's images",

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from switchrecon.errors import DataError
+from switchrecon.scans.geometry import Geometry
 from switchrecon.scans.scan import Scan
 
 logger = logging.getLogger(__name__)
@@ -32,9 +33,9 @@ class Series:
 def series_of(scan: Scan) -> list[Series]:
     """The series of a scan, in order; one without labels where there is only one."""
     every = np.arange(len(scan.kspace))
-    if "indices" not in scan.geometry:
+    if scan.geometry.indices is None:
         return [Series({}, every)]
-    names, indices = scan.geometry["order"][:-1], np.asarray(scan.geometry["indices"])[:, :-1]
+    names, indices = scan.geometry.order[:-1], scan.geometry.indices[:, :-1]
     ranks = [np.unique(column, return_inverse=True)[1].reshape(-1) + 1 for column in indices.T]
     several = [(name, rank) for name, rank in zip(names, ranks, strict=True) if rank.max() > 1]
     if not several:
@@ -51,14 +52,13 @@ def one_series(scan: Scan, images: np.ndarray, series: Series) -> tuple[Scan, np
     """One series as a scan, and its part of (slices, ..., H, W)."""
     if not series.labels:
         return scan, images
-    geometry = {key: value for key, value in scan.geometry.items() if key not in ("order", "indices")}
     part = replace(
         scan,
         kspace=scan.kspace[series.numbers],
         mask=None if scan.mask is None else scan.mask[series.numbers],
         calibration=None,
         maps=None,
-        geometry=geometry,
+        geometry=replace(scan.geometry, order=(), indices=None),
     )
     return part, images[series.numbers]
 
@@ -87,10 +87,8 @@ def labelled(target: Path, labels: dict[str, int], ending: str) -> Path:
     return target.with_name("_".join([stem, *(f"{name}-{n}" for name, n in labels.items())]) + ending)
 
 
-def geometry_of_frames(
-    frames: int | Sequence[int], slices: int, names: Sequence[str] = ("repetition",)
-) -> dict[str, object]:
-    """What a scan of several frames says of its slices, frame by frame; nothing for one frame.
+def geometry_of_frames(frames: int | Sequence[int], slices: int, names: Sequence[str] = ("repetition",)) -> Geometry:
+    """Return the geometry of a scan of several frames, whose slices follow frame by frame; an empty one for one frame.
 
     Parameters
     ----------
@@ -103,8 +101,9 @@ def geometry_of_frames(
     """
     sizes = [frames] if isinstance(frames, int) else [*frames]
     if max(sizes) == 1:
-        return {}
-    return {"order": (*names, "slice"), "indices": np.indices((*sizes, slices)).reshape(len(sizes) + 1, -1).T}
+        return Geometry()
+    indices = np.indices((*sizes, slices)).reshape(len(sizes) + 1, -1).T
+    return Geometry(order=(*names, "slice"), indices=indices)
 
 
 def slice_labels(scan: Scan) -> list[str]:

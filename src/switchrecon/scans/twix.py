@@ -171,7 +171,7 @@ def read_twix(path: Path, options: ReadOptions) -> Scan:
     DataError
         Where twixtools is not installed, for a damaged file, or k-space that is not Cartesian or cannot be sorted.
     """
-    return scan_of_readouts(path, *readouts_of(path, _measurements(path)), {})
+    return scan_of_readouts(path, *readouts_of(path, _measurements(path)))
 
 
 FORMAT = Format(name="Siemens raw data", suffixes=(".dat",), sniff=is_twix, read=read_twix)

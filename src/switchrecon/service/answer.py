@@ -112,13 +112,14 @@ class Answers:
         made_by
             What goes into the name of the series.
         """
-        depth = scan.geometry["partitions"]
-        keys = [tuple(int(n) for n in row) for row in scan.geometry["indices"][::depth]]
+        depth, indices = scan.geometry.partitions, scan.geometry.indices
+        assert indices is not None
+        keys = [tuple(int(n) for n in row) for row in indices[::depth]]
         chosen = [Map("", image, said), *(maps if self.answering.series == "all" else [])]
         for own in chosen:
             for place, key in enumerate(keys):
                 slab = own.values[place * depth : (place + 1) * depth]
-                pixels = placed(slab, self.header, self.encoding, scan.geometry["field_of_view"])
+                pixels = placed(slab, self.header, self.encoding, scan.geometry.field_of_view)
                 yield self._message(own, central_head(unit, key, self.encoding), pixels, made_by)
 
     def _message(self, own: Map, readout: np.void, values: np.ndarray, made_by: str) -> bytes:

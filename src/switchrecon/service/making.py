@@ -81,7 +81,7 @@ class Maker:
         """
         assert self.heading is not None
         header = self.heading.header
-        scan = scan_of_readouts(STREAM, header, unit.readouts, {})
+        scan = scan_of_readouts(STREAM, header, unit.readouts)
         space = self._space(unit)
         if self._answers is None:
             weights = "" if self.reconstructor is None else self.reconstructor.card.weights_sha256

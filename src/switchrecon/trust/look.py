@@ -21,6 +21,7 @@ from switchrecon.physics.operators import Encoding
 from switchrecon.reconstruction.files import Beside, Look
 from switchrecon.reconstruction.reconstructor import Reconstruction, Reconstructor
 from switchrecon.runs.environment import versions
+from switchrecon.scans.geometry import NO_GEOMETRY
 from switchrecon.scans.maps import Map
 from switchrecon.scans.scan import Scan
 from switchrecon.trust.calibration import Calibration, read_calibration
@@ -286,5 +287,5 @@ def undersampled_part(scan: Scan, kspace: np.ndarray, masks: np.ndarray, numbers
         maps=None if scan.maps is None else scan.maps[numbers],
         calibration=None,
         noise=None,
-        geometry={},
+        geometry=NO_GEOMETRY,
     )

@@ -202,8 +202,8 @@ def _spacing(scan: Scan) -> tuple[float, float]:
     if scan.affine is not None:
         row, column = (float(length) for length in np.linalg.norm(scan.affine[:3, :2], axis=0))
     else:
-        field = scan.geometry.get("field_of_view", (0.0, 0.0))
-        row, column = (float(length) / size for length, size in zip(field, scan.matrix, strict=True))
+        field = zip(scan.geometry.field_of_view, scan.matrix, strict=True)
+        row, column = (float(length) / size for length, size in field)
     good = row > 0 and column > 0 and 1 / MOST_ASPECT <= row / column <= MOST_ASPECT
     return (row, column) if good else (1.0, 1.0)
 
