@@ -23,6 +23,7 @@ from switchrecon.methods.players import (
 )
 from switchrecon.nets.extractor import Extractor
 from switchrecon.nets.generator import Generator
+from switchrecon.nets.layers import ImageNetwork
 from switchrecon.nets.unrolled import Unrolled
 from switchrecon.physics.operators import Encoding
 from tests.conftest import tiny_config
@@ -189,3 +190,8 @@ def test_a_cast_builds_what_its_settings_say() -> None:
     layers = [layer.weight.shape[:2] for layer in players.extractor.body if hasattr(layer, "weight")]
     assert layers == [(3, 2), (3, 3), (3, 3), (3, 3), (2, 3)]
     assert Cast(OneGenerator) == SINGLE
+    for precision in ("float32", "bfloat16"):
+        networks = [
+            m for m in SWITCHABLE.build(config(f"precision={precision}")).modules() if isinstance(m, ImageNetwork)
+        ]
+        assert [network.precision for network in networks] == [precision] * 3

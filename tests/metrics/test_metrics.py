@@ -8,7 +8,7 @@ from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from switchrecon.metrics.conventions import Summary, pool, seen, slice_metrics, summarise
 from switchrecon.metrics.metrics import nmse, psnr, radial_energy, ssim
-from switchrecon.metrics.table import METRICS
+from switchrecon.metrics.table import METRICS, Column, Metric
 
 RANDOM = np.random.RandomState(0)
 REFERENCE = RANDOM.uniform(size=(3, 40, 31)) * np.array([1.0, 2.0, 0.5])[:, None, None]
@@ -125,6 +125,20 @@ def test_the_data_range_is_the_volume_s_maximum_where_it_is_said() -> None:
     assert whole == {"psnr": pytest.approx(20 * math.log10(5.0 / 0.1)), "ssim": 0.375}
     with pytest.raises(ValueError, match="zip"):
         slice_metrics(REFERENCE, images, "fastmri")
+
+
+def test_a_metric_of_a_whole_volume_is_given_its_central_squares_and_its_maximum() -> None:
+    given: list[tuple[int, ...] | float] = []
+
+    def note(reference: np.ndarray, images: np.ndarray, maximum: float) -> float:
+        given.extend([reference.shape, images.shape, maximum])
+        return 1.5
+
+    metric = Metric(Column("mine", "Mine", pooled="volume"), note)
+    assert pool(REFERENCE, -IMAGES, [{"mine": 9.0}] * 3, "fastmri", metrics=[metric]) == [{"mine": 1.5}]
+    assert given == [(3, 31, 31), (3, 31, 31), REFERENCE[:, 4:35].max()]
+    pool(REFERENCE, IMAGES, [], "fastmri", 7.0, [metric])
+    assert given[5] == 7
 
 
 def test_values_and_their_metrics_are_those_asked_for() -> None:
