@@ -198,8 +198,10 @@ def test_an_error_is_spread_over_the_coils_in_use() -> None:
     maps[:, 4:] = 0  # five that only fill up a batch
     error = torch.arange(2 * 9 * 4 * 6, dtype=torch.float32).view(2, 9, 4, 6)
     torch.testing.assert_close(Sensitivity(maps).spread(error), error.sum(1) / 2)
-    one = torch.rand(1, 1, 4, 1)
-    assert ONE_COIL.spread(one).shape == (1, 4, 1)  # only the coil's axis goes
+    one = torch.rand(1, 1, 1, 4, 1)
+    assert ONE_COIL.spread(one).shape == (1, 1, 4, 1)  # only the coil's axis goes
+    one = torch.rand(2, 1, 4, 1)
+    assert ONE_COIL.spread(one).shape == (2, 4, 1)
     assert torch.equal(ONE_COIL.spread(one), one[:, 0])
 
 
