@@ -205,7 +205,7 @@ def test_only_a_discriminator_that_is_quiet_in_a_row_is_announced() -> None:
 def test_contrast_is_looked_at_after_the_first_tenth_and_the_warm_up(warm_up: int, steps: int, first: int) -> None:
     config = tiny_config("method=simulated", f"warm_up={warm_up}")
     state = build_state(METHODS["simulated"], config)
-    state.players.to_full = lambda x, encoding: scale * x + 3
+    state.players.to_full = lambda x, encoding: scale * x * encoding.mask[:, None] + 3
     x = torch.randn(1, 2, 16, 16, generator=torch.Generator().manual_seed(0))
     encoding = Encoding(torch.ones(1, 16, 16, dtype=torch.bool))
     batch = Batch(x, x, torch.zeros(1, 64), encoding, encoding)
