@@ -233,7 +233,7 @@ def test_every_part_is_there(report: tuple[Page, str]) -> None:
 
 def test_pictures_are_inside_and_described(report: tuple[Page, str]) -> None:
     images = report[0].images()
-    assert len(images) == 2 + 1 + 1 + 1  # examples, distribution, losses, extra
+    assert len(images) == 1 + 2 + 1 + 1 + 1  # the pair in short, examples, distribution, losses, extra
     for attributes in images:
         kind, data = (attributes["src"] or "").split(",", 1)
         assert kind == "data:image/png;base64"
@@ -285,7 +285,7 @@ def test_run_without_evaluation(tmp_path: Path) -> None:
     assert "<script" not in text
     assert SCRIPT in page.text
     assert len(page.images()) == 1
-    assert [text for text, _ in page.rows["training"][1]] == ["switchable", "n/a", "15", "0 min 30 s"]
+    assert [text for text, _ in page.rows["training"][1]] == ["switchable", "not known yet", "15", "0 min 30 s"]
     assert "metrics" not in page.rows
 
 

@@ -11,6 +11,7 @@ from switchrecon.cli.crossval import crossval
 from switchrecon.cli.evaluate import evaluate, report, weights
 from switchrecon.cli.files import convert, inspect
 from switchrecon.cli.look import compare_domains, masks, phantom
+from switchrecon.cli.methods import methods
 from switchrecon.cli.next_steps import command
 from switchrecon.cli.options import SPILLED
 from switchrecon.cli.reconstruct import export, reconstruct
@@ -27,7 +28,6 @@ from switchrecon.errors import ConfigError, EndedElsewhere, SwitchreconError
 app = typer.Typer(
     name="switchrecon",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Learn to reconstruct accelerated MRI from a few dozen scans that do not match: some fully sampled, some "
@@ -74,6 +74,7 @@ app.command()(watch)
 app.command()(export)
 app.command()(report)
 app.command("compare-domains", context_settings=SPILLED)(compare_domains)
+app.command()(methods)
 app.command()(settings)
 app.command()(masks)
 app.command()(phantom)

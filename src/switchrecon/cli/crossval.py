@@ -1,7 +1,7 @@
 """The command ``crossval``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,9 @@ from switchrecon.cli.options import (
     TrustOption,
     progress_console,
 )
+
+if TYPE_CHECKING:
+    from switchrecon.reports.records import Table
 
 
 def crossval(
@@ -79,7 +82,6 @@ def crossval(
     from switchrecon.experiments.grid import read_cell
     from switchrecon.experiments.recipe import load_recipe
     from switchrecon.metrics.lpips import load_weights
-    from switchrecon.reports.tables import markdown
 
     if lpips_weights is not None:
         load_weights(lpips_weights)
@@ -112,7 +114,7 @@ def crossval(
         typer.echo(f"{slurm}: an array of {write_slurm(grid, slurm)} cells; submit it with sbatch")
     else:
         table = run_grid(grid, only, engine, workers, address, gpus, progress_console(), threads)
-        typer.echo(markdown(table))
+        _print_tables(table)
         typer.echo(f"report: {out / 'report.html'}")
         failed = failures(grid) + elsewhere(grid, only)
         for sentence in failed:
@@ -121,3 +123,23 @@ def crossval(
             say_next("crossval", "--out", out)
             raise typer.Exit(3)
         say_next("view", out)
+
+
+def _print_tables(table: "Table") -> None:
+    """Each table of the page, as a terminal shows tables."""
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table as Shown
+    from rich.text import Text
+
+    from switchrecon.reports.tables import layouts
+
+    console = Console()
+    for layout in layouts(table):
+        shown = Shown(title=Text(layout.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+        for number, name in enumerate(layout.header):
+            shown.add_column(Text(name), justify="right" if number else "left", overflow="fold")
+        for row in layout.rows:
+            shown.add_row(*map(Text, row))
+        console.print(shown)
+        console.print(Text(layout.note, style="dim"))

@@ -52,6 +52,9 @@ def evaluate(
     subjects: SubjectsOption = None,
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,
+    names: Annotated[
+        bool, typer.Option("--names", help="Show the references' file names, which may tell who was scanned.")
+    ] = False,
 ) -> None:
     """Undersample references with the run's masks, reconstruct them, and measure against the truth.
 
@@ -78,6 +81,7 @@ def evaluate(
         trust_code=trust_code,
         subject_table=subjects,
         overwrite=overwrite,
+        names=names,
     )
     for name in convention or [measured.convention]:
         _print_table(measured, name)

@@ -25,6 +25,8 @@ from switchrecon.cli.options import (
     use_threads,
 )
 
+REPORTED = 100  # steps of a run that is worth a report
+
 
 def demo(
     out: OutOption = Path("runs/demo"),
@@ -109,6 +111,7 @@ def train(
     from switchrecon.config import load_config
     from switchrecon.core.durations import parse_duration
     from switchrecon.core.processes import speaks_for_all
+    from switchrecon.reports.evaluation import write_report
     from switchrecon.runs.checkpoint import load_model
     from switchrecon.training.dry_run import plan_training
     from switchrecon.training.train import train as run_training
@@ -129,6 +132,8 @@ def train(
         return
     typer.echo(f"run: {folder}")
     card = load_model(folder / "model.safetensors")[1]
+    if card.step >= REPORTED:
+        typer.echo(f"report: {write_report(folder)}")
     failed = card.trial is not None and card.trial.failed
     if sub and not failed:
         first = ["--undersample", "run"] if "sub" in card.data and card.data["sub"].retrospective else []

@@ -1,5 +1,6 @@
 """Draw images in a grid."""
 
+import io
 import math
 import textwrap
 from collections.abc import Sequence
@@ -9,6 +10,7 @@ import numpy as np
 
 from switchrecon.core.files import NOTE, atomic_file
 
+LETTER = 6  # pixels of a letter of a caption
 SIDE = 256  # pixels that the longer side of a panel has at least
 
 
@@ -50,24 +52,28 @@ def save_grid(
         figure.savefig(temporary)
 
 
-def save_row(target: Path, images: Sequence[np.ndarray], captions: Sequence[str]) -> None:
-    """Write images of one size side by side as a PNG, in one window, each with its caption; takes milliseconds.
+def row_png(images: Sequence[np.ndarray], captions: Sequence[str], white: float | None = None) -> bytes:
+    """Draw images of one size side by side, in one window, each with its caption; takes milliseconds.
 
-    Black is 0 and white the first image's 99.8th percentile (its maximum where that is 0). A sample is a square of
-    whole pixels.
+    Black is 0. A sample is a square of whole pixels.
 
     Parameters
     ----------
-    target
-        The file.
     images
         (H, W), not negative; what is not finite is black.
     captions
         One an image.
+    white
+        The value shown white; None: the first image's 99.8th percentile, or its maximum where that is 0.
+
+    Returns
+    -------
+    bytes
+        A PNG file.
     """
     from PIL import Image, ImageDraw, PngImagePlugin  # comes with matplotlib
 
-    white = float(np.percentile(images[0], 99.8)) or float(images[0].max()) or 1.0
+    white = white or float(np.nanpercentile(images[0], 99.8)) or float(np.nanmax(images[0])) or 1.0
     times, gap, line = max(1, math.ceil(SIDE / max(images[0].shape))), 4, 16
     height, width = (times * side for side in images[0].shape)
     row = Image.new("L", (len(images) * (width + gap) - gap, height + 2 * line), 255)
@@ -76,9 +82,16 @@ def save_row(target: Path, images: Sequence[np.ndarray], captions: Sequence[str]
         grey = np.rint(np.nan_to_num(image / white, posinf=0.0).clip(0, 1) * 255).astype(np.uint8)
         left = place * (width + gap)
         row.paste(Image.fromarray(grey.repeat(times, 0).repeat(times, 1)), (left, line))
-        pen.text((left + 2, 2), caption, fill=0)
+        pen.text((left + 2, 2), caption[: width // LETTER], fill=0)
     pen.text((2, height + line + 2), NOTE, fill=96)
     note = PngImagePlugin.PngInfo()
     note.add_text("Comment", NOTE)
+    file = io.BytesIO()
+    row.save(file, "PNG", pnginfo=note)
+    return file.getvalue()
+
+
+def save_row(target: Path, images: Sequence[np.ndarray], captions: Sequence[str]) -> None:
+    """Write what :func:`row_png` draws to a file."""
     with atomic_file(target, suffix=".png") as temporary:
-        row.save(temporary, pnginfo=note)
+        temporary.write_bytes(row_png(images, captions))

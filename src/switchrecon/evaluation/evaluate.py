@@ -113,6 +113,7 @@ def evaluate(
     trust_code: bool = False,
     subject_table: Path | None = None,
     overwrite: bool = False,
+    names: bool = False,
 ) -> Evaluation:
     """Evaluate runs on fully sampled references, undersampled with the runs' mask settings.
 
@@ -146,6 +147,8 @@ def evaluate(
         A table of who was scanned in the place of the runs' (setting ``subjects``).
     overwrite
         Replace an evaluation that ``out`` holds.
+    names
+        Keep the names of the references' files, which may tell who was scanned.
 
     Returns
     -------
@@ -179,6 +182,7 @@ def evaluate(
     columns = tuple(metric.column for metric in measured)
     volumes: list[Volume] = []
     subjects: dict[str, str] = {}
+    kept_names: dict[str, str] = {}
     data = []
     for number, path in enumerate(find_scans(references), 1):
         scan = read_scan(path, reading).resized(first.card.matrix)
@@ -187,6 +191,7 @@ def evaluate(
         scan = with_maps(scan, config)
         check_unseen(scan, runs)
         name = f"scan-{number:03d}"
+        kept_names |= {name: scan.path.name} if names else {}
         subject = subjects.setdefault(scan.subject, f"subject-{len(subjects) + 1:03d}")
         numbers = evenly(usable_slices(scan, config), slices_per_scan)
         volumes.append(evaluate_scan(scan, numbers, config, methods, name, subject))
@@ -195,7 +200,8 @@ def evaluate(
         noise = volumes[-1].noise
         told = f", noise at most {noise:.2%} of the brightest pixel" if math.isfinite(noise) else ""
         series = f" of {words}" if (words := series_in_words(scan)) else ""
-        data.append(f"{name}: {len(numbers)} of {len(scan.kspace)} slices{series}, {kind}{told}.")
+        said = f"{name} ({scan.path.name})" if names else name
+        data.append(f"{said}: {len(numbers)} of {len(scan.kspace)} slices{series}, {kind}{told}.")
     scores = {name: score(volumes, name) for name in CONVENTIONS}
     evaluation = Evaluation(
         convention=convention,
@@ -230,6 +236,7 @@ def evaluate(
         examples=[_example(volumes[v], s, convention) for v, s in examples],
         example_methods=list(volumes[0].images),
         pictures=[Picture(file=file, caption=caption) for file, caption in pictures],
+        names=kept_names,
     )
     out.mkdir(parents=True, exist_ok=True)
     write_text(out / "metrics.csv", csv_text(slice_rows(volumes, convention)))

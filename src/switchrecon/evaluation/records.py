@@ -100,7 +100,11 @@ class Picture(Record):
 
 
 class Description(Record):
-    """``evaluation.json``: what was evaluated, and how. ``cards`` are the runs', without subjects."""
+    """``evaluation.json``: what was evaluated, and how.
+
+    ``cards`` are the runs', without subjects. ``names`` are the scans' files by their names here, where the user has
+    asked for them: a file's name may tell who was scanned.
+    """
 
     title: str
     created: str
@@ -116,3 +120,8 @@ class Description(Record):
     examples: list[Example]
     example_methods: list[str]
     pictures: list[Picture]
+    names: dict[str, str] = Field(default_factory=dict)
+
+    def shown(self, scan: str) -> str:
+        """A scan's name here, with its file's where that is kept."""
+        return f"{scan} ({self.names[scan]})" if scan in self.names else scan

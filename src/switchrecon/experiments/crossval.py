@@ -201,7 +201,7 @@ def write_results(grid: Grid, only: Only | None = None) -> Table:
         write_text(grid.out / f"{stem}.tex", latex(table))
     write_text(grid.out / "cells.csv", csv_text(cell_rows(results)))
     figures = draw_figures(grid, results, tables[main])
-    write_crossval_page(grid.out, list(tables.values()), figures, failures(grid), grid.folds)
+    write_crossval_page(grid.out, list(tables.values()), figures, failures(grid), grid.folds, grid.cells)
     return tables[main]
 
 

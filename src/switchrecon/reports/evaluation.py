@@ -2,38 +2,34 @@
 
 import csv
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from importlib.metadata import version
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
-from zipfile import BadZipFile
 
 import numpy as np
-import yaml
 
-from switchrecon import __version__
-from switchrecon.core.sentences import first_problem
-from switchrecon.core.yaml_text import load_yaml
+from switchrecon.core.pictures import row_png
+from switchrecon.core.sentences import count
 from switchrecon.errors import ConfigError, RunError
-from switchrecon.evaluation.records import Description, Evaluation, Example, RunFacts, Sampling
+from switchrecon.evaluation.records import Description, Evaluation, Sampling
 from switchrecon.evaluation.volumes import ZERO_FILLED
+from switchrecon.methods.guide import explained
 from switchrecon.metrics.table import Column
 from switchrecon.metrics.text import spread
 from switchrecon.reports import figures
 from switchrecon.reports.calibration import write_calibration_page
+from switchrecon.reports.lead import Lead, Next, command, place
 from switchrecon.reports.lesions import write_lesion_page
 from switchrecon.reports.page import data_uri, write_page
+from switchrecon.reports.reading import picture, reading
+from switchrecon.reports.run import run_content, run_report
 from switchrecon.reports.viewer.evaluations import evaluated_scans, read_evaluated
 from switchrecon.reports.viewer.page import Part, embed
-from switchrecon.runs.log import read_log
 from switchrecon.trust.calibration_study import FILE as CALIBRATION
 from switchrecon.trust.lesion_study import FILE as LESIONS
 
 _PICTURE_BYTES: Final = 3_900_000  # of all comparison figures; base64 and the rest bring the file near 6 MB
 _VIEWER_BYTES: Final = 4_000_000  # of the viewer's images, as base64; longer pages were too much for browsers
-_DAMAGE: Final = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
-_UNREADABLE: Final = (OSError, EOFError, BadZipFile, csv.Error, yaml.YAMLError)
 
 
 def write_report(folder: Path) -> Path:
@@ -66,7 +62,7 @@ def write_report(folder: Path) -> Path:
     if (folder / "evaluation.json").is_file():
         content = _evaluation(folder)
     elif (folder / "config.yaml").is_file() and (folder / "log.jsonl").is_file():
-        content = _run(folder)
+        content = run_report(folder)
     else:
         expected = "evaluation.json of an evaluation, or config.yaml and log.jsonl of a run"
         raise RunError(f"{folder}: nothing to report on; expected {expected}")
@@ -74,78 +70,74 @@ def write_report(folder: Path) -> Path:
 
 
 def _evaluation(folder: Path) -> dict[str, Any]:
-    with _reading(folder / "evaluation.json") as file:
+    with reading(folder / "evaluation.json") as file:
         facts = Description.read(file)
-    with _reading(folder / "metrics.json") as file:
+    with reading(folder / "metrics.json") as file:
         evaluation = Evaluation.read(file)
     columns = evaluation.all_columns()
     # By name alone: a report embeds what lies in its folder, nothing else.
-    pictures = [_picture(folder / Path(picture.file).name, picture.caption) for picture in facts.pictures]
+    pictures = [picture(folder / Path(own.file).name, own.caption) for own in facts.pictures]
     content: dict[str, Any] = {
-        **facts.model_dump(include={"title", "created", "summary", "reduced", "data", "machine"}),
+        **facts.model_dump(include={"title", "created", "reduced", "data", "machine"}),
         "sampling": _sampling(facts.sampling, facts.matrix),
         "versions": list(facts.versions.items()),
         "pictures": pictures,
         "table": _table(evaluation, columns),
+        "names": explained(_ordered(evaluation.methods)),
     }
-    with _reading(folder / "evaluation.json"):
-        content["runs"] = [_run_content(run) for run in facts.runs]
-    with _reading(folder / "metrics.csv") as file:
+    pair: dict[str, str] | None = None
+    with reading(folder / "evaluation.json"):
+        content["runs"] = [run_content(run) for run in facts.runs]
+    with reading(folder / "metrics.csv") as file:
         content["distribution"] = _distribution(file, _ordered(evaluation.methods), columns)
     if facts.examples:
-        with _reading(folder / "examples.npz") as file:
-            content["examples"] = _examples(file, facts.example_methods, facts.examples, columns)
+        with reading(folder / "examples.npz") as file:
+            content["examples"] = _examples(file, facts, columns)
+            pair = _pair(file, facts, evaluation)
         content["left_out"] = len(facts.examples) - len(content["examples"])
     if (folder / "images.npz").is_file():
-        content["viewer"] = _viewer(folder / "images.npz", facts.examples)
+        content["viewer"] = _viewer(folder / "images.npz", facts)
+    content["lead"] = Lead(_done(facts, evaluation), facts.summary, pair, _next(folder, facts))
     return content
 
 
-def _run(folder: Path) -> dict[str, Any]:
-    with _reading(folder / "config.yaml") as file:
-        config = load_yaml(file.read_text(encoding="utf-8"))
-        if not isinstance(config, dict):
-            raise ValueError("not a mapping of settings")
-    with _reading(folder / "log.jsonl") as file:
-        log = read_log(file.parent)
-        objectives = dict.fromkeys(name for entry in log for name in entry.losses)
-        losses: dict[str, Any] = {n: [entry.losses.get(n) for entry in log] for n in objectives}
-        run = RunFacts(
-            name=str(config.get("method", folder.name)),
-            config=config,
-            parameters={},
-            steps=log[-1].step if log else 0,
-            seconds=log[-1].seconds if log else None,
-            losses={"step": [entry.step for entry in log]} | losses,
-            learning_rate=[entry.learning_rate for entry in log],
-        )
-        runs = [_run_content(run)]
-    return {
-        "title": f"Training run {folder.resolve().name}",
-        "summary": ["Nothing has been evaluated yet: this report shows the training alone."],
-        "runs": runs,
-        "versions": [("switchrecon", __version__), ("torch", version("torch")), ("numpy", version("numpy"))],
-    }
+def _done(facts: Description, evaluation: Evaluation) -> list[str]:
+    """What was done, in a sentence."""
+    height, width = facts.matrix
+    sampling = facts.sampling
+    return [
+        f"{count(evaluation.slices, 'slice')} of {count(evaluation.volumes, 'scan')} and "
+        f"{count(evaluation.subjects, 'subject')} that no run has learned from were undersampled ({sampling.kind}, "
+        f"measured acceleration {sampling.measured_acceleration:.3g}, {height} × {width}), reconstructed, and compared "
+        "with the truth."
+    ]
 
 
-def _run_content(run: RunFacts) -> dict[str, Any]:
-    curves = dict(run.losses)
-    steps = [math.nan if step is None else step for step in curves.pop("step")]
-    described = ", ".join(curves)
-    if run.learning_rate:
-        curves["learning rate"] = run.learning_rate
-    width = figures.smoothing_width(len(steps))
-    drawn = f"Faint: recorded values; strong: their moving mean over {width} records."
-    return {
-        "name": run.name,
-        "uri": data_uri(figures.loss_figure(steps, curves, exact=("learning rate",))) if steps and described else "",
-        "alt": f"Losses of {run.name} against training steps: {described}.",
-        "caption": f"{drawn} An axis is logarithmic where all its values are positive.",
-        "config": yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True, width=100),
-        "parameters": " · ".join(f"{group} {n:,}" for group, n in run.parameters.items()) or "n/a",
-        "steps": f"{run.steps:,}",
-        "time": "n/a" if run.seconds is None else _duration(run.seconds),
-    }
+def _next(folder: Path, facts: Description) -> list[Next]:
+    here = place(folder)
+    steps = [Next(command("view", here), "look at every slice with mouse and keys: flicker, wipe, error, k-space")]
+    steps.append(Next(command("report", here, "--claim"), "also write the CLAIM checklist, filled from what is known"))
+    if facts.runs:
+        steps.append(Next(command("calibrate", "RUN", "--reference", "OTHERS"), "give a run's doubt a promise"))
+    return steps
+
+
+def _pair(file: Path, facts: Description, evaluation: Evaluation) -> dict[str, str]:
+    """An example: zero filling, the method with the best mean PSNR, and the reference, in one window."""
+    known = {n: evaluation.value(n, "psnr").mean for n in facts.example_methods if n in evaluation.methods}
+    scores = {name: value for name, value in known.items() if value is not None and name != ZERO_FILLED}
+    best = max(scores, key=lambda name: scores[name]) if scores else facts.example_methods[-1]
+    with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        middle = len(facts.examples) // 2
+        reference, images = np.abs(arrays["reference"][middle]), np.abs(arrays["images"][:, middle])
+    names = list(dict.fromkeys([facts.example_methods[0], best]))
+    shown = [*(images[facts.example_methods.index(name)] for name in names), reference]
+    example = facts.examples[middle]
+    caption = f"{facts.shown(example.scan)}, slice {example.slice}: {', '.join(names)}, the reference, in one window."
+    if len(scores) > 1:
+        caption += f" {best} has the highest mean PSNR."
+    png = row_png(shown, [*names, "reference"], white=float(np.percentile(reference, 99.8)) or None)
+    return {"uri": data_uri(png), "alt": caption, "caption": caption}
 
 
 def _table(evaluation: Evaluation, columns: Sequence[Column]) -> dict[str, Any]:
@@ -185,9 +177,8 @@ def _distribution(file: Path, names: Sequence[str], columns: Sequence[Column]) -
     return {"uri": data_uri(figures.distribution_figure(shown, names)), "alt": alt, "caption": caption}
 
 
-def _examples(
-    file: Path, names: Sequence[str], examples: Sequence[Example], columns: Sequence[Column]
-) -> list[dict[str, Any]]:
+def _examples(file: Path, facts: Description, columns: Sequence[Column]) -> list[dict[str, Any]]:
+    names, examples = facts.example_methods, facts.examples
     with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
         reference, mask, images = arrays["reference"], arrays["mask"], arrays["images"]
     shape = (len(names), len(examples), *reference.shape[1:])
@@ -195,26 +186,26 @@ def _examples(
         raise ValueError(f"images {images.shape} where evaluation.json expects {shape}")
     shown: list[dict[str, Any]] = []
     size = 0
-    for place, example in enumerate(examples):
+    for number, example in enumerate(examples):
         scores = {name: _score_text(values, columns) for name, values in example.methods.items()}
-        png = figures.comparison_figure(reference[place], images[:, place], names, mask[place], scores)
+        png = figures.comparison_figure(reference[number], images[:, number], names, mask[number], scores)
         size += len(png)
         if shown and size > _PICTURE_BYTES:
             break
         alt = f"{', '.join(names)} and reference, with error maps and the sampling mask."
         wide = figures.comparison_columns(len(names))
-        caption = f"{example.scan}, slice {example.slice}"
+        caption = f"{facts.shown(example.scan)}, slice {example.slice}"
         shown.append({"uri": data_uri(png), "alt": alt, "caption": caption, "columns": wide})
     return shown
 
 
-def _viewer(file: Path, examples: Sequence[Example]) -> Part | None:
+def _viewer(file: Path, facts: Description) -> Part | None:
     """The viewer with slices of every scan, the examples among them; None where one slice of each is too much."""
-    stacks = [read_evaluated(file, scan, scan) for scan in evaluated_scans(file)]
-    known = {(example.scan, example.slice) for example in examples}
+    stacks = [read_evaluated(file, scan, facts.shown(scan)) for scan in evaluated_scans(file)]
+    known = {(facts.shown(example.scan), example.slice) for example in facts.examples}
     prefer = {
-        place: [k for k, number in enumerate(stack.numbers) if (stack.name, number) in known]
-        for place, stack in enumerate(stacks)
+        position: [k for k, number in enumerate(stack.numbers) if (stack.name, number) in known]
+        for position, stack in enumerate(stacks)
     }
     try:
         return embed(stacks, _VIEWER_BYTES, prefer=prefer, embedded=True)
@@ -237,30 +228,5 @@ def _sampling(sampling: Sampling, matrix: tuple[int, int]) -> list[tuple[str, st
     ]
 
 
-def _picture(file: Path, caption: str) -> dict[str, str]:
-    with _reading(file):
-        png = file.read_bytes()
-        if not png.startswith(b"\x89PNG\r\n\x1a\n"):
-            raise ValueError("not a PNG file")
-    return {"uri": data_uri(png), "caption": caption}
-
-
 def _ordered(methods: Mapping[str, Any]) -> list[str]:
     return sorted(methods, key=lambda name: name != ZERO_FILLED)
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {rest:02d} s"
-
-
-@contextmanager
-def _reading(file: Path) -> Iterator[Path]:
-    try:
-        yield file
-    except FileNotFoundError:
-        raise RunError(f"{file}: no such file; the report needs it") from None
-    except (*_DAMAGE, *_UNREADABLE) as error:
-        reason = f"{type(error).__name__}: {first_problem(error)}"[:200]
-        raise RunError(f"{file}: damaged or not in the expected form ({reason})") from error

@@ -1,12 +1,15 @@
 """Self-contained HTML pages from templates: escaped, with their pictures inside, asking for nothing else."""
 
 import base64
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from switchrecon.core.files import write_text
 from switchrecon.errors import RunError
+
+FEWEST = 3  # titles that are worth a list
 
 
 def data_uri(png: bytes) -> str:
@@ -20,7 +23,21 @@ def render(template: str, content: Mapping[str, Any]) -> str:
 
     loader = PackageLoader("switchrecon", "templates")
     environment = Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
-    return environment.get_template(template).render(content)
+    return with_contents(environment.get_template(template).render(content))
+
+
+def with_contents(page: str) -> str:
+    """Give a page's titles places to go to, and a list of them where the template asks for it."""
+    titles: list[str] = []
+
+    def anchored(match: re.Match[str]) -> str:
+        titles.append(match[1])
+        return f'<h2 id="part-{len(titles)}">{match[1]}</h2>'
+
+    page = re.sub(r"<h2>([^<]*)</h2>", anchored, page)
+    links = "".join(f'<li><a href="#part-{number}">{title}</a></li>' for number, title in enumerate(titles, 1))
+    listed = f'<nav class="contents" aria-label="Contents"><ul>{links}</ul></nav>' if len(titles) >= FEWEST else ""
+    return page.replace("<!--contents-->", listed, 1)
 
 
 def write_page(file: Path, template: str, content: Mapping[str, Any]) -> Path:

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from switchrecon.reports.lead import Lead
 from switchrecon.reports.page import data_uri, write_page
 from switchrecon.reports.tables import Layout
 from switchrecon.reports.viewer.page import Part
@@ -52,6 +53,7 @@ def write_sections(
     sections: Sequence[Section],
     versions: Mapping[str, str],
     viewer: Part | None = None,
+    lead: Lead | None = None,
 ) -> Path:
     """Write a page, complete or not at all, and return its file.
 
@@ -67,5 +69,6 @@ def write_sections(
         "sections": sections,
         "versions": list(versions.items()),
         "viewer": viewer,
+        "lead": lead,
     }
     return write_page(file, "trust.html.j2", content)
