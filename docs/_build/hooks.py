@@ -3,6 +3,7 @@
 import re
 import sys
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
@@ -23,6 +24,21 @@ FENCE = re.compile(r"^(```\w+) title=(\S+)$", re.MULTILINE)
 SCRIPTS = sorted((ROOT / "docs" / "tutorials").glob("*.py"))
 TUTORIAL = re.compile(rf"\]\(([\w./-]*)\b({'|'.join(script.stem for script in SCRIPTS)})\.py\)(?!\{{)")
 MERMAID = re.compile(r"^```mermaid\n.*?^```\n", re.MULTILINE | re.DOTALL)
+
+
+SECTIONS = {"how-to": "How to", "explanation": "Understand", "reference": "Look up"}
+"""Where a page that mkdocs.yml does not name is shown, by its folder; others under Evidence."""
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Show every page: those that mkdocs.yml does not name stand at the end of their section."""
+    sections: dict[str, Any] = {name: inside for part in config.nav or [] for name, inside in part.items()}
+    named = str(config.nav)
+    for file in sorted((ROOT / "docs").rglob("*.md")):
+        page = file.relative_to(ROOT / "docs").as_posix()
+        if f"'{page}'" not in named:
+            sections[SECTIONS.get(page.split("/")[0], "Evidence")].append(page)
+    return config
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
