@@ -58,5 +58,5 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     up = "../" * (len(PurePosixPath(page.file.src_uri).parts) - 1)
     linked = TOP_LINK.sub(lambda found: f"]({up}{TOP[found[1]]}", markdown)
     linked = TUTORIAL.sub(r"](\1\2.md)", linked)
-    linked = FENCE.sub(r'\1 title="\2"', linked)
+    linked = FENCE.sub(lambda found: f'{found[1]} title="{found[2]}"' if "." in found[2] else found[1], linked)
     return MARK.sub(lambda found: TABLES[found[1]](), linked)

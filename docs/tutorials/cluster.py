@@ -49,12 +49,12 @@ seeds: [0]
 # %% [markdown]
 # ## What would be done
 #
-# `--dry-run` lists cells, time and memory, and writes nothing.
-
-# %%
-print(switchrecon("crossval", "--config", HERE / "recipe.yaml", "--out", HERE / "grid", "--dry-run"))
-
-# %% [markdown]
+# `--dry-run` lists cells, time and memory, and writes nothing:
+#
+# ```
+# switchrecon crossval --config tutorial-cluster/recipe.yaml --out tutorial-cluster/grid --dry-run
+# ```
+#
 # ## On a cluster
 #
 # Slurm: `--slurm FILE` writes an array script for the cells that are not done, and runs nothing. `sbatch` it;
