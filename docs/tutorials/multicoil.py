@@ -97,6 +97,9 @@ for name, image in {"zero-filled": zero_filled, "CG-SENSE": parallel, "joint": i
     print(f"{name:12} SSIM {sr.metrics.ssim(reference[1], np.abs(np.asarray(image[1]))):.3f}")
 
 # %% [markdown]
+# With four coils and this acceleration, CG-SENSE needs no learning, and is ahead of a small network after 60
+# steps. Always have such a row: `--method sense` trains its one weight, and `evaluate` takes several runs.
+#
 # Where a scanner's files carry calibration lines or a noise scan of their own, they are used:
 # [files](../formats.md). A head that is larger than the field of view needs two sets of maps, which are not
 # supported. **Next**: [a method, network and metric of yours](your-own.py).
