@@ -60,6 +60,21 @@ def test_the_four_commands_work_on_scans_of_256x256(scans: Path, run_cli: RunCli
     assert 'id="viewer"' in served(view)
 
 
+def test_the_first_picture_and_the_network_of_the_package(scans: Path, run_cli: RunCli) -> None:
+    [first] = commands_of(code_of("../README.md")["first"])
+    assert code_of("getting-started.md")["first"] == code_of("../README.md")["first"]
+    code, _, err = run_cli(*first)
+    assert code == 0, err
+    assert (scans / "runs/demo/first/report.html").is_file()
+    assert (scans / "runs/demo/first/first.png").read_bytes()[:4] == b"\x89PNG"
+    [package] = commands_of(code_of("getting-started.md")["package"])
+    assert f"`switchrecon {' '.join(package)}`" in README
+    code, _, err = run_cli(*package)
+    assert code == 0, err
+    with h5py.File(scans / "first-images/new.h5") as file:
+        assert file["reconstruction"].shape == (1, 256, 256)
+
+
 def served(words: list[str]) -> str:
     """The page whose address a command prints; the command is then stopped as Ctrl-C stops it."""
     command = [sys.executable, "-u", "-m", "switchrecon", *words]
