@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import re
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -148,9 +149,14 @@ def send(peer: Peer, series: Path, source: Path | None, title: str = TITLE) -> i
     entity.add_requested_context(CLASSIC, pydicom.uid.ExplicitVRLittleEndian)
     entity.add_requested_context(CLASSIC, pydicom.uid.ImplicitVRLittleEndian)
     entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = entity.connection_timeout = SECONDS
+    silent = DataError(f"{series}: {peer.title} at {peer.host}:{peer.port} does not answer or refuses to talk")
+    try:
+        socket.create_connection((peer.host, peer.port), SECONDS).close()
+    except OSError:
+        raise silent from None
     association = entity.associate(peer.host, peer.port, ae_title=peer.title)
     if not association.is_established:
-        raise DataError(f"{series}: {peer.title} at {peer.host}:{peer.port} does not answer or refuses to talk")
+        raise silent
     try:
         for path in files:
             image = pydicom.dcmread(path)
