@@ -1,7 +1,7 @@
 """The page about a cross-validation: tables in every convention, figures, notes and the recipe."""
 
 import datetime
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,13 +14,15 @@ from switchrecon.experiments.cells import Cell, is_done
 from switchrecon.experiments.figures import DrawnFigure
 from switchrecon.experiments.folds import Fold
 from switchrecon.methods.guide import explained
+from switchrecon.reports import calibration, lesions
 from switchrecon.reports.lead import Lead, Next, command, place
 from switchrecon.reports.page import data_uri, write_page
 from switchrecon.reports.records import Table
-from switchrecon.reports.tables import layouts, missing_sentence
+from switchrecon.reports.tables import Layout, layouts, missing_sentence
 from switchrecon.reports.viewer.evaluations import evaluated_scans, read_evaluated
 from switchrecon.reports.viewer.page import Part, embed
 from switchrecon.reports.viewer.stacks import Stack
+from switchrecon.trust import calibration_study, lesion_study
 
 VIEWER_BYTES = 4_000_000  # of the viewer's images, as base64
 
@@ -60,9 +62,14 @@ def write_crossval_page(
     if first.missing:
         summary.append(missing_sentence(first.missing))
     sections = [
-        {"convention": t.convention, "text": t.convention_text.rsplit(";", 1)[0] + ".", "layouts": list(layouts(t))}
+        {
+            "title": f"Convention {t.convention}",
+            "text": t.convention_text.rsplit(";", 1)[0] + ".",
+            "layouts": list(layouts(t)),
+        }
         for t in tables
     ]
+    sections += [{"title": name, "text": "", "layouts": found} for name, found in _trust(out)]
     content = {
         "title": first.title,
         "created": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -144,3 +151,17 @@ def _beside(cells: Sequence[Cell], prefix: str) -> list[Stack]:
 def _named(row: str, method: str) -> str:
     """A method's name in a cell, with the row's in its place."""
     return f"{row}/{method.partition('/')[2]}" if "/" in method else row
+
+
+def _trust(out: Path) -> Iterator[tuple[str, list[Layout]]]:
+    """Tables of lesions and of calibrations, where ``lesions`` and ``calibrate`` have written them into the folder."""
+    for file in sorted((out / "lesions").rglob(lesion_study.FILE)):
+        name = file.parent.relative_to(out / "lesions").as_posix().strip(".")
+        yield " ".join(["Lesions", name]).strip(), [lesions.overview(lesions.read_study(file.parent))]
+    files = sorted((out / "calibration").rglob(calibration_study.FILE))
+    if files:
+        studies = {
+            " · ".join(file.parent.relative_to(out / "calibration").parts): calibration.read_study(file.parent)
+            for file in files
+        }
+        yield "Calibration", [calibration.overview(studies)]

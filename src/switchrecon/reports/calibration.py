@@ -1,5 +1,6 @@
 """The page about a calibration: who is covered, what the doubt is worth, and which scans look unlike."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -21,14 +22,42 @@ def write_calibration_page(folder: Path) -> Path:
     RunError
         If that is missing or damaged.
     """
-    file = folder / FILE
-    try:
-        study = CalibrationStudy.read(file)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file}: damaged or absent ({first_problem(error)}); run calibrate again") from error
+    study = read_study(folder)
     summary = [f"{study.claim[0].upper()}{study.claim[1:]}.", f"Doubt is {study.factor:.3g} times the spread."]
     sections = [_coverage(study), _worth(study), _alike(study)]
     return write_sections(folder / "report.html", "Calibration", study.created, summary, sections, study.versions)
+
+
+def read_study(folder: Path) -> CalibrationStudy:
+    """Read what a calibration rests on from its folder.
+
+    Raises
+    ------
+    RunError
+        If it is missing or damaged.
+    """
+    file = folder / FILE
+    try:
+        return CalibrationStudy.read(file)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file}: damaged or absent ({first_problem(error)}); run calibrate again") from error
+
+
+def overview(studies: Mapping[str, CalibrationStudy]) -> Layout:
+    """A row for each calibration by its name: coverage and width of the subjects, and what the doubt is worth."""
+    rows = []
+    for name, study in studies.items():
+        covered = [own.covered for own in study.subjects]
+        held = sum(share >= COVERED / 100 for share in covered)
+        width = float(np.mean([own.half_width for own in study.subjects]))
+        worth = [("n/a" if own.median is None else f"{own.median:.2f}") for own in (study.spearman, study.auroc)]
+        rows.append((name, f"{len(covered)}", f"{held}", f"{min(covered):.1%}", f"{width:.1%}", *worth))
+    header = ("calibration", "subjects", "bands that hold", "least covered", "half width", "Spearman", "AUROC")
+    note = (
+        "Bands by the largest score of the other subjects; half width over the mean magnitude. Spearman's correlation "
+        "of doubt and error, and the area under the curve of large errors: medians of slices."
+    )
+    return Layout("Calibrations", header, tuple(rows), note)
 
 
 def _coverage(study: CalibrationStudy) -> Section:

@@ -25,11 +25,7 @@ def write_lesion_page(folder: Path) -> Path:
     RunError
         If the study is missing or damaged.
     """
-    file = folder / FILE
-    try:
-        study = LesionStudy.read(file)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file}: damaged or absent ({first_problem(error)}); run lesions again") from error
+    study = read_study(folder)
     discs = next(iter(study.methods.values())).total.lesions
     summary = [
         f"Soft discs were put into {study.slices} slices of {study.scans} scans of {study.subjects} subjects, {discs} "
@@ -41,6 +37,21 @@ def write_lesion_page(folder: Path) -> Path:
         Section("What is made up", (), [_false(study)], [_curve(study)]),
     ]
     return write_sections(folder / "report.html", "Lesions", study.created, summary, sections, study.versions)
+
+
+def read_study(folder: Path) -> LesionStudy:
+    """Read a study of lesions from its folder.
+
+    Raises
+    ------
+    RunError
+        If it is missing or damaged.
+    """
+    file = folder / FILE
+    try:
+        return LesionStudy.read(file)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file}: damaged or absent ({first_problem(error)}); run lesions again") from error
 
 
 def lost_sentence(name: str, total: Kept) -> str:
