@@ -114,3 +114,13 @@ def test_features_that_all_share_or_that_are_unknown() -> None:
     assert unlikeness([1.0, np.nan], [[1.0, 2.0], [1.0, 3.0], [1.0, 1.0]]) == (1.0, 0)
     assert unlikeness([2.0], [[1.0], [1.0], [1.0]]) == (0.25, 0)
     assert unlikeness([np.nan], [[1.0], [1.0], [1.0]]) == (1.0, -1)
+    for same in (0.1, 1.3862943611198906, 1e6 / 3):  # the mean of equal numbers may be off by rounding
+        assert unlikeness([same], [[same]] * 6)[0] == 1
+
+
+def test_one_that_is_far_away_does_not_hide_in_the_deviation_that_it_makes() -> None:
+    others = np.random.RandomState(3).normal(size=(19, 15))
+    for feature in range(15):
+        new = np.zeros(15)
+        new[feature] = 6
+        assert unlikeness(new.tolist(), others.tolist()) == (0.05, feature)

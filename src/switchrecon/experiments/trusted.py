@@ -1,7 +1,6 @@
 """Trust over a cross-validation: each fold's networks on the subjects that they have not seen."""
 
 import logging
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def crossval_lesions(
 ) -> dict[Path, LesionStudy]:
     """Put discs into the test scans of every fold, and look what the fold's networks make of them.
 
-    Only folds and seeds in which every row is finished count, so that all rows have seen the same discs.
+    Only rows that are finished in all folds and seeds count, so that all rows have seen the same discs.
 
     Parameters
     ----------
@@ -49,16 +48,16 @@ def crossval_lesions(
     Raises
     ------
     RunError
-        If no fold is finished, or the folder holds no cross-validation.
+        If no row is finished in all its folds, or the folder holds no cross-validation.
     """
     grid = read_plan(folder, Options(device=device, trust_code=trust_code))
     studies: dict[Path, LesionStudy] = {}
     for setting in grid.recipe.settings:
-        groups = list(finished_groups(grid, setting))
+        groups = finished_groups(grid, setting)
         if not groups:
             continue
-        found: Found = {name: [] for name in (ZERO_FILLED, *grid.recipe.methods)}
-        weights: dict[str, list[str]] = {name: [] for name in grid.recipe.methods}
+        found: Found = {name: [] for name in (ZERO_FILLED, *(cell.row for cell in groups[0]))}
+        weights: dict[str, list[str]] = {cell.row: [] for cell in groups[0]}
         for cells in groups:
             PROGRESS.info("lesions: %s", cells[0].name.replace(f" · {cells[0].row}", ""))
             runs_of = [cell.folder / "run" for cell in cells]
@@ -72,17 +71,21 @@ def crossval_lesions(
         studies[place] = study_of(found, weights)
         write_study(place, studies[place], found)
     if not studies:
-        raise RunError(f"{folder}: no fold has all its rows finished; run crossval again first")
+        raise RunError(f"{folder}: no row is finished in all its folds; run crossval again first")
     return studies
 
 
-def finished_groups(grid: Grid, setting: str) -> Iterator[list[Cell]]:
-    """The cells of each fold and seed of a setting, where all of them are finished."""
+def finished_groups(grid: Grid, setting: str) -> list[list[Cell]]:
+    """The cells of each fold and seed of a setting: of the rows that are finished in all of them."""
+    cells = [cell for cell in grid.cells if cell.setting == setting]
+    wanting = {cell.row for cell in cells if not is_done(cell)}
+    for row in sorted(wanting):
+        logger.warning("%s: left out: not all of its folds are finished", f"{setting} · {row}")
     groups: dict[tuple[int, int], list[Cell]] = {}
-    for cell in grid.cells:
-        if cell.setting == setting:
+    for cell in cells:
+        if cell.row not in wanting:
             groups.setdefault((cell.fold, cell.seed), []).append(cell)
-    return (cells for cells in groups.values() if all(map(is_done, cells)))
+    return list(groups.values())
 
 
 def _numbered(seen: Seen, fold: int) -> Seen:

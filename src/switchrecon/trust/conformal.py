@@ -14,6 +14,7 @@ from switchrecon.errors import DataError
 
 FEWEST = 3  # subjects; with fewer the promise would be worth no more than a coin
 MOST = 95  # per cent
+ROUNDING = 1e-9  # of a feature: such a distance is none
 COVERED = 90  # per cent of a subject's foreground pixels
 
 
@@ -102,9 +103,10 @@ def p_value(score: float, others: Sequence[float]) -> float:
 def unlikeness(new: Sequence[float], others: Sequence[Sequence[float]]) -> tuple[float, int]:
     """Return the p-value of a new subject's features among those of n others, and which feature is least like theirs.
 
-    The score of each of the n + 1 subjects is its largest distance, over the features, from the median of all n + 1 in
-    units of their median distance. All n + 1 are treated alike, so that the p-value is valid for any n. A feature that
-    is not finite in one of them is left out.
+    The score of each of the n + 1 subjects is its largest distance, over the features, from the mean of the n others in
+    units of their standard deviation: a subject that is far away does not hide in a deviation that it has made itself.
+    All n + 1 are treated alike, so that the p-value is valid for any n. A feature that is not finite in one of them is
+    left out.
 
     Parameters
     ----------
@@ -124,10 +126,13 @@ def unlikeness(new: Sequence[float], others: Sequence[Sequence[float]]) -> tuple
     usable = np.flatnonzero(np.isfinite(table).all(0))
     if not len(usable):
         return 1.0, -1
-    distance = np.abs(table[:, usable] - np.median(table[:, usable], 0))
-    spread = np.median(distance, 0)
+    table = table[:, usable]
+    rest = [np.delete(table, number, axis=0) for number in range(len(table))]
+    distance = np.abs(table - np.array([own.mean(0) for own in rest]))
+    distance[distance <= ROUNDING * np.abs(table).max(0)] = 0
+    spread = np.array([own.std(0, ddof=1) for own in rest])
     with np.errstate(divide="ignore", invalid="ignore"):
-        relative = np.where(distance == 0, 0.0, distance / spread)  # of a feature that most share: infinite
+        relative = np.where(distance == 0, 0.0, distance / spread)  # of a feature that all others share: infinite
     scores = relative.max(1)
     return p_value(scores[0], list(scores[1:])), int(usable[relative[0].argmax()])
 
