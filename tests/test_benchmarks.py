@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from switchrecon.core import device
+from switchrecon.phantoms.scans import write_heads
+from switchrecon.reconstruction.reconstructor import Reconstructor
 
 FOLDER = Path(__file__).parents[1] / "benchmarks"
 
@@ -154,3 +156,16 @@ def test_trust(tmp_path: Path) -> None:
     assert found["Spearman of the oracle, 5 subjects"] > 0
     again = measure(tmp_path / "again", tmp_path / "run", steps=0, learnt=0, calibration=3, test=1, slices=1, matrix=32)
     assert again["held"] == found["held"]
+
+
+def test_doubts(tmp_path: Path) -> None:
+    from doubts import compare
+
+    from trust import trained
+
+    run = Reconstructor.load(trained(tmp_path, SMALL, steps=2, learnt=1, matrix=32))
+    found = compare(run, write_heads(tmp_path / "others", [300, 301], 1, 32))
+    best = max(found, key=lambda name: found[name][0])
+    assert best == "the true error (oracle)"
+    assert found[best][1] > 0.5
+    assert all(width > 0 for _, _, width in found.values())

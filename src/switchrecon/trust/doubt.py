@@ -61,22 +61,43 @@ def doubt(
     passes
         K ≥ 1 reconstructions.
     """
-    mirrored = FLIPS[: passes // 2]
-    free = [units(mask, center_fraction) for mask in encoding.mask.cpu().numpy()]
-
-    def fewer(number: int) -> Tensor:
-        kept = encoding.mask & ~_dropped(free, [numpy_random("doubt", name, own, number) for own in numbers])
-        return estimate(kspace * kept[:, None], encoding.sampled_by(kept))
-
-    def again(axes: tuple[int, ...]) -> Tensor:
-        moved = Encoding(encoding.mask, encoding.coils.changed(lambda maps: maps.flip(axes)))  # the coils move along
-        return estimate(moved(image.flip(axes)), moved).flip(axes)
-
-    left_out = _spread(image, [fewer(number) for number in range(passes - len(mirrored))])
-    other = _spread(image, [again(axes) for axes in mirrored]) if mirrored else left_out
+    flips = FLIPS[: passes // 2]
+    fewer = left_out(estimate, kspace, encoding, center_fraction, name, numbers, passes - len(flips))
+    lines = _spread(image, fewer)
+    mirrors = _spread(image, [mirrored(estimate, encoding, image, axes) for axes in flips]) if flips else lines
     white = brightest(image)
     relative = image.abs() / torch.where(white > 0, white, torch.ones_like(white))
-    return (left_out * other * relative).sqrt()
+    return (lines * mirrors * relative).sqrt()
+
+
+def left_out(
+    estimate: Estimate,
+    kspace: Tensor,
+    encoding: Encoding,
+    center_fraction: float,
+    name: str,
+    numbers: Sequence[int],
+    passes: int,
+) -> list[Tensor]:
+    """Reconstruct so many times, each time without two fifths of the lines or points outside the centre.
+
+    Parameters are those of :func:`doubt`.
+    """
+    free = [units(mask, center_fraction) for mask in encoding.mask.cpu().numpy()]
+    images = []
+    for number in range(passes):
+        kept = encoding.mask & ~_dropped(free, [numpy_random("doubt", name, own, number) for own in numbers])
+        images.append(estimate(kspace * kept[:, None], encoding.sampled_by(kept)))
+    return images
+
+
+def mirrored(estimate: Estimate, encoding: Encoding, image: Tensor, axes: tuple[int, ...]) -> Tensor:
+    """Mirror an image along some axes, measure it as the scan was, reconstruct it, and mirror it back.
+
+    Other parameters are those of :func:`doubt`.
+    """
+    moved = Encoding(encoding.mask, encoding.coils.changed(lambda maps: maps.flip(axes)))  # the coils move along
+    return estimate(moved(image.flip(axes)), moved).flip(axes)
 
 
 def _spread(image: Tensor, passes: Sequence[Tensor]) -> Tensor:
