@@ -256,7 +256,7 @@ def test_the_claim_checklist_says_what_is_known_and_marks_the_rest(
     assert "torch" in by_item["Software"]
     assert "zero-filled: PSNR" in by_item["Performance"]
     assert YOURS in by_item["Funding"]
-    assert "1 test subjects" in by_item["How data were assigned"]
+    assert "1 test subject;" in by_item["How data were assigned"]
     alone = write_claim(run).read_text()
     assert "none for testing yet" in alone
     (run / "claim.md").unlink()

@@ -685,7 +685,8 @@ def test_reconstruct_into_every_format(
     for format in (OWN, *image_formats()):
         command = ("reconstruct", model, series, "--out", tmp_path / format, "--undersample", "run", "--format", format)
         code, out, err = run_cli(*command)
-        assert (code, [line for line in err.splitlines() if "worse than zero filling" not in line]) == (0, [])
+        known = ("worse than zero filling", "computing with 1 thread", "next: switchrecon view")
+        assert (code, [line for line in err.splitlines() if not any(part in line for part in known)]) == (0, [])
         assert str(target_for(series, tmp_path / format, format)) in out
         code, _, err = run_cli(*command)
         assert code == 2

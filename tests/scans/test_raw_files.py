@@ -513,13 +513,14 @@ def test_nothing_of_the_patient_is_in_any_output(tmp_path: Path, run_cli: Cli) -
     assert CANARY not in read_scan(good).subject
 
 
-@pytest.mark.parametrize(("name", "written"), [("b.nii.gz", "b.nii.gz"), ("b.png", "b"), ("b.dcm", "b")])
+@pytest.mark.parametrize(("name", "written"), [("b.nii.gz", "b.nii.gz"), ("b.png", "b-png"), ("b.dcm", "b-dcm")])
 def test_convert_writes_the_zero_filled_image(tmp_path: Path, run_cli: Cli, name: str, written: str) -> None:
     np.save(tmp_path / "a.npy", random_kspace(2, 3, 16, 12))
     code, out, _ = run_cli("convert", tmp_path / "a.npy", tmp_path / name)
-    assert (code, f"-> {tmp_path / written} (" in out) == (0, True)
     target = tmp_path / written
-    assert target.is_dir() == (written == "b")
+    folder = ", a folder with a file for each slice" if target.is_dir() else ""
+    assert (code, f"-> {target}{folder} (" in out) == (0, True)
+    assert target.is_dir() == (name != "b.nii.gz")
     expected = zero_filled_images(read_scan(tmp_path / "a.npy"), range(2))
     if name == "b.nii.gz":
         assert float(nibabel.load(target).get_fdata().max()) == pytest.approx(float(expected.max()))

@@ -3,7 +3,7 @@
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,16 @@ MakeScan = Callable[..., Path]
 @pytest.fixture
 def piles(make_scan: MakeScan) -> tuple[list[Path], list[Path]]:
     return [make_scan("full", 1)], [make_scan("sub", 2)]
+
+
+@pytest.fixture(autouse=True)
+def _plain_signals() -> Iterator[None]:
+    """A shell's background process ignores Ctrl-C, and so would the tests in it."""
+    plain = ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL))
+    before = [signal.signal(number, handler) for number, handler in plain]
+    yield
+    for (number, _), handler in zip(plain, before, strict=True):
+        signal.signal(number, handler)
 
 
 def interrupted_at(monkeypatch: pytest.MonkeyPatch, step: int, number: signal.Signals = signal.SIGINT) -> None:

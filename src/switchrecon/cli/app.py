@@ -111,7 +111,7 @@ def _interrupted(arguments: list[str]) -> str:
 
 def _run(arguments: list[str], debug: bool) -> None:
     try:
-        app(args=arguments)
+        app(args=arguments, prog_name="switchrecon")
     except EndedElsewhere:
         sys.exit(2)
     except SwitchreconError as error:

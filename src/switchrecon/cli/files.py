@@ -96,6 +96,8 @@ def convert(
     K-space is complex64 (slices, coils, H, W), centred, orthonormal. Nothing of the patient is written.
 
     Example: switchrecon convert scan.mrd scan.h5
+
+    Example: switchrecon convert scan.dat scan.nii.gz
     """
     from switchrecon.core.reading import ReadOptions
     from switchrecon.scans.convert import convert_file

@@ -38,6 +38,8 @@ def compare_domains(
     """Test before any training whether the two piles are alike: in contrast, anatomy, sharpness, noise and phase.
 
     Uses what both show without aliasing, the fully sampled centre of k-space. Writes domains.json and domains.png.
+
+    Example: switchrecon compare-domains --full scans/full --sub scans/fast --out runs/piles
     """
     refuse_spilled(context)
     import json
@@ -102,7 +104,10 @@ def phantom(
     threads: ThreadsOption = None,
     overwrite: OverwriteOption = False,
 ) -> None:
-    """Draw a synthetic head in T1w, T2w, PD and FLAIR contrast; with --save, write its k-space."""
+    """Draw a synthetic head in T1w, T2w, PD and FLAIR contrast; with --save, write its k-space.
+
+    Example: switchrecon phantom --subject 3 --coils 8 --save heads
+    """
     from switchrecon.reports.look import picture_of_phantom
 
     use_threads(threads)

@@ -91,6 +91,8 @@ def reconstruct(
     """Reconstruct scans into their own format, or another, with their matrix, units and geometry.
 
     Example: switchrecon reconstruct runs/first scan.h5 --out images --format nifti
+
+    Example: switchrecon reconstruct runs/first full.nii.gz --undersample run --resize --out images --report
     """
     from switchrecon.reconstruction.files import Outcome, reconstruct_files
     from switchrecon.reconstruction.reconstructor import Reconstructor

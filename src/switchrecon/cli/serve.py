@@ -40,7 +40,10 @@ def serve(
         ),
     ] = "refuse",
     resize: Annotated[
-        bool, typer.Option("--resize", help="Allow another matrix than the run's, by resizing in k-space and back.")
+        bool,
+        typer.Option(
+            "--resize", help="Allow another matrix than the run's: the network then works at the scan's own matrix."
+        ),
     ] = False,
     sessions: Annotated[int, typer.Option(min=1, max=64, help="Scans at once, each in its own process.")] = 4,
     session_limit: Annotated[float, typer.Option(metavar="GIB", min=0.001, help="Data of one session.")] = 4.0,

@@ -28,6 +28,13 @@ from switchrecon.cli.options import (
 REPORTED = 100  # steps of a run that is worth a report
 
 
+def known_methods(incomplete: str) -> list[str]:
+    """Names of methods that begin so, for a shell's completion."""
+    from switchrecon.methods.guide import ADVICE
+
+    return [name for name in ADVICE if name.startswith(incomplete)]
+
+
 def demo(
     out: OutOption = Path("runs/demo"),
     quick: Annotated[
@@ -68,6 +75,7 @@ def train(
         typer.Option(
             "--method",
             metavar="NAME",
+            autocompletion=known_methods,
             help="joint, joint-equivariant, self-supervised, simulated, supervised, switchable, iscl-sampling, iscl, "
             "cyclegan, …, or your own FILE.py:NAME (which is run). Default: joint; switchable is the paper's.",
         ),
@@ -105,7 +113,11 @@ def train(
     Several processes or GPUs: torchrun --nproc-per-node N -m switchrecon train …; each step then has N times as many
     slices.
 
-    Example: switchrecon train --full scans/full --sub scans/fast --out runs/first --set matrix=128 --set epochs=50
+    Example: switchrecon train --full scans/full --sub scans/fast --out runs/first --budget 30m
+
+    Example: switchrecon train --full 'scans/*_T2w.nii.gz' --sub fast.h5 --out runs/second --set matrix=128 --dry-run
+
+    Example: switchrecon train --full scans/full --sub scans/fast --out runs/first --resume --set steps=6000
     """
     refuse_spilled(context)
     from switchrecon.config import load_config

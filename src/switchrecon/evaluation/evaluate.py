@@ -167,8 +167,6 @@ def evaluate(
     out = Path(out)
     if (out / "model.safetensors").exists() or out.is_file():
         raise RunError(f"{out}: is a run or a file; choose another --out for the evaluation")
-    if (out / "evaluation.json").exists() and not overwrite:
-        raise RunError(f"{out}: holds an evaluation already; add --overwrite or choose another --out")
     runs = load_runs(run_folders, device, trust_code)
     loaded = [run.reconstructor for run in runs.values()]
     if "soft" in consistencies and all(ends_consistent(each.generator, each.card.coils) for each in loaded):
@@ -179,6 +177,8 @@ def evaluate(
     reading = config.reading if subject_table is None else replace(config.reading, subjects=subject_table)
     convention = conventions[0] if conventions else config.convention
     measured = find_metrics(metrics, lpips_weights)
+    if (out / "evaluation.json").exists() and not overwrite:
+        raise RunError(f"{out}: holds an evaluation already; add --overwrite or choose another --out")
     columns = tuple(metric.column for metric in measured)
     volumes: list[Volume] = []
     subjects: dict[str, str] = {}

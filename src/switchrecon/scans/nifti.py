@@ -162,9 +162,13 @@ def read_nifti(path: Path, options: ReadOptions) -> Scan:
 
 
 def _says_nothing(source: nibabel.Nifti1Image) -> bool:
-    """Whether a header knows neither where the volume lies nor how large its voxels are: no form, no unit, all 1."""
+    """Whether a header knows neither where the volume lies nor how large its voxels are.
+
+    It says so (:func:`nifti_image`), or has no form and no unit, and voxels of 1.
+    """
     unit = int(source.header["xyzt_units"]) & 7
-    return not _forms(source) and not unit and set(map(float, source.header.get_zooms()[:3])) == {1.0}
+    silent = not _forms(source) and set(map(float, source.header.get_zooms()[:3])) == {1.0}
+    return not unit and (silent or UNKNOWN.encode() in bytes(source.header["descrip"]))
 
 
 def _forms(source: nibabel.Nifti1Image) -> dict[str, tuple[np.ndarray, int]]:
@@ -182,8 +186,8 @@ def nifti_image(scan: Scan, images: np.ndarray) -> nibabel.Nifti1Image:
     """Magnitudes as a NIfTI volume, float32 and in mm, with nothing of the source's header text.
 
     Images of a NIfTI file get its shape, orientation, affines and their codes; others are brought to RAS+ with the
-    scan's affine. Where that is unknown, they stay (row, column, slice), without a form and a unit, which
-    :func:`read_nifti` takes for unknown, and the description says so.
+    scan's affine. Where that is unknown, they stay (row, column, slice) with the identity, without a unit,
+    and the description says so.
 
     Parameters
     ----------
