@@ -128,6 +128,7 @@ def quick_look(out: Path, lpips_weights: Path | None = None, device: str | None 
             f"{PRETRAINED} SCAN… --out DIR' reconstructs scans of your own at this acceleration.",
         ],
         device=device,
+        overwrite=True,
     )
     _say(evaluation)
     _draw_first(out, evaluation.methods)
