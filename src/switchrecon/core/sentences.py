@@ -5,7 +5,7 @@ from pydantic_core import ErrorDetails
 
 
 def count(number: int, what: str) -> str:
-    """A number of things: ``1 subject``, ``2 subjects``, ``1,200 slices``."""
+    """Return a number of things: ``1 subject``, ``2 subjects``, ``1,200 slices``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 

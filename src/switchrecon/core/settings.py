@@ -68,7 +68,7 @@ def check_settings(kind: type[Kind], values: dict[str, Any], source: str) -> Kin
 
 
 def setting_names(kind: type[Settings], prefix: str = "") -> list[str]:
-    """The names of all settings, those inside of others with a dot, as ``--set`` takes them."""
+    """Return the names of all settings, those inside of others with a dot, as ``--set`` takes them."""
     names: list[str] = []
     for name, field in kind.model_fields.items():
         inside = inner_settings(field.annotation)
@@ -77,7 +77,7 @@ def setting_names(kind: type[Settings], prefix: str = "") -> list[str]:
 
 
 def did_you_mean(kind: type[Settings], name: str) -> str:
-    """A hint for a setting that does not exist.
+    """Return a hint for a setting that does not exist.
 
     A setting of that name inside of others (``acceleration``), what others call a setting (``lr``), or one that is
     written alike.

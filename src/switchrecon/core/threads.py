@@ -72,7 +72,7 @@ def _text(file: Path) -> str:
 
 
 def control_groups(controller: str = "") -> Iterator[Path]:
-    """The folders of this process's control group and of those above it; they may not exist.
+    """Yield the folders of this process's control group and of those above it; they may not exist.
 
     A container sees its group at the top, whatever path the process is said to have.
 

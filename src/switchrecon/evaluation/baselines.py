@@ -1,4 +1,4 @@
-"""Reference methods that learn nothing."""
+"""Reference methods without training."""
 
 from torch import Tensor
 
@@ -6,7 +6,7 @@ from switchrecon.physics.operators import ONE_COIL, Coils, Encoding
 
 
 def zero_filled(kspace: Tensor, mask: Tensor, coils: Coils = ONE_COIL) -> Tensor:
-    """The adjoint reconstruction Aᴴk: unmeasured samples are zero, and coils are combined by their maps.
+    """Return the adjoint reconstruction Aᴴk: unmeasured samples are zero, and coils are combined by their maps.
 
     Parameters
     ----------
@@ -15,7 +15,7 @@ def zero_filled(kspace: Tensor, mask: Tensor, coils: Coils = ONE_COIL) -> Tensor
     mask
         Boolean (..., H, W).
     coils
-        How they see the images.
+        How the coils see the images.
 
     Returns
     -------

@@ -41,16 +41,16 @@ from switchrecon.scans.scan import Scan, own_mask
 from switchrecon.scans.series import series_in_words
 
 EXAMPLES = 3
-SHOWN = ("psnr", "ssim")  # under example pictures and in sentences, where there is no room for all
+SHOWN = ("psnr", "ssim")  # metrics under example pictures and in sentences
 
 
 def variants(run: Reconstructor, name: str, consistencies: Sequence[str] = ()) -> dict[str, Reconstructor]:
-    """Every estimate of a run, without and with hard data consistency, and with others that are asked for.
+    """Return every estimate of a run, without and with hard data consistency, and with others that are asked for.
 
-    What the run was set to stands under ``name``, the others under ``name/…``.
+    The estimate that the run is set to is called ``name``, the others ``name/…``.
 
-    Where the network itself ends with hard data consistency, putting measured samples back changes nothing; but with
-    several coils its last step is not the whole way. Soft consistency has nothing to weigh there, and is left out.
+    If the network itself ends with hard data consistency, restoring measured samples changes nothing with one coil;
+    with several coils its last step does not restore them completely. Soft consistency would change nothing: left out.
     """
     found = {name: run}
     exact = ends_consistent(run.generator, run.card.coils)
@@ -72,15 +72,15 @@ def evaluate_scan(
     Parameters
     ----------
     scan
-        At the matrix of the runs.
+        Scan at the matrix of the runs.
     numbers
-        Its slices to evaluate.
+        Numbers of the slices to evaluate.
     config
-        Masks.
+        Settings of the masks.
     methods
-        By name.
+        Reconstructors by name.
     name, subject
-        The scan's and its subject's name in the results.
+        Names of the scan and its subject in the results.
     """
     references = scan.sensitivity().H(inverse_fourier(torch.from_numpy(scan.kspace))).abs().numpy()
     coils = scan.sensitivity(numbers)
@@ -124,27 +124,27 @@ def evaluate(
     references
         Fully sampled scans of subjects that no run was trained on.
     out
-        Gets ``metrics.json``, ``metrics.csv`` (a row a slice), ``units.csv`` (a row for each value that a mean is
-        taken of, in every convention), ``images.npz`` (zero filling, and the estimate that each run was set to, as
+        Folder for ``metrics.json``, ``metrics.csv`` (one row for each slice), ``units.csv`` (one row for each value
+        that a mean is taken of, in every convention), ``images.npz`` (zero filling, and the estimate of each run, as
         fractions of the reference's maximum, float16), ``evaluation.json`` and ``examples.npz``.
     conventions
-        Of ``fastmri`` and ``slice-max``: reports show the first, or else the first run's. All are stored.
+        Some of ``fastmri`` and ``slice-max``: reports show the first; none: the first run's. All are stored.
     lpips_weights
-        See :func:`switchrecon.metrics.lpips.find_weights`; where there is none, LPIPS is null and the report says why.
+        See :func:`switchrecon.metrics.lpips.find_weights`; without them LPIPS is null, and the report says why.
     slices_per_scan
-        So many of each reference's usable slices, evenly spread; None: all.
+        Number of usable slices of each reference, evenly spread; None: all.
     title, summary, reduced, pictures
         For the report: sentences, and (file, caption) of pictures in ``out``.
     consistencies
-        Data consistency afterwards to be measured besides ``none`` and ``hard``.
+        Further kinds of data consistency to measure, besides ``none`` and ``hard``.
     device
-        Where to reconstruct; see :func:`switchrecon.core.device.find_device`.
+        Device for the reconstruction; see :func:`switchrecon.core.device.find_device`.
     metrics
-        Besides those of the package's table; see :func:`switchrecon.metrics.table.find_metrics`.
+        Metrics besides those of the package's table; see :func:`switchrecon.metrics.table.find_metrics`.
     trust_code
         See :meth:`~switchrecon.reconstruction.reconstructor.Reconstructor.load`.
     subject_table
-        A table of who was scanned in the place of the runs' (setting ``subjects``).
+        Table of who was scanned, instead of the runs' (setting ``subjects``).
     overwrite
         Replace an evaluation that ``out`` holds.
     names
@@ -153,12 +153,12 @@ def evaluate(
     Returns
     -------
     Evaluation
-        What ``metrics.json`` holds.
+        The content of ``metrics.json``.
 
     Raises
     ------
     SwitchreconError
-        For runs or references that cannot be used, before anything is written.
+        If runs or references cannot be used; nothing has been written then.
     """
     for name in conventions:
         if name not in CONVENTIONS:
@@ -170,7 +170,7 @@ def evaluate(
     runs = load_runs(run_folders, device, trust_code)
     loaded = [run.reconstructor for run in runs.values()]
     if "soft" in consistencies and all(ends_consistent(each.generator, each.card.coils) for each in loaded):
-        loaded[0].using(loaded[0].config.estimate, "soft")  # which says what to do instead
+        loaded[0].using(loaded[0].config.estimate, "soft")  # the error says what to do instead
     methods = {n: r for name, run in runs.items() for n, r in variants(run.reconstructor, name, consistencies).items()}
     first = next(iter(methods.values()))
     config = first.config
@@ -249,7 +249,7 @@ def evaluate(
 
 
 def result_sentences(evaluation: Evaluation, runs: Sequence[str]) -> list[str]:
-    """One sentence a run: PSNR and SSIM with the run's settings against zero filling."""
+    """Return one sentence a run: PSNR and SSIM with the run's settings against zero filling."""
     shown = [METRICS[name].column for name in SHOWN]
     sentences = []
     for name in runs:
@@ -269,7 +269,7 @@ def result_sentences(evaluation: Evaluation, runs: Sequence[str]) -> list[str]:
 
 
 def choose_examples(volumes: Sequence[Volume]) -> list[tuple[int, int]]:
-    """Pick slices at even places over all volumes, whatever their scores: (volume, position)."""
+    """Choose evenly spread slices of all volumes, whatever their scores: (volume, position)."""
     return evenly([(v, s) for v, volume in enumerate(volumes) for s in range(len(volume.numbers))], EXAMPLES)
 
 

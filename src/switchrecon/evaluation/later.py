@@ -1,4 +1,4 @@
-"""Metrics for an evaluation that was made without them, from the reconstructions that it stored."""
+"""Add a metric to an evaluation that was made without it, from the stored reconstructions."""
 
 import csv
 from collections.abc import Iterator
@@ -20,12 +20,12 @@ Key = tuple[str, str, str, str]
 
 
 def lacks_lpips(folder: Path) -> bool:
-    """Whether a folder holds an evaluation that was made without LPIPS, and the images for it."""
+    """Return whether a folder holds an evaluation that was made without LPIPS, and the images for it."""
     try:
         data = Description.read(folder / "evaluation.json").data
         return METRICS["lpips"].lacks in data and (folder / "images.npz").is_file()
     except (OSError, ValueError):
-        return False  # what is damaged is refused where it is read
+        return False  # a damaged file is refused when it is read
 
 
 def add_metric(folder: Path, metric: Metric) -> None:
@@ -34,9 +34,9 @@ def add_metric(folder: Path, metric: Metric) -> None:
     Parameters
     ----------
     folder
-        Of an evaluation. ``metrics.json``, ``metrics.csv``, ``units.csv`` and ``evaluation.json`` are rewritten.
+        Folder of an evaluation. ``metrics.json``, ``metrics.csv``, ``units.csv`` and ``evaluation.json`` are rewritten.
     metric
-        The images are stored in half precision, so that its values differ a little from those of an evaluation.
+        The metric. Images are stored in half precision, so its values differ a little from those of an evaluation.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def _rows(file: Path) -> list[dict[str, Any]]:
 
 
 def _fill(row: dict[str, Any], name: str, value: float | None) -> None:
-    """Set a value, or leave what is there; NaN where there is nothing."""
+    """Set a value if there is one; otherwise keep the value of the row, or set NaN."""
     row[name] = row.get(name, "nan") if value is None else f"{value:.6g}"
 
 

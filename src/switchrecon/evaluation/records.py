@@ -1,6 +1,6 @@
-"""What an evaluation stores, and reports read: ``metrics.json`` and ``evaluation.json``.
+"""Records that an evaluation stores and reports read: ``metrics.json`` and ``evaluation.json``.
 
-Files of earlier versions fit, too: what they lack has a default.
+Files of earlier versions can be read, too: fields that they lack have defaults.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from switchrecon.metrics.conventions import Summary
 from switchrecon.metrics.table import COLUMNS, Column, columns_of
 
 Scores = dict[str, dict[str, Summary]]
-"""By method, then by metric."""
+"""Values by method, then by metric."""
 
 
 class Spectrum(Record):
@@ -23,22 +23,22 @@ class Spectrum(Record):
 
 
 class Evaluation(Record):
-    """``metrics.json``.
+    """The content of ``metrics.json``.
 
     Attributes
     ----------
     convention, convention_text
-        Of what reports show.
+        The convention that reports show, and what it means.
     volumes, subjects, slices
-        How many were measured.
+        How many of them were measured.
     methods
         Values in that convention.
     conventions
         Values in every convention.
     error_spectrum
-        Of all slices together.
+        Error spectrum of all slices together.
     columns
-        The metrics that were measured. Files that do not say have those of the package's table.
+        The metrics that were measured; in older files those of the package's table.
     """
 
     convention: str
@@ -52,11 +52,11 @@ class Evaluation(Record):
     columns: tuple[Column, ...] = COLUMNS
 
     def all_columns(self) -> tuple[Column, ...]:
-        """The columns of a table: the package's metrics and what this evaluation has besides."""
+        """Return the columns of a table: the package's metrics and what this evaluation has besides."""
         return columns_of((name for values in self.methods.values() for name in values), self.columns)
 
     def value(self, method: str, metric: str, convention: str | None = None) -> Summary:
-        """A method's value; empty where it was not measured."""
+        """Return a method's value; empty where it was not measured."""
         scores = self.methods if convention is None else self.conventions[convention]
         return scores[method].get(metric, Summary())
 
@@ -100,9 +100,9 @@ class Picture(Record):
 
 
 class Description(Record):
-    """``evaluation.json``: what was evaluated, and how.
+    """The content of ``evaluation.json``: what was evaluated, and how.
 
-    ``cards`` are the runs', without subjects. ``names`` are the scans' files by their names here, where the user has
+    ``cards`` are the runs' cards without subjects. ``names`` are the files of the scans by their names here, if the user
     asked for them: a file's name may tell who was scanned.
     """
 

@@ -1,4 +1,4 @@
-"""Runs that are compared in one evaluation: whether they may be, and what is said of them."""
+"""Runs that are compared in one evaluation: load and check them, and describe them for reports."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,14 +18,14 @@ CURVE_POINTS = 400
 
 @dataclass(frozen=True)
 class Run:
-    """A run folder and what its model file says of itself."""
+    """A run folder, and the reconstructor that was loaded from it."""
 
     folder: Path
     reconstructor: Reconstructor
 
     @property
     def card(self) -> Card:
-        """What the model file says."""
+        """The card in the model file."""
         return self.reconstructor.card
 
 
@@ -66,7 +66,7 @@ def check_unseen(scan: Scan, runs: dict[str, Run]) -> None:
     Raises
     ------
     DataError
-        Naming the file and the run.
+        If there is one; the message names the file and the run.
     """
     for run in runs.values():
         if run.card.knows(scan.subject):
@@ -99,7 +99,7 @@ def data_statement(config: Config, runs: dict[str, Run]) -> list[str]:
 
 
 def describe_run(name: str, run: Run) -> RunFacts:
-    """A run for the report: settings, sizes, time, and loss curves thinned to a few hundred points."""
+    """Return a run for the report: settings, sizes, time, and loss curves thinned to a few hundred points."""
     card = run.card
     log = read_log(run.folder)
     log = log[:: max(1, len(log) // CURVE_POINTS)]

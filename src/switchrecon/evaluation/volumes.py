@@ -1,4 +1,4 @@
-"""What an evaluation measures: the images of held-out scans, their metrics, and rows of them."""
+"""Measurements of an evaluation: images of test scans, their metrics, and rows for tables."""
 
 import csv
 import io
@@ -16,7 +16,7 @@ from switchrecon.metrics.table import Metric
 from switchrecon.physics.masks import measured_acceleration
 
 ZERO_FILLED = "zero-filled"
-RINGS = 16  # of the radial error spectrum
+RINGS = 16  # rings of the radial error spectrum
 
 
 @dataclass
@@ -35,7 +35,7 @@ class Volume:
     noise: float = math.nan
     images: dict[str, np.ndarray] = field(default_factory=dict)
     slices: dict[str, dict[str, list[dict[str, float]]]] = field(default_factory=dict)  # by convention and method
-    pooled: dict[str, dict[str, list[dict[str, float]]]] = field(default_factory=dict)  # what a result is the mean of
+    pooled: dict[str, dict[str, list[dict[str, float]]]] = field(default_factory=dict)  # a result is their mean
 
 
 def measure(volume: Volume, metrics: Sequence[Metric]) -> None:
@@ -50,7 +50,7 @@ def measure(volume: Volume, metrics: Sequence[Metric]) -> None:
 
 
 def score(volumes: Sequence[Volume], convention: str) -> Scores:
-    """Mean and standard deviation of each metric by method, in one convention."""
+    """Return mean and standard deviation of each metric by method, in one convention."""
     return {
         name: summarise([value for volume in volumes for value in volume.pooled[convention][name]])
         for name in volumes[0].images
@@ -58,7 +58,7 @@ def score(volumes: Sequence[Volume], convention: str) -> Scores:
 
 
 def units(volumes: Sequence[Volume]) -> list[dict[str, Any]]:
-    """A row for each value that a result is the mean of: a slice, or a volume in the fastMRI convention."""
+    """Return a row for each value that a result is the mean of: a slice, or a volume in the fastMRI convention."""
     rows = []
     for convention in CONVENTIONS:
         for volume in volumes:
@@ -71,7 +71,7 @@ def units(volumes: Sequence[Volume]) -> list[dict[str, Any]]:
 
 
 def slice_rows(volumes: Sequence[Volume], convention: str) -> list[dict[str, Any]]:
-    """A row for each method and slice."""
+    """Return a row for each method and slice."""
     return [
         {
             "method": method,
@@ -103,7 +103,7 @@ def csv_text(rows: Sequence[dict[str, Any]]) -> str:
 def error_spectra(volumes: Sequence[Volume]) -> Spectrum:
     """Radial error spectrum: Σ |F (u − r)|² / Σ |F r|² in rings of spatial frequency, magnitudes, all slices.
 
-    A ring that holds no frequency of a small matrix, or no energy, has the value between its neighbours'.
+    A ring without frequencies (in a small matrix) or without energy gets a value between those of its neighbours.
     """
 
     def total(images: list[np.ndarray]) -> np.ndarray:

@@ -52,7 +52,7 @@ def make_heads(folder: Path) -> None:
 
 
 def demo_config(method: str, steps: int | None) -> Config:
-    """The demo's settings for a method; ``steps`` are the most."""
+    """Return the demo's settings for a method; ``steps`` are the most."""
     settings = METHODS[method]
     wanted = settings["steps"] if steps is None else min(steps, settings["steps"]) if method == "wavelet" else steps
     return load_config(None, [f"matrix={MATRIX}"], method=method, **{**settings, "steps": wanted})
@@ -74,7 +74,7 @@ def reduced(config: Config) -> list[str]:
 
 
 def real_slice() -> np.ndarray:
-    """The MR image among matplotlib's sample data: magnitudes, float32 (256, 256)."""
+    """Return the MR image among matplotlib's sample data: magnitudes, float32 (256, 256)."""
     from matplotlib import cbook
 
     file = cbook.get_sample_data("s1045.ima.gz", asfileobj=False)

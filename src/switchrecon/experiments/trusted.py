@@ -76,7 +76,7 @@ def crossval_lesions(
 
 
 def finished_groups(grid: Grid, setting: str) -> list[list[Cell]]:
-    """The cells of each fold and seed of a setting: of the rows that are finished in all of them."""
+    """Return the cells of each fold and seed of a setting, for the rows that are finished in all of them."""
     cells = [cell for cell in grid.cells if cell.setting == setting]
     wanting = {cell.row for cell in cells if not is_done(cell)}
     for row in sorted(wanting):
@@ -89,7 +89,7 @@ def finished_groups(grid: Grid, setting: str) -> list[list[Cell]]:
 
 
 def _numbered(seen: Seen, fold: int) -> Seen:
-    """The same with numbers of subjects and scans that no other fold has; seeds see the same ones."""
+    """Return the same with numbers of subjects and scans that no other fold has; seeds see the same ones."""
     return replace(
         seen,
         lesions=tuple(

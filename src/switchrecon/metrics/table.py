@@ -120,7 +120,7 @@ class Metric:
         return self.column.name
 
     def __call__(self, reference: np.ndarray, image: np.ndarray, maximum: float) -> float:
-        """The value; NaN for images that are too small.
+        """Return the value; NaN for images that are too small.
 
         Raises
         ------
@@ -140,7 +140,7 @@ class Metric:
             ) from error
 
     def too_small(self, shape: Sequence[int]) -> str:
-        """A sentence for images whose shape ends in (H, W) and that have no value; empty where they have one."""
+        """Return a sentence for images whose shape ends in (H, W) and that have no value; empty where they have one."""
         if min(shape[-2:]) >= self.smallest:
             return ""
         size = "x".join(map(str, shape[-2:]))

@@ -156,7 +156,7 @@ def _some_slices(scan: Scan, numbers: np.ndarray) -> Scan:
 
 
 def unlike(card: Card, scan: Scan) -> list[str]:
-    """A sentence for each way in which a scan was measured unlike those that a run has learned from."""
+    """Return a sentence for each way in which a scan was measured unlike those that a run has learned from."""
     assert scan.mask is not None
     found: list[str] = []
     if scan.matrix != card.matrix:

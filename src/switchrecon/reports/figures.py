@@ -247,7 +247,7 @@ def _log_axis(axes: "Axes", ratio: float) -> None:
 
 
 def plot_figure(high: float) -> "Figure":
-    """A figure of plots, so many inches high and as wide as the page."""
+    """Return a figure of plots, so many inches high and as wide as the page."""
     return _figure(_PLOT_WIDTH, high, "constrained")
 
 
@@ -276,7 +276,7 @@ def plain_axes(axes: "Axes", grid: Any) -> None:
 
 
 def short(text: str, limit: int) -> str:
-    """The text on one line, cut at so many characters."""
+    """Return the text on one line, cut at so many characters."""
     text = " ".join(text.split())
     return text if len(text) <= limit else text[: limit - 1] + "…"
 

@@ -55,7 +55,7 @@ def read_study(folder: Path) -> LesionStudy:
 
 
 def lost_sentence(name: str, total: Kept) -> str:
-    """How many discs a method lost, in words."""
+    """Return how many discs a method lost, in words."""
     between = "" if total.low is None else f" (95 % interval over subjects {total.low:.0%} to {total.high:.0%})"
     doubted = "" if total.doubted is None else f"; {total.doubted:.0%} of these are doubted"
     lost = f"lost {total.lost:.0%} of {total.lesions} discs{between}{doubted}"
@@ -63,7 +63,7 @@ def lost_sentence(name: str, total: Kept) -> str:
 
 
 def overview(study: LesionStudy) -> Layout:
-    """All discs of each method."""
+    """Return all discs of each method."""
     header = ("method", "discs", "recovery", "leak", "lost", "95 % interval", "lost but doubted")
     rows = []
     for name, method in study.methods.items():
@@ -77,7 +77,7 @@ def overview(study: LesionStudy) -> Layout:
 
 
 def _by_size(study: LesionStudy) -> list[Layout]:
-    """A table for each diameter: recovery and share lost by contrast."""
+    """Return a table for each diameter: recovery and share lost by contrast."""
     sizes = next(iter(study.methods.values())).sizes
     layouts = []
     for diameter in sorted({own.diameter for own in sizes if own.diameter is not None}):

@@ -13,7 +13,7 @@ FEWEST = 3  # titles that are worth a list
 
 
 def data_uri(png: bytes) -> str:
-    """A PNG file as a data URI."""
+    """Return a PNG file as a data URI."""
     return "data:image/png;base64," + base64.b64encode(png).decode("ascii")
 
 

@@ -36,7 +36,7 @@ class Row(Record):
         return self.__pydantic_extra__
 
     def value(self, metric: str) -> OverFolds:
-        """The value of a metric; empty where it was not measured."""
+        """Return the value of a metric; empty where it was not measured."""
         return self.values.get(metric, OverFolds())
 
 
@@ -50,7 +50,7 @@ class Pair(Record):
     second: str
 
     def value(self, metric: str) -> Interval:
-        """The difference in a metric; empty where it was not measured."""
+        """Return the difference in a metric; empty where it was not measured."""
         return self.__pydantic_extra__.get(metric, Interval())
 
 
@@ -131,6 +131,6 @@ class Table(Record):
         return part
 
     def all_columns(self) -> tuple[Column, ...]:
-        """The package's metrics, then those that these results have besides."""
+        """Return the package's metrics, then those that these results have besides."""
         rows = (row for part in self.settings.values() for row in part.methods.values())
         return columns_of((name for row in rows for name in row.values), self.columns)

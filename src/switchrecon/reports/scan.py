@@ -92,7 +92,7 @@ def maps_figure(image: np.ndarray, parts: Mapping[str, np.ndarray]) -> bytes:
 def _viewer(
     images: np.ndarray, parts: Mapping[str, np.ndarray], truth: np.ndarray | None, mask: np.ndarray
 ) -> Part | None:
-    """The viewer with the slices that fit; None where not one fits."""
+    """Return the viewer with the slices that fit; None where not one fits."""
 
     def plane(values: np.ndarray) -> Plane:
         return lambda position: values[position]

@@ -67,7 +67,7 @@ def _results(table: Table, part: SettingTable, suffix: str) -> Layout:
 
 
 def _over_seeds(table: Table, part: SettingTable) -> str:
-    """How far the seeds of each row lie apart; empty where there is one."""
+    """Return how far the seeds of each row lie apart; empty where there is one."""
     said = []
     for method, row in part.methods.items():
         stds = [(column, row.value(column.name).seed_std) for column in table.all_columns()]
@@ -78,7 +78,7 @@ def _over_seeds(table: Table, part: SettingTable) -> str:
 
 
 def _part_of(method: str, row: Row, table: Table) -> str:
-    """Which part of its folds and seeds a row has, if not all; zero filling is the same for every seed."""
+    """Return which part of its folds and seeds a row has, if not all; zero filling is the same for every seed."""
     have_folds = max((len(value.folds) for value in row.values.values()), default=0)
     parts = [(have_folds, len(table.folds), "folds")]
     parts += [(row.seeds, len(table.seeds), "seeds")] if method != ZERO_FILLED else []
@@ -125,7 +125,7 @@ def _minutes(seconds: float | None) -> str:
 
 
 def markdown(table: Table) -> str:
-    """All tables, footnotes and missing cells as Markdown."""
+    """Return all tables, footnotes and missing cells as Markdown."""
     lines: list[str] = []
     for layout in layouts(table):
         lines += [f"### {layout.title}", "", "| " + " | ".join(layout.header) + " |"]
@@ -139,13 +139,13 @@ def markdown(table: Table) -> str:
 
 
 def missing_sentence(names: Sequence[str]) -> str:
-    """How many cells are not there yet, and the first of them."""
+    """Return how many cells are not there yet, and the first of them."""
     shown = "; ".join(names[:MISSING_SHOWN]) + ("; …" if len(names) > MISSING_SHOWN else "")
     return f"Missing: {len(names)} {_plural('cell', len(names))} ({shown})."
 
 
 def csv_table(table: Table) -> str:
-    """A line for each setting, method and metric: mean, std, low, high, seed_std, and the paper's number.
+    """Return a line for each setting, method and metric: mean, std, low, high, seed_std, and the paper's number.
 
     Then one for each difference from row to row, where ``minus`` names the row that is subtracted.
     """
@@ -177,7 +177,7 @@ def _latex_text(text: str) -> str:
 
 
 def latex(table: Table) -> str:
-    """All tables as LaTeX with booktabs; footnotes and missing cells stand below each."""
+    """Return all tables as LaTeX with booktabs; footnotes and missing cells stand below each."""
     below = [*table.footnotes, *([missing_sentence(table.missing)] if table.missing else [])]
     return "\n".join(_latex_one(layout, below) for layout in layouts(table))
 

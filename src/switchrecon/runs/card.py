@@ -105,7 +105,7 @@ class Known(_Record):
     subjects: tuple[str, ...] = ()
 
     def knows(self, subject: str) -> bool:
-        """Whether this subject is among them."""
+        """Return whether this subject is among them."""
         return subject_hash(self.salt, subject) in self.subjects
 
 

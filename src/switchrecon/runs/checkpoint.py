@@ -119,7 +119,7 @@ def stored_card(description: Mapping[str, Any], folder: Path) -> Card:
 
 
 def _planned(run: Path, number: Callable[[dict[str, Any]], int]) -> int | None:
-    """A number of the newest card that can be read."""
+    """Return a number of the newest card that can be read."""
     for file in sorted(run.glob("checkpoints/step-*.json"), reverse=True):
         with suppress(OSError, ValueError, LookupError, TypeError):
             return int(number(json.loads(file.read_text(encoding="utf-8"))["card"]))
@@ -132,7 +132,7 @@ def planned_steps(run: Path) -> int | None:
 
 
 def begun_by(run: Path) -> int | None:
-    """How many processes began a run that has a checkpoint; None where that cannot be read."""
+    """Return how many processes began a run that has a checkpoint; None where that cannot be read."""
     return _planned(run, lambda card: card.get("processes", 1))
 
 

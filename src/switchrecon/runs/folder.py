@@ -119,7 +119,7 @@ def open_folder(folder: Path, config: Config, resume: bool) -> Iterator[None]:
 
 
 def is_finished(folder: Path, config: Config, data: TrainingData, steps: int) -> bool:
-    """Whether the folder holds a sound model of a run that has done all its steps.
+    """Return whether the folder holds a sound model of a run that has done all its steps.
 
     Raises
     ------

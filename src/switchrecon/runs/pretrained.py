@@ -14,12 +14,12 @@ def pretrained() -> list[str]:
 
 
 def is_pretrained(run: str | Path) -> bool:
-    """Whether this names a run of the package, or would if there were one of that name."""
+    """Return whether this names a run of the package, or would if there were one of that name."""
     return str(run).startswith(PREFIX)
 
 
 def run_folder(run: str | Path) -> Path:
-    """The folder of a run.
+    """Return the folder of a run.
 
     Parameters
     ----------

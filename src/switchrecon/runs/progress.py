@@ -24,7 +24,7 @@ LOWEST, NARROWEST = 6, 60  # lines and columns of a terminal that has room for l
 
 
 def shown_on(console: Console | None) -> bool:
-    """Whether something that changes can be shown: on a terminal, or in a notebook."""
+    """Return whether something that changes can be shown: on a terminal, or in a notebook."""
     return console is not None and (console.is_terminal or console.is_jupyter)
 
 
@@ -129,7 +129,7 @@ class TrainingProgress(AbstractContextManager["TrainingProgress"]):
         self.live.update(self.render(), refresh=True)
 
     def render(self) -> Group:
-        """What is on the screen."""
+        """Return what is on the screen."""
         console = self.live.console if isinstance(self.live, _Cell) else self.console or Console()
         line = Table.grid(padding=(0, 1))
         line.width = max(20, console.width - ECHO)

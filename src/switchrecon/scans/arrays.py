@@ -33,7 +33,7 @@ class Arranged:
 
 
 def choose_variable(path: Path, wanted: str | None, candidates: list[str], others: list[str]) -> str:
-    """The name of the array to read, of a file that may hold several.
+    """Return the name of the array to read, of a file that may hold several.
 
     Parameters
     ----------

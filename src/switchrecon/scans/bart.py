@@ -18,13 +18,13 @@ LARGEST_HEADER = 1 << 20  # bytes
 
 
 def bart_pair(path: Path) -> tuple[Path, Path]:
-    """The header and the numbers of a file given as ``.hdr``, as ``.cfl``, or as what both names begin with."""
+    """Return the header and the numbers of a file given as ``.hdr``, as ``.cfl``, or as what both names begin with."""
     stem = str(path.with_suffix("") if path.suffix.lower() in (".cfl", ".hdr") else path)
     return Path(f"{stem}.hdr"), Path(f"{stem}.cfl")
 
 
 def is_bart(path: Path) -> bool:
-    """Whether the text of BART's dimensions lies at this path or beside it."""
+    """Return whether the text of BART's dimensions lies at this path or beside it."""
     if path.is_dir():
         return False
     try:

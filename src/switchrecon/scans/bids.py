@@ -42,7 +42,7 @@ def _label(text: str) -> str:
 
 
 def bids_name(path: Path, number: int) -> str:
-    """Where the image of a scan lies in the dataset.
+    """Return where the image of a scan lies in the dataset.
 
     Subject, session and the like come from a BIDS or IXI name; any other scan is the subject ``number``, as its
     own name may say who it is. An entity that BIDS does not allow with the image's suffix becomes a part of ``acq``,

@@ -26,7 +26,7 @@ def zero_filled_images(scan: Scan, numbers: Sequence[int]) -> np.ndarray:
 
 
 def writers() -> dict[str, Format]:
-    """The formats that ``convert`` writes, by the ending of a file's name; those of k-space come first."""
+    """Return the formats that ``convert`` writes, by the ending of a file's name; those of k-space come first."""
     kspace = {end: format for format in formats() if format.write_kspace for end in format.written}
     images = {end: format for format in formats() if format.write_images for end in format.written}
     return kspace | {end: format for end, format in images.items() if end not in kspace}

@@ -38,7 +38,7 @@ TOLERANCE = 0.05  # of the distance of slices, in their positions
 
 
 def pydicom_module() -> Any:
-    """The optional package pydicom.
+    """Return the optional package pydicom.
 
     Raises
     ------
@@ -55,7 +55,7 @@ def pydicom_module() -> Any:
 
 
 def is_dicom(path: Path) -> bool:
-    """Whether a file has DICOM's magic, or a folder holds such a file."""
+    """Return whether a file has DICOM's magic, or a folder holds such a file."""
     if path.is_dir():
         return any(is_dicom(file) for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
     try:
@@ -75,7 +75,7 @@ class _Frame:
     groups: tuple[Any, ...]
 
     def find(self, name: str, group: str = "") -> Any:
-        """An attribute: of the frame itself, of all frames, or of the file; None where there is none."""
+        """Return an attribute: of the frame itself, of all frames, or of the file; None where there is none."""
         for own in self.groups:
             for item in own.get(group) or []:
                 if name in item:
@@ -94,7 +94,7 @@ class _Frame:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """What pydicom raises for damaged files becomes one sentence; its warnings and its log are silenced.
+    """Yield what pydicom raises for damaged files becomes one sentence; its warnings and its log are silenced.
 
     All may quote the values of attributes, which may name a person, so that none is shown.
     """
@@ -113,7 +113,7 @@ def _reading(path: Path) -> Iterator[None]:
 
 
 def _files(path: Path) -> list[Path]:
-    """The files of a series. One that lost its magic is an error, not a missing slice."""
+    """Return the files of a series. One that lost its magic is an error, not a missing slice."""
     if not path.is_dir():
         return [path]
     inside = sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith("."))
@@ -126,7 +126,7 @@ def _files(path: Path) -> list[Path]:
 
 
 def _header(file: Path) -> Any | None:
-    """A file's attributes without its pixels; None for the index of a disc."""
+    """Return a file's attributes without its pixels; None for the index of a disc."""
     pydicom = pydicom_module()
     with _reading(file):
         meta = pydicom.filereader.read_file_meta_info(file)
@@ -271,7 +271,7 @@ def _pixels(frames: list[_Frame]) -> np.ndarray:
 
 
 def _subject(path: Path, header: Any) -> str:
-    """A hash of PatientID, as messages may name the subject; the scan's name where that names no one."""
+    """Return a hash of PatientID, as messages may name the subject; the scan's name where that names no one."""
     patient = identity(str(header.get("PatientID") or ""))
     if not patient:
         return stem(path)
@@ -279,7 +279,7 @@ def _subject(path: Path, header: Any) -> str:
 
 
 def dicom_subject(path: Path) -> str:
-    """The subject without the images; see :func:`read_dicom`.
+    """Return the subject without the images; see :func:`read_dicom`.
 
     Raises
     ------

@@ -35,7 +35,7 @@ UIDS = ("StudyInstanceUID", "FrameOfReferenceUID")  # replaced by a hash, so tha
 
 
 def technical_tags(header: Any) -> dict[str, Any]:
-    """The attributes of the allow-list that a header has with a valid value.
+    """Return the attributes of the allow-list that a header has with a valid value.
 
     Numbers are floats or lists of floats, codes text or lists of text, ``SeriesNumber`` an int; the UIDs of the study
     and the frame of reference are hashes of the source's.

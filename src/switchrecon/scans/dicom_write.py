@@ -28,7 +28,7 @@ EMPTY = (  # type 2: there, without a value
 
 
 def _uid(*sources: str) -> str:
-    """A UID that is the same for the same content: 128 bits of a hash, in the root for such numbers."""
+    """Return a UID that is the same for the same content: 128 bits of a hash, in the root for such numbers."""
     return f"2.25.{int.from_bytes(hashlib.sha256(' '.join(sources).encode()).digest()[:16], 'big')}"
 
 
@@ -37,7 +37,7 @@ def _decimal(value: float) -> Any:
 
 
 def _element(name: str, value: Any) -> Any:
-    """A number as its attribute stores it: decimal text or whole; a code as it is."""
+    """Return a number as its attribute stores it: decimal text or whole; a code as it is."""
     if name not in NUMBERS:
         return value
     store = _decimal if pydicom_module().datadict.dictionary_VR(name) == "DS" else round
@@ -56,7 +56,7 @@ def _plane(scan: Scan) -> tuple[np.ndarray, list[float], list[float], float]:
 
 
 def _common(scan: Scan, values: np.ndarray, slope: float, labels: dict[str, int], order: int, whole: str) -> Any:
-    """What all slices of a series share.
+    """Return what all slices of a series share.
 
     It is number ``order`` of those that are written together, whose digest is ``whole``; empty for a single one.
     """

@@ -30,7 +30,7 @@ def _subject(path: Path, file: h5py.File) -> str:
 
 
 def fastmri_subject(path: Path) -> str:
-    """The attribute ``patient_id`` where it names someone, or the file's name.
+    """Return the attribute ``patient_id`` where it names someone, or the file's name.
 
     Raises
     ------
@@ -42,7 +42,7 @@ def fastmri_subject(path: Path) -> str:
 
 
 def _encoding(path: Path, header: str | bytes | None) -> Encoding | None:
-    """What the header says of the encoding; None where the file has no header, or it says nothing."""
+    """Return what the header says of the encoding; None where the file has no header, or it says nothing."""
     if header is None:
         return None
     encodings = parse_header(path, header).encodings
@@ -50,7 +50,7 @@ def _encoding(path: Path, header: str | bytes | None) -> Encoding | None:
 
 
 def _padding(encoding: Encoding, width: int) -> np.ndarray:
-    """Which columns are zero padding: those outside [left, left + maximum], left = encoded // 2 − centre."""
+    """Return which columns are zero padding: those outside [left, left + maximum], left = encoded // 2 − centre."""
     centre, maximum, columns = encoding.centre[0], encoding.maximum, np.arange(width)
     if centre is None or maximum is None or encoding.encoded[1] != width:
         return np.zeros(width, dtype=bool)
@@ -71,7 +71,7 @@ def _without_oversampling(
 
 
 def _chosen(path: Path, file: h5py.File, wanted: str | None) -> str:
-    """The name of the dataset that is read: as asked for, ``kspace``, or the only complex one."""
+    """Return the name of the dataset that is read: as asked for, ``kspace``, or the only complex one."""
     if wanted is None and "kspace" in file:
         return "kspace"
     names = sorted(name for name in file if isinstance(file.get(name, getlink=True), h5py.HardLink))

@@ -122,17 +122,17 @@ def _tell_skipped(folder: Path, recursive: bool) -> None:
 
 
 def _belongs(path: Path, scans: Sequence[Path]) -> bool:
-    """Whether a file goes with one of the scans: its JSON, what was said of it, BART's header."""
+    """Return whether a file goes with one of the scans: its JSON, what was said of it, BART's header."""
     return path.suffix in BESIDE and any(path.name.startswith(f"{stem(scan)}.") for scan in scans)
 
 
 def _is_scan(folder: Path) -> bool:
-    """Whether the folder itself is a scan, such as a DICOM series."""
+    """Return whether the folder itself is a scan, such as a DICOM series."""
     return any(_knows(format, folder) for format in formats())
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    """All folders under this one, but for hidden ones and what is in them."""
+    """Return all folders under this one, but for hidden ones and what is in them."""
     root = Path(os.path.realpath(folder))
     found, seen = [], {root, *root.parents}
     for place, names, _ in os.walk(folder, followlinks=True):
@@ -199,7 +199,7 @@ def find_files(paths: str | Path | Sequence[str | Path], recursive: bool = False
 
 
 def _each_once(paths: list[Path]) -> list[Path]:
-    """The paths without those that lead to a file of an earlier one."""
+    """Return the paths without those that lead to a file of an earlier one."""
     places: dict[str, Path] = {}
     for path in paths:
         places.setdefault(os.path.realpath(path), path)
@@ -207,7 +207,7 @@ def _each_once(paths: list[Path]) -> list[Path]:
 
 
 def several(sources: ScanInput | Sequence[ScanInput]) -> list[ScanInput]:
-    """One source as a list of one; a list of several as it is."""
+    """Return one source as a list of one; a list of several as it is."""
     return [sources] if isinstance(sources, str | Path | Scan) else list(sources)
 
 
@@ -257,12 +257,12 @@ def read_scan(path: ScanInput, options: ReadOptions | Config | None = None, form
 
 
 def image_formats() -> dict[str, Format]:
-    """The formats that images are written in, by their name after ``--format``."""
+    """Return the formats that images are written in, by their name after ``--format``."""
     return {format.option: format for format in formats() if format.option and format.write_images}
 
 
 def image_format(option: str, source: Format | None = None) -> Format:
-    """The format that images are written in.
+    """Return the format that images are written in.
 
     Parameters
     ----------
@@ -304,7 +304,7 @@ def subject_of(path: Path, format: Format | None = None, options: ReadOptions | 
 
 
 def image_target(written: Format, path: Path, out: Path, number: int = 1) -> Path:
-    """The file or folder in folder ``out`` that images of a scan are written to.
+    """Return the file or folder in folder ``out`` that images of a scan are written to.
 
     Parameters
     ----------
@@ -323,7 +323,7 @@ def image_target(written: Format, path: Path, out: Path, number: int = 1) -> Pat
 
 
 def targets_of(written: Format, scan: Scan, target: Path) -> list[tuple[Series, Path]]:
-    """The series of a scan and where each is written, in a format that takes one at a time."""
+    """Return the series of a scan and where each is written, in a format that takes one at a time."""
     found = series_of(scan)
     if len(found) == 1:
         return [(found[0], target)]

@@ -112,7 +112,7 @@ class Format:
 
 @cache
 def _built_in() -> tuple[Format, ...]:
-    """The formats of this package, but for plain HDF5."""
+    """Return the formats of this package, but for plain HDF5."""
     from switchrecon.scans import bart, bids, dicom, matlab, mrd, nifti, numpy_files, png, twix
 
     return (
@@ -141,7 +141,7 @@ _registered: list[Format] = []
 
 @cache
 def _installed() -> tuple[Format, ...]:
-    """The formats of other packages. One that cannot be loaded is named in a warning and left out."""
+    """Return the formats of other packages. One that cannot be loaded is named in a warning and left out."""
     found: list[Format] = []
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
         try:
@@ -160,7 +160,7 @@ def _plugin(point: EntryPoint) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """One line that says what went wrong; a sentence of ours as it is."""
+    """Return one line that says what went wrong; a sentence of ours as it is."""
     text = " ".join(str(error).split())
     return text if isinstance(error, SwitchreconError) else f"{type(error).__name__}: {text}" if text else repr(error)
 
@@ -188,7 +188,7 @@ def register(format: Format) -> None:
 
 
 def formats() -> tuple[Format, ...]:
-    """All formats, in the order in which they are asked whether they know a file.
+    """Return all formats, in the order in which they are asked whether they know a file.
 
     Those of other packages come after the built-in ones, but before plain HDF5, so that they may take HDF5 files of
     a special layout.
@@ -207,7 +207,7 @@ def known_endings() -> tuple[str, ...]:
 
 
 def first_bytes(path: Path, count: int) -> bytes:
-    """The first bytes of a file, unpacked where it is a gzip file; none where they cannot be read."""
+    """Return the first bytes of a file, unpacked where it is a gzip file; none where they cannot be read."""
     try:
         with path.open("rb") as file:
             start = file.read(count)

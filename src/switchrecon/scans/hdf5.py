@@ -28,7 +28,7 @@ CHECKSUM = 4  # bytes that fletcher32 adds to a chunk
 
 
 def is_hdf5(path: Path) -> bool:
-    """Whether a file has HDF5's signature, at its start or behind a user block."""
+    """Return whether a file has HDF5's signature, at its start or behind a user block."""
     try:
         with path.open("rb") as file:
             for place in PLACES:
@@ -77,7 +77,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 def find_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset | None:
-    """A dataset that is stored in the file itself, by its path inside it; None where there is none.
+    """Return a dataset that is stored in the file itself, by its path inside it; None where there is none.
 
     Raises
     ------
@@ -148,7 +148,7 @@ def _check_chunks(path: Path, dataset: h5py.Dataset, name: str) -> None:
 
 
 def _lzf_length(packed: bytes) -> int:
-    """How many bytes LZF data unpack to; -1 where they are damaged.
+    """Return how many bytes LZF data unpack to; -1 where they are damaged.
 
     A byte c below 32 is followed by c + 1 bytes as they are; any other stands for a copy of (c >> 5) + 2 earlier ones,
     or of 9 more than the next byte says.
@@ -168,7 +168,7 @@ def _lzf_length(packed: bytes) -> int:
 
 
 def read_dataset(path: Path, file: h5py.File, name: str) -> np.ndarray | None:
-    """The whole of a dataset of numbers, or of one text; see :func:`find_dataset`.
+    """Return the whole of a dataset of numbers, or of one text; see :func:`find_dataset`.
 
     Raises
     ------
@@ -210,7 +210,7 @@ def check_lengths(path: Path, dataset: h5py.Dataset, field: str | None = None) -
 
 
 def read_text(path: Path, file: h5py.File, name: str) -> str | bytes | None:
-    """The one text that a dataset holds; see :func:`find_dataset`.
+    """Return the one text that a dataset holds; see :func:`find_dataset`.
 
     Raises
     ------

@@ -77,14 +77,14 @@ def _number(path: Path, place: ElementTree.Element | None, name: str, default: f
 
 
 def _whole(path: Path, what: str, value: float) -> int:
-    """A number that is whole but for the rounding of a converter: 35.9996 is 36."""
+    """Return a number that is whole but for the rounding of a converter: 35.9996 is 36."""
     if abs(value - round(value)) > ROUNDING:
         raise DataError(f"{path}: the ISMRMRD header's {what} is {value:g}; expected a whole number")
     return round(value)
 
 
 def under(place: ElementTree.Element | None, *names: str) -> ElementTree.Element | None:
-    """The element that these names lead to, in any namespace; None where it is not there."""
+    """Return the element that these names lead to, in any namespace; None where it is not there."""
     for name in names:
         place = None if place is None else place.find(NAMESPACE + name)
     return place
@@ -156,7 +156,7 @@ def _decoded(header: str | bytes) -> str:
 
 
 def xml_root(path: Path, header: str | bytes) -> ElementTree.Element:
-    """The root of an ISMRMRD header.
+    """Return the root of an ISMRMRD header.
 
     Raises
     ------

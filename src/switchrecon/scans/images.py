@@ -85,7 +85,7 @@ def image_scan(
     phase: Phase,
     geometry: Geometry = NO_GEOMETRY,
 ) -> Scan:
-    """A scan of magnitude images, with synthetic k-space.
+    """Return a scan of magnitude images, with synthetic k-space.
 
     Slices are zero-padded to a square field of view, so that resizing their k-space keeps proportions;
     its geometry's ``window`` is where they lie in it.
@@ -141,7 +141,7 @@ def without_padding(scan: Scan, images: np.ndarray) -> tuple[Scan, np.ndarray]:
 
 
 def _moved(affine: np.ndarray | None, rows: int, columns: int) -> np.ndarray | None:
-    """The affine of a matrix whose first element is at (rows, columns) of the old one."""
+    """Return the affine of a matrix whose first element is at (rows, columns) of the old one."""
     if affine is None:
         return None
     return np.column_stack([affine[:, :3], affine @ (rows, columns, 0, 1)])

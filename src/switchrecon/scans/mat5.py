@@ -30,7 +30,7 @@ def is_mat5(start: bytes) -> bool:
 
 
 def read_mat5(path: Path) -> dict[str, np.ndarray]:
-    """All numeric arrays of a file by name, a structure's as ``name.field``, in MATLAB's order of axes.
+    """Return all numeric arrays of a file by name, a structure's as ``name.field``, in MATLAB's order of axes.
 
     A structure of ``real`` and ``imag`` is one complex array.
 
@@ -59,7 +59,7 @@ def _damaged(path: Path, what: str) -> DataError:
 
 
 def _elements(path: Path, data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
-    """The elements that lie one behind the other."""
+    """Yield the elements that lie one behind the other."""
     place = 0
     while place < len(data):
         if place + 8 > len(data):
@@ -122,7 +122,7 @@ def _numbers(path: Path, parts: list[tuple[int, bytes]], place: int, shape: tupl
 
 
 def _fields(path: Path, parts: list[tuple[int, bytes]], order: str, name: str) -> dict[str, np.ndarray]:
-    """The numeric fields of a structure."""
+    """Return the numeric fields of a structure."""
     if len(parts) < 5 or len(parts[3][1]) < 4:
         raise _damaged(path, "a structure has no fields")
     length = struct.unpack_from(f"{order}i", parts[3][1])[0]

@@ -19,13 +19,13 @@ HDF5_TEXT = b"MATLAB 7.3 MAT-file"
 
 
 def is_matlab(path: Path) -> bool:
-    """Whether a file begins as MATLAB's do."""
+    """Return whether a file begins as MATLAB's do."""
     start = first_bytes(path, 128) if path.is_file() else b""
     return is_mat5(start) or (start.startswith(HDF5_TEXT) and is_hdf5(path))
 
 
 def _stored(path: Path, file: h5py.File, wanted: str) -> np.ndarray | None:
-    """A dataset of numbers, its axes in MATLAB's order; None for anything else."""
+    """Return a dataset of numbers, its axes in MATLAB's order; None for anything else."""
     place = file.get(wanted, getlink=True)
     if not isinstance(place, h5py.HardLink) or not isinstance(file[wanted], h5py.Dataset):
         return None
@@ -36,7 +36,7 @@ def _stored(path: Path, file: h5py.File, wanted: str) -> np.ndarray | None:
 
 
 def _variables(path: Path) -> dict[str, np.ndarray]:
-    """All numeric arrays by name, a structure's as ``name.field``."""
+    """Return all numeric arrays by name, a structure's as ``name.field``."""
     if is_mat5(first_bytes(path, 128)):
         return read_mat5(path)
     found: dict[str, np.ndarray] = {}
@@ -57,7 +57,7 @@ def _variables(path: Path) -> dict[str, np.ndarray]:
 
 
 def _mask(path: Path, mask: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """A mask in MATLAB's order, (H, W), (H, W, slices), or a vector along W."""
+    """Return a mask in MATLAB's order, (H, W), (H, W, slices), or a vector along W."""
     if mask.size == shape[2] and max(mask.shape) == mask.size:
         return fitted_mask(path, "'mask'", mask.reshape(-1), shape)
     return fitted_mask(path, "'mask'", np.moveaxis(np.atleast_3d(np.squeeze(mask)), -1, 0), shape)

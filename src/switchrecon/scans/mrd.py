@@ -62,7 +62,7 @@ def _header(path: Path, file: h5py.File, group: str) -> Header:
 
 
 def _blocks(path: Path, dataset: h5py.Dataset) -> Iterator[np.ndarray]:
-    """The samples of all readouts, in few large reads.
+    """Yield the samples of all readouts, in few large reads.
 
     Several readouts may point to the same stored bytes. Even if all do, one read stays within the limit (but for files
     of more than a sixteenth of it).
@@ -77,7 +77,7 @@ def _blocks(path: Path, dataset: h5py.Dataset) -> Iterator[np.ndarray]:
 
 
 def _heads(path: Path, stored: np.ndarray) -> np.ndarray:
-    """The fields that are needed, in types that are known: a file may declare any."""
+    """Return the fields that are needed, in types that are known: a file may declare any."""
     head = np.zeros(len(stored), HEAD)
     try:
         with np.errstate(all="ignore"):
@@ -92,7 +92,7 @@ def _heads(path: Path, stored: np.ndarray) -> np.ndarray:
 
 
 def read_readouts(path: Path, file: h5py.File, group: str) -> Readouts:
-    """All readouts of a measurement, whose path inside the file is ``group``.
+    """Return all readouts of a measurement, whose path inside the file is ``group``.
 
     Raises
     ------
@@ -139,7 +139,7 @@ def read_mrd(path: Path, options: ReadOptions) -> Scan:
 
 
 def _imaging(path: Path, header: Header, readouts: Readouts) -> tuple[int, np.ndarray]:
-    """The encoding space of the image, and what each readout was measured for."""
+    """Return the encoding space of the image, and what each readout was measured for."""
     plain = np.flatnonzero(kinds_of(readouts.head, False) == "imaging")
     if not len(plain) and any(own.embedded for own in header.encodings):  # every line serves the calibration, too
         plain = np.flatnonzero(kinds_of(readouts.head, True) == "imaging")
@@ -237,7 +237,7 @@ def _matching_slabs(found: list[tuple[int, ...]], wanted: list[tuple[int, ...]])
 
 
 def _slab_numbers(readouts: Readouts, found: Sorted) -> list[tuple[int, ...]]:
-    """What tells the slabs of a sorting apart, in their order."""
+    """Return what tells the slabs of a sorting apart, in their order."""
     return [tuple(int(head[name]) for name in ORDER) for head in readouts.head["idx"][found.first]]
 
 
@@ -304,14 +304,14 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, measurement
 
 
 def mrd_subject(path: Path) -> str:
-    """The subject of an ISMRMRD file, without reading its readouts; see :func:`read_mrd`."""
+    """Return the subject of an ISMRMRD file, without reading its readouts; see :func:`read_mrd`."""
     with open_hdf5(path) as file:
         groups = measurements(file)
         return _subject(path, _header(path, file, groups[-1])) if groups else path.stem
 
 
 def is_mrd(path: Path) -> bool:
-    """Whether an HDF5 file holds a measurement, and no dataset ``kspace``."""
+    """Return whether an HDF5 file holds a measurement, and no dataset ``kspace``."""
     if not is_hdf5(path):
         return False
     try:

@@ -34,7 +34,7 @@ def identity(*texts: str | None) -> str:
 
 
 def stem(path: Path) -> str:
-    """The scan's name without the suffix of its format; other dots stay."""
+    """Return the scan's name without the suffix of its format; other dots stay."""
     from switchrecon.scans.formats import known_endings  # which imports the formats, and they this module
 
     ending = max((end for end in known_endings() if path.name.lower().endswith(end)), key=len, default="")

@@ -68,7 +68,7 @@ def _check_extensions(path: Path) -> None:
 
 
 def is_nifti(path: Path) -> bool:
-    """Whether a file, packed or not, has the magic of NIfTI-1 or NIfTI-2."""
+    """Return whether a file, packed or not, has the magic of NIfTI-1 or NIfTI-2."""
     start = first_bytes(path, 352)
     return start[344:347] in (b"n+1", b"ni1") or start[4:7] in (b"n+2", b"ni2")
 
@@ -78,7 +78,7 @@ def _sound(affine: np.ndarray) -> bool:
 
 
 def _with_sound_affine(path: Path, source: nibabel.Nifti1Image) -> nibabel.Nifti1Image:
-    """The volume with its qform where the sform is singular.
+    """Return the volume with its qform where the sform is singular.
 
     Raises
     ------

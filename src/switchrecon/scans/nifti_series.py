@@ -48,7 +48,7 @@ def name_series(header: nibabel.Nifti1Header, labels: dict[str, int]) -> None:
 
 
 def series_axes(path: Path, header: nibabel.Nifti1Header, volumes: int) -> dict[str, int]:
-    """The names of the axes that volumes run over, and how many there are along each; the last is the fastest.
+    """Return the names of the axes that volumes run over, and how many there are along each; the last is the fastest.
 
     Parameters
     ----------
@@ -77,7 +77,7 @@ def series_axes(path: Path, header: nibabel.Nifti1Header, volumes: int) -> dict[
 
 
 def _parsed(text: str) -> list[str]:
-    """The names of axes in a header's text, which may be cut; none where it says something else."""
+    """Return the names of axes in a header's text, which may be cut; none where it says something else."""
     found = []
     for word in text.split(","):
         meant = [name for name in NAMES if name.startswith(word) and len(word) >= SHORT]
@@ -88,7 +88,7 @@ def _parsed(text: str) -> list[str]:
 
 
 def _name_in_bids(path: Path, volumes: int) -> str:
-    """What the sidecar has a list of, an entry a volume; else what the name's suffix stands for; else time."""
+    """Return what the sidecar has a list of, an entry a volume; else what the name's suffix stands for; else time."""
     sidecar = _sidecar(path.with_name(f"{stem(path)}.json"))
     for key, name in LISTS.items():
         value = sidecar.get(key)
@@ -99,7 +99,7 @@ def _name_in_bids(path: Path, volumes: int) -> str:
 
 
 def _sidecar(file: Path) -> dict[str, Any]:
-    """The sidecar of an image; empty where there is none that can be read."""
+    """Return the sidecar of an image; empty where there is none that can be read."""
     if not file.is_file():
         return {}
     check_file(file, MOST_SIDECAR)

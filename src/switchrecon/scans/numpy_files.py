@@ -25,7 +25,7 @@ HEADERS = {1: np.lib.format.read_array_header_1_0, 2: np.lib.format.read_array_h
 
 
 def is_numpy(path: Path) -> bool:
-    """Whether a file begins as ``.npy`` files do, or as zip files."""
+    """Return whether a file begins as ``.npy`` files do, or as zip files."""
     return first_bytes(path, 6)[:6] == b"\x93NUMPY" or first_bytes(path, 4) == b"PK\x03\x04"
 
 
@@ -45,7 +45,7 @@ def _array(path: Path, what: str, file: IO[bytes]) -> np.ndarray:
 
 
 def _arrays(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a file by name; that of a ``.npy`` file is ``kspace``."""
+    """Return the arrays of a file by name; that of a ``.npy`` file is ``kspace``."""
     try:
         if not zipfile.is_zipfile(path):
             with path.open("rb") as file:
@@ -66,7 +66,7 @@ def _arrays(path: Path) -> dict[str, np.ndarray]:
 
 
 def _chosen(path: Path, arrays: dict[str, np.ndarray], wanted: str | None) -> str:
-    """The name of the array that is read."""
+    """Return the name of the array that is read."""
     if path.suffix != ".npz" and list(arrays) == ["kspace"]:
         return "kspace"
     complex_arrays = [name for name, array in arrays.items() if np.iscomplexobj(array)]

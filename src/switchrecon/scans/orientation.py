@@ -40,7 +40,7 @@ def is_forward(vendor: str) -> bool | None:
 
 
 def affine_of(heads: np.ndarray, sorted_kspace: Sorted, forward: bool | None = None) -> np.ndarray | None:
-    """The matrix from (row, column, slice) to patient coordinates.
+    """Return the matrix from (row, column, slice) to patient coordinates.
 
     Positions are of the pixel (H // 2, W // 2), the centre of the Fourier transform, and of partition
     n // 2 of a slab. ISMRMRD's axes point to the patient's left, back and head; ours to the right, front and head.

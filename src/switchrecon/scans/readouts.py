@@ -97,7 +97,7 @@ class Sorted:
 
 
 def has_flag(flags: np.ndarray, number: int) -> np.ndarray:
-    """Whether flag ``number``, counted from 1, is set."""
+    """Return whether flag ``number``, counted from 1, is set."""
     return (flags >> np.uint64(number - 1)) & np.uint64(1) == 1
 
 
@@ -143,7 +143,7 @@ def channel_samples(readouts: Readouts, rows: np.ndarray) -> np.ndarray:
 
 
 def _positions(path: Path, what: str, steps: np.ndarray, size: int, centre: int | None) -> np.ndarray:
-    """Where phase encodes lie in the matrix: ``step + size // 2 − centre``."""
+    """Return where phase encodes lie in the matrix: ``step + size // 2 − centre``."""
     places = steps.astype(int) + (0 if centre is None else size // 2 - centre)
     outside = (places < 0) | (places >= size)
     if outside.any():
@@ -165,7 +165,7 @@ def _repeats(places: np.ndarray) -> np.ndarray:
 
 
 def turned_centre(length: int, centre: int) -> int:
-    """The centre sample of a readout of so many samples, once it is turned.
+    """Return the centre sample of a readout of so many samples, once it is turned.
 
     ISMRMRD counts the centre sample, like the samples to discard, in the order of storage ("index of the readout
     sample corresponding to k-space center"), so that ``c`` becomes ``length − 1 − c``. A readout whose centre is said
@@ -239,7 +239,7 @@ def _placed(path: Path, readouts: Readouts, rows: np.ndarray, encoding: Encoding
 
 
 def with_partitions(found: Sorted, partitions: int) -> Sorted:
-    """The same slabs cut into another number of partitions, by cropping or zero-padding their k-space."""
+    """Return the same slabs cut into another number of partitions, by cropping or zero-padding their k-space."""
     if partitions == found.partitions:
         return found
     slabs = torch.from_numpy(found.kspace).unflatten(0, (-1, found.partitions)).movedim(1, -1)
@@ -275,7 +275,7 @@ def check_partitions(path: Path, head: np.ndarray, depth: int) -> None:
 
 
 def _plane_measured(path: Path, measured: np.ndarray) -> np.ndarray:
-    """What was measured of every partition (H, W), from (partitions, H, W)."""
+    """Return what was measured of every partition (H, W), from (partitions, H, W)."""
     pattern = np.any(measured, axis=1)  # (partitions, W)
     got = np.flatnonzero(np.any(pattern, axis=1))
     regular = len(got) == got[-1] - got[0] + 1 and (pattern[got] == pattern[got[0]]).all()

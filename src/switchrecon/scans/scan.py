@@ -108,7 +108,7 @@ class Scan:
         return measured_acceleration(self.mask[self.mask.any((1, 2))])
 
     def resized(self, matrix: tuple[int, int] | None) -> "Scan":
-        """The scan at another matrix and the same field of view; k-space is cropped or zero-padded."""
+        """Return the scan at another matrix and the same field of view; k-space is cropped or zero-padded."""
         if matrix is None or tuple(matrix) == self.matrix:
             return self
         kspace = resize_kspace(torch.from_numpy(self.kspace), matrix).numpy()
@@ -123,7 +123,7 @@ class Scan:
 
 
 def _resized_affine(affine: np.ndarray | None, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray | None:
-    """The field of view stays and so does its centre, the pixel (H // 2, W // 2)."""
+    """Return the field of view stays and so does its centre, the pixel (H // 2, W // 2)."""
     if affine is None:
         return None
     change = np.eye(4)
@@ -146,7 +146,7 @@ def draw_name(path: Path, subject: str) -> str:
 
 
 def own_mask(scan: Scan, index: int, config: Config) -> torch.Tensor:
-    """A slice's sampling mask: the measured one, or the one drawn for it. Boolean (H, W)."""
+    """Return a slice's sampling mask: the measured one, or the one drawn for it. Boolean (H, W)."""
     if scan.mask is not None:
         return torch.from_numpy(scan.mask[index].copy())
     return torch.from_numpy(draw_mask(config.mask, scan.matrix, volume=scan.name, index=index))
@@ -165,13 +165,13 @@ def check_fully_sampled(scan: Scan, expected: str) -> None:
 
 
 def description(scan: Scan) -> str:
-    """What images of a scan, or a map beside them, are, in sentences for the descriptions in files."""
+    """Return what images of a scan, or a map beside them, are, in sentences for the descriptions in files."""
     about = "" if scan.shown is None or not scan.shown.name else f" Map '{scan.shown.name}': {scan.shown.about}"
     return f"from {what_was_measured(scan)}. A network can invent or remove structure.{about}"
 
 
 def what_was_measured(scan: Scan) -> str:
-    """What images of a scan come from, for the descriptions in files."""
+    """Return what images of a scan come from, for the descriptions in files."""
     kind = "synthetic k-space of magnitude images" if scan.synthetic else "k-space"
     return kind if scan.mask is None else f"undersampled {kind} (acceleration {scan.acceleration:.2f})"
 
@@ -231,7 +231,7 @@ def inferred_masks(kspace: np.ndarray) -> np.ndarray | None:
 
 
 def fitted_mask(path: Path, name: str, stored: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """A stored mask at the shape of k-space.
+    """Return a stored mask at the shape of k-space.
 
     Parameters
     ----------
@@ -307,14 +307,14 @@ def masked(path: Path, kspace: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _gaps(kspace: np.ndarray) -> np.ndarray | None:
-    """What of one slice is not zero; None where nothing is missing in between, or nothing is there."""
+    """Return what of one slice is not zero; None where nothing is missing in between, or nothing is there."""
     return infer_mask(kspace) if kspace.any() else None
 
 
 def kspace_scan(
     path: Path, subject: str, kspace: np.ndarray, mask: np.ndarray | None = None, what: str = "k-space", **more: Any
 ) -> Scan:
-    """A scan of k-space that is sorted already.
+    """Return a scan of k-space that is sorted already.
 
     Parameters
     ----------

@@ -31,7 +31,7 @@ class Series:
 
 
 def series_of(scan: Scan) -> list[Series]:
-    """The series of a scan, in order; one without labels where there is only one."""
+    """Return the series of a scan, in order; one without labels where there is only one."""
     every = np.arange(len(scan.kspace))
     if scan.geometry.indices is None:
         return [Series({}, every)]
@@ -49,7 +49,7 @@ def series_of(scan: Scan) -> list[Series]:
 
 
 def one_series(scan: Scan, images: np.ndarray, series: Series) -> tuple[Scan, np.ndarray]:
-    """One series as a scan, and its part of (slices, ..., H, W)."""
+    """Return one series as a scan, and its part of (slices, ..., H, W)."""
     if not series.labels:
         return scan, images
     part = replace(
@@ -82,7 +82,7 @@ def stacked(scan: Scan, images: np.ndarray) -> tuple[np.ndarray, list[Series]]:
 
 
 def labelled(target: Path, labels: dict[str, int], ending: str) -> Path:
-    """The target with its series in the name: ``a_repetition-2.h5``."""
+    """Return the target with its series in the name: ``a_repetition-2.h5``."""
     stem = target.name[: len(target.name) - len(ending)]
     return target.with_name("_".join([stem, *(f"{name}-{n}" for name, n in labels.items())]) + ending)
 
@@ -107,7 +107,7 @@ def geometry_of_frames(frames: int | Sequence[int], slices: int, names: Sequence
 
 
 def slice_labels(scan: Scan) -> list[str]:
-    """The series of each slice in words, such as ``contrast 2, repetition 1``; empty where there is only one."""
+    """Return the series of each slice in words, such as ``contrast 2, repetition 1``; empty where there is only one."""
     labels = [""] * len(scan.kspace)
     for series in series_of(scan):
         for number in series.numbers.tolist():

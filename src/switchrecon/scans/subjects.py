@@ -12,7 +12,7 @@ MOST = 1 << 26  # bytes
 
 
 def subject_in(table: Path | None, path: Path) -> str | None:
-    """The subject that a table gives a file; None where there is no table, or it does not list the file.
+    """Return the subject that a table gives a file; None where there is no table, or it does not list the file.
 
     Parameters
     ----------

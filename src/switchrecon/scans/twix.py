@@ -59,7 +59,7 @@ def _entries(start: bytes, size: int) -> list[tuple[int, int]]:
 
 
 def is_twix(path: Path) -> bool:
-    """Whether a file begins as Siemens raw data do: with measurements, each with a header of named texts."""
+    """Return whether a file begins as Siemens raw data do: with measurements, each with a header of named texts."""
     if not path.is_file():
         return False
     with path.open("rb") as file:

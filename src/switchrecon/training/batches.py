@@ -1,4 +1,4 @@
-"""Batches: what is drawn for each training step, from the step's number alone."""
+"""Batches: the random draws of each training step, which depend on the number of the step alone."""
 
 import math
 from typing import NamedTuple
@@ -21,10 +21,10 @@ from switchrecon.training.ranks import Share
 
 
 def symmetries(config: Config, data: TrainingData) -> tuple[int, ...]:
-    """The symmetries that augmentation draws from, the same for both domains.
+    """Return the symmetries that augmentation draws from, the same for both domains.
 
-    ``auto`` takes quarter turns where the matrix is square and no mask is line-wise: a quarter turn of a line
-    mask is not a mask that the scanner has.
+    ``auto`` has quarter turns if the matrix is square and no mask has lines: a scanner has no line masks that are
+    turned by a quarter.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def epoch_length(data: TrainingData) -> int:
 
 
 def steps_of(config: Config, data: TrainingData, samples: int) -> int:
-    """Return the steps of the whole run, with so many samples of each pile in a step."""
+    """Return the steps of the whole run, with this number of samples of each pile in a step."""
     if config.steps is not None:
         return config.steps
     return math.ceil((config.epochs or 50) * epoch_length(data) / samples)
@@ -85,7 +85,7 @@ class Batches:
     pairing
         How x and y belong together.
     device
-        Where the slices are kept and batches are made. What is drawn is drawn on the processor, by the same rules.
+        Device of the slices and batches. Random draws are made on the CPU, so they do not depend on the device.
     share
         The samples of each step that are drawn here; all ``batch_size`` of them unless several processes share a step.
     """
@@ -115,7 +115,7 @@ class Batches:
 
     @property
     def pixels(self) -> int:
-        """Of a batch's x."""
+        """Number of pixels of a batch's x."""
         return len(self.share) * math.prod(self.data.matrix)
 
     @property
@@ -124,11 +124,11 @@ class Batches:
         return steps_of(self.config, self.data, self.share.total)
 
     def epoch(self, step: int) -> int:
-        """The epoch that a step begins in."""
+        """Return the epoch that a step begins in."""
         return step * self.share.total // self.per_epoch
 
     def _draw(self, pile: Pile, domain: str, position: int) -> tuple[Slice, Slice]:
-        """The slice at a position of the run, and the same moved by a symmetry."""
+        """Return the slice at a position of the run, and the same moved by a symmetry."""
         epoch, place = divmod(position, self.per_epoch)
         order = numpy_random("order", domain, self.config.seed, epoch).permutation(len(pile.slices))
         choice = seed_for("symmetry", domain, self.config.seed, position) % len(self.symmetries)
@@ -160,16 +160,16 @@ class Batches:
         return send(torch.from_numpy(drawn), self.device)
 
     def _z(self, position: int) -> Tensor:
-        """One fixed random vector, plus noise drawn anew in every epoch or step; shape (1, code_size)."""
+        """Return one fixed random vector, plus noise drawn anew in every epoch or step; shape (1, code_size)."""
         period = position // self.per_epoch if self.config.code_renewed == "epoch" else position
         random = torch_random("code noise", self.config.seed, period)
         return send(self.code + self.config.code_noise * torch.randn(self.code.shape, generator=random), self.device)
 
     def _example(self, position: int) -> BatchItem:
-        """x, y and how they are encoded."""
+        """Return x, y and their encodings."""
         if self.pairing in ("unpaired", "undersampled"):
             _, x = self._draw(self._sub, "sub", position)
-            if self.data.full is None:  # X alone: there is no y, and nothing looks at it
+            if self.data.full is None:  # X alone: y is not used
                 return BatchItem(x.image, x.image, x.mask, x.mask, x.coils, x.coils, x.kspace)
             own, y = self._draw(self.data.full, "full", position)
             mask_y = self._equation_1_mask(own, position)
@@ -186,7 +186,7 @@ class Batches:
         return BatchItem(encoding.H(measured), y.image, mask, mask, y.coils, y.coils, measured)
 
     def batch(self, step: int) -> Batch:
-        """The batch of a step, or this process's share of it, the same whenever it is asked for."""
+        """Return the batch of a step, or this process's share of it, the same whenever it is asked for."""
         first = step * self.share.total
         positions = range(first + self.share.start, first + self.share.stop)
         examples = [self._example(p) for p in positions]
@@ -199,6 +199,6 @@ class Batches:
         z = torch.cat([self._z(p) for p in positions])
         draws = StepDraws(self.source, positions, y, encoding_x, encoding_y, measured)
         images = to_network(x, representation), to_network(y, representation)
-        if representation == "magnitude":  # has no coils of its own, and Eq. (1) compares its own transform
+        if representation == "magnitude":  # has no coils; Eq. (1) compares the Fourier transforms of magnitudes
             return Batch(*images, z, Encoding(mask_x), Encoding(mask_y), draws=draws)
         return Batch(*images, z, encoding_x, encoding_y, measured, draws)

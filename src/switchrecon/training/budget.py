@@ -1,4 +1,4 @@
-"""A budget of time instead of a number of steps: the first steps are timed, and as many are planned as fit."""
+"""A budget of time instead of a number of steps: a few steps are timed, and as many as fit are planned."""
 
 import logging
 import statistics
@@ -19,11 +19,11 @@ from switchrecon.training.updates import step_taker
 
 logger = logging.getLogger(__name__)
 
-FIRST = 2  # steps that are not timed: they warm up
+FIRST = 2  # first steps, which are slower and not timed
 TIMED = 7
-PATIENCE = 10.0  # seconds of timing, at most; one step is timed at least
-SPARE = 0.08  # part of the budget for what is not a step: checkpoints, the trial at the end, a busier machine
-FEWEST = 20  # steps that a budget must allow
+PATIENCE = 10.0  # most seconds of timing; at least one step is timed
+SPARE = 0.08  # fraction of the budget for checkpoints, the trial at the end, and a busier machine
+FEWEST = 20  # least steps that a budget must allow
 
 
 def step_seconds(state: State, method: Method, config: Config, batches: Batches) -> float:
@@ -43,12 +43,12 @@ def step_seconds(state: State, method: Method, config: Config, batches: Batches)
 
 
 def check_length(config: Config) -> None:
-    """Refuse a length besides a budget.
+    """Refuse steps or epochs together with a budget.
 
     Raises
     ------
     ConfigError
-        Naming it.
+        If one of them is set; the message says which.
     """
     for name in ("steps", "epochs"):
         if getattr(config, name) is not None:
@@ -58,15 +58,15 @@ def check_length(config: Config) -> None:
 def within(ready: Ready, budget: float, spent: float) -> Ready:
     """Return the training with as many steps as fit into what is left of a budget.
 
-    The timed steps are taken on networks that are then forgotten, so that the run is, to the bit, the one that is
-    asked for these steps.
+    The timed steps are taken with other networks, which are then dropped, so that the run is exactly that of a training
+    with this number of steps.
 
     Parameters
     ----------
     ready
         A training without ``steps`` and ``epochs``.
     budget, spent
-        Seconds: in all, and of reading and preparing.
+        Seconds for all of it, and those that reading and preparing took.
 
     Raises
     ------

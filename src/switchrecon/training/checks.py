@@ -1,4 +1,4 @@
-"""What a training refuses, warns of and says before its first step."""
+"""Checks before the first step of a training: what it refuses, warns about and reports."""
 
 import logging
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ def check_estimate(method: Method, config: Config) -> None:
     Raises
     ------
     ConfigError
-        Naming the methods that can.
+        If that is so; the message names methods that can.
     """
     if config.estimate == "ensemble" and not method.cast.extractor:
         able = ", ".join(name for name, own in METHODS.items() if own.cast.extractor)
@@ -34,12 +34,12 @@ def check_estimate(method: Method, config: Config) -> None:
 
 
 def check_goes_together(method: Method, config: Config, data: TrainingData, network: nn.Module) -> None:
-    """Refuse what would run and mean nothing.
+    """Refuse combinations of settings that would run but make no sense.
 
     Raises
     ------
     ConfigError
-        Saying what does not go with what.
+        If there is one; the message says what does not fit what.
     """
     objectives = {objective for phase in method.phases for objective in phase.objectives}
     if config.representation == "magnitude" and objectives & {held_out_samples, equivariance}:
@@ -73,7 +73,7 @@ def check_goes_together(method: Method, config: Config, data: TrainingData, netw
 
 
 def idle_settings(method: Method, config: Config, data: TrainingData) -> list[str]:
-    """A sentence for each setting that this method or these scans leave without an effect."""
+    """Return a sentence for each setting that this method or these scans leave without an effect."""
     objectives = {objective for phase in method.phases for objective in phase.objectives}
     idle = {
         "calibrate": bool(config.calibrate) and (simulated_pairs not in objectives or data.sub is None),
@@ -97,7 +97,7 @@ def _acceleration(pile: Pile, matrix: tuple[int, int]) -> str:
 
 
 def synthetic_sentences(piles: Mapping[str, Pile]) -> list[str]:
-    """Which k-space is computed from magnitude images, and what follows."""
+    """Return which k-space is computed from magnitude images, and what follows."""
     consequence = "computed from magnitude images, so results are optimistic for a scanner"
     if all(pile.synthetic == pile.scans for pile in piles.values()):
         return [f"k-space is synthetic: {consequence}"]

@@ -1,7 +1,7 @@
-"""A training step on a GPU, recorded once as a CUDA graph and then replayed.
+"""Record a training step on a GPU once as a CUDA graph, and replay it.
 
-A step at batch size 1 is some thousand small kernels, and a processor takes longer to start them than a GPU to compute
-them. A graph starts them all at once. What it reads lies always in the same place: the batch is copied there first.
+A step at batch size 1 is about a thousand small kernels, and a CPU needs more time to start them than a GPU to compute
+them. A graph starts them all at once. Its input is always at the same address: the batch is copied there first.
 """
 
 import warnings
@@ -21,32 +21,33 @@ from switchrecon.training.state import Measured, State, parts
 
 TakeStep = Callable[[State, Sequence[Phase], Batch], Measured[Tensor]]
 
-EAGER_STEPS = 3  # of each kind before it is recorded: they make the optimisers' state and choose algorithms
-TOLERANCE = 0.01  # of a first replay's change of the weights, relative to the same step's without a recording
-WAITED = "called a synchronizing"  # torch's words for an operation that waits for the GPU
-PROTOTYPE = "Synchronization debug mode is a prototype"  # and, once a process, for watching out for them
-MOST_RECORDINGS = 8  # kinds of steps; others are taken one operation at a time
+EAGER_STEPS = 3  # steps of each kind before recording: they make the optimisers' state and choose algorithms
+TOLERANCE = 0.01  # largest error of a first replay's weight change, relative to the same step without it
+WAITED = "called a synchronizing"  # torch's warning about an operation that waits for the GPU
+PROTOTYPE = "Synchronization debug mode is a prototype"  # torch's warning, once in a process, about that check
+MOST_RECORDINGS = 8  # most kinds of steps that are recorded; others run one operation at a time
 
 
 class Recorder(Protocol):
-    """How functions are recorded."""
+    """Interface for recording functions."""
 
     def watch(self, function: Callable[[], Measured[Tensor]]) -> tuple[Measured[Tensor], str | None]:
-        """Call a function; its results, and why it cannot be recorded, if it cannot."""
+        """Call a function; return its results, and why it cannot be recorded (None if it can)."""
         ...
 
     def record(self, function: Callable[[], Measured[Tensor]]) -> tuple[Callable[[], object], Measured[Tensor]]:
-        """Record what a function does, without doing it.
+        """Record the operations of a function without running them.
 
         Returns
         -------
         tuple
-            What replays it, and the function's results, which hold the numbers of the last replay of any recording.
+            A function that replays it, and the function's results; they hold the values of the last replay of any
+            recording.
         """
         ...
 
     def forget(self) -> None:
-        """All recordings have been dropped."""
+        """Release the memory of recordings, after all of them have been dropped."""
         ...
 
 
@@ -58,7 +59,7 @@ class CudaGraphs:
         self.stream = torch.cuda.Stream()
 
     def watch(self, function: Callable[[], Measured[Tensor]]) -> tuple[Measured[Tensor], str | None]:
-        """Call a function; whether it waited for the GPU, which a graph cannot do."""
+        """Call a function; return its results, and whether it waited for the GPU, which a graph cannot do."""
         with warnings.catch_warnings(record=True) as said:
             warnings.simplefilter("always")
             torch.cuda.set_sync_debug_mode("warn")
@@ -83,16 +84,16 @@ class CudaGraphs:
         return graph.replay, results
 
     def forget(self) -> None:
-        """The pool went with its last graph."""
+        """Make a new memory pool: the old one is released with its last graph."""
         self.pool = None
 
 
 DRAWS = ("pair", "split", "turn")
-"""What can be drawn before a step: the methods of :class:`switchrecon.methods.step.Draws`."""
+"""The draws that can be made before a step: the methods of :class:`switchrecon.methods.step.Draws`."""
 
 
 class _Noticed:
-    """A batch's draws, and which of :data:`DRAWS` have been asked for."""
+    """The draws of a batch, with a note of which :data:`DRAWS` were asked for."""
 
     def __init__(self, draws: Any) -> None:
         self._draws = draws
@@ -105,7 +106,7 @@ class _Noticed:
 
 
 class Placed:
-    """Draws that have been made already, before the step."""
+    """Draws that were made before the step."""
 
     def __init__(self, made: dict[str, Any]) -> None:
         self.made = made
@@ -127,14 +128,14 @@ class Placed:
 
 
 def with_draws(batch: Batch, names: Collection[str]) -> Batch:
-    """The batch with these of its draws made already, to be copied to where a recording reads."""
+    """Return the batch with these draws made already, so that they can be copied to a recording's input."""
     if not names:
         return batch
     return replace(batch, draws=Placed({name: getattr(batch.draws, name)() for name in sorted(names)}))
 
 
 def tensors_of(batch: Batch) -> dict[str, Tensor]:
-    """All tensors of a batch, by name; what is yet to be drawn is not among them."""
+    """Return all tensors of a batch, by name, without draws that have not been made."""
     found = {
         "x": batch.x,
         "y": batch.y,
@@ -152,7 +153,7 @@ def tensors_of(batch: Batch) -> dict[str, Tensor]:
 
 
 def batch_of(tensors: dict[str, Tensor]) -> Batch:
-    """The inverse of :func:`tensors_of`; it has the draws that were made already, and no others."""
+    """Return the inverse of :func:`tensors_of`; it has the draws that were made already, and no others."""
     get = tensors.get
     encoding_x, encoding_y = (Encoding(tensors[f"mask_{d}"], coils_of(get(f"maps_{d}"))) for d in "xy")
     made = {
@@ -174,7 +175,7 @@ def _shapes(tensors: dict[str, Tensor]) -> tuple[tuple[str, tuple[int, ...]], ..
 
 @dataclass
 class _Recording:
-    """A recorded step: where its batch lies, what replays it, and where its results lie."""
+    """A recorded step: its input, the function that replays it, and its results."""
 
     inputs: dict[str, Tensor]
     replay: Callable[[], object]
@@ -182,19 +183,19 @@ class _Recording:
 
 
 class Recorded:
-    """Takes steps as the function given does, from recordings once it has seen some of their kind.
+    """Runs training steps like the given function, but replays recordings after a few steps of each kind.
 
-    A recording is made for each kind of step: its phases, which optimisers end it with a slow step, and the shapes
-    of its batch. What the step draws is drawn before it, and lies beside the batch. The first replay is compared with
-    the same step taken without it. If they differ, or a step cannot be recorded (an objective of the user's own, or
-    waiting for the GPU), all steps are taken one operation at a time, and a warning says so.
+    The kind of a step is given by its phases, the optimisers that end it with a slow step, and the shapes of its batch.
+    The step's random draws are made before it and copied beside the batch. The first replay is compared with the same
+    step without a recording. If they differ, or a step cannot be recorded (a user's objective, or an operation that
+    waits for the GPU), all steps run one operation at a time, and a warning says so.
 
     Parameters
     ----------
     step
-        What takes a step.
+        Function that runs one training step.
     recorder
-        How it is recorded; as a CUDA graph unless given.
+        Records functions; by default as CUDA graphs.
     """
 
     def __init__(self, step: TakeStep, recorder: Recorder | None = None) -> None:
@@ -202,7 +203,7 @@ class Recorded:
         self.recorder: Recorder = recorder or CudaGraphs()
         self.recordings: dict[Any, _Recording] = {}
         self.seen: dict[Any, int] = {}
-        self.draws: dict[Any, set[str]] = {}  # that each kind of step asks for
+        self.draws: dict[Any, set[str]] = {}  # draws that each kind of step asks for
         self.given_up = False
         self.setbacks = 0
 
@@ -219,10 +220,10 @@ class Recorded:
             for phase in phases
             for objective in phase.objectives
         ):
-            self._give_up("an objective is not the package's own")  # it may look at what is not recorded
+            self._give_up("an objective is not the package's own")  # it may depend on values that are not recorded
         if self.given_up:
             return self.step(state, phases, batch)
-        if state.course.setbacks != self.setbacks:  # the optimisers have other tensors than those recorded
+        if state.course.setbacks != self.setbacks:  # the optimisers' tensors are not the recorded ones any more
             self.forget()
             self.setbacks = state.course.setbacks
         kind = (tuple(phase.kind for phase in phases), _shapes(tensors_of(batch)))
@@ -237,7 +238,7 @@ class Recorded:
         if self.seen[kind] == EAGER_STEPS:
             return self._watched(state, phases, batch)
         lookaheads = [o for p in phases if isinstance(o := state.optimizers[p.group], Lookahead)]
-        tensors = tensors_of(batch)  # draws' as well
+        tensors = tensors_of(batch)  # those of draws as well
         key = (kind, _shapes(tensors), tuple(own.due for own in lookaheads))
         if key not in self.recordings:
             if len(self.recordings) == MOST_RECORDINGS:
@@ -249,7 +250,7 @@ class Recorded:
         return self._replayed(self.recordings[key], tensors, lookaheads)
 
     def _watched(self, state: State, phases: Sequence[Phase], batch: Batch) -> Measured[Tensor]:
-        """The last step of its kind before it is recorded; finds what would make a recording fail, or wrong."""
+        """Run the last step before recording its kind; find reasons why a recording would fail or be wrong."""
         values, problem = self.recorder.watch(lambda: self.step(state, phases, batch))
         if problem is not None:
             self._give_up(problem)
@@ -263,7 +264,7 @@ class Recorded:
         batch: Batch,
         lookaheads: Sequence[Lookahead],
     ) -> str | None:
-        """Record a kind of step and compare it with a plain one; what is wrong, if anything is."""
+        """Record a kind of step and compare it with a plain step; return what is wrong, or None."""
         try:
             recording = self._recorded(state, phases, tensors_of(batch), lookaheads)
         except RuntimeError as error:
@@ -309,16 +310,16 @@ class Recorded:
         batch: Batch,
         lookaheads: Sequence[Lookahead],
     ) -> float:
-        """‖Δ − Δ'‖ / ‖Δ‖ of the weights' changes without and with the recording; the state is as before afterwards."""
-        own = parts(state)[0]
-        before = {name: tensor.clone() for name, tensor in own.items()}
+        """Return ‖Δ − Δ'‖ / ‖Δ‖ of weight changes without and with the recording; the state is restored."""
+        tensors = parts(state)[0]
+        before = {name: tensor.clone() for name, tensor in tensors.items()}
         counts = [one.count for one in lookaheads]
 
         def change(take: Callable[[], object]) -> Tensor:
             take()
             with torch.no_grad():
-                moved = torch.cat([(own[n] - before[n]).flatten() for n in own if n.startswith("players.")])
-                for name, tensor in own.items():
+                moved = torch.cat([(tensors[n] - before[n]).flatten() for n in tensors if n.startswith("players.")])
+                for name, tensor in tensors.items():
                     tensor.copy_(before[name])
             for one, count in zip(lookaheads, counts, strict=True):
                 one.count = count

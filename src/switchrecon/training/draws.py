@@ -1,4 +1,4 @@
-"""What some objectives draw besides x and y: simulated pairs, split samples, and other masks."""
+"""Further random draws for objectives: simulated pairs, split samples, and other masks."""
 
 from collections.abc import Sequence
 from functools import cached_property
@@ -19,7 +19,7 @@ from switchrecon.physics.intensity import to_network
 from switchrecon.physics.masks import Direction, centre_slice, draw_mask, line_direction
 from switchrecon.physics.operators import Encoding
 
-LEAST_DENSITY = 0.02  # of a sample that the pile's masks never have, so that no weight is infinite
+LEAST_DENSITY = 0.02  # density of samples that no mask of the pile has, so that no weight is infinite
 
 
 class StepDraws:
@@ -28,13 +28,13 @@ class StepDraws:
     Parameters
     ----------
     source
-        What is the same in every step.
+        Source of the draws, the same in every step.
     positions
-        Of the batch's samples in the run; they seed the draws.
+        Positions of the batch's slices in the run; they are the seeds of the draws.
     y
         Complex images (B, H, W).
     encoding_x, encoding_y
-        How x was measured, and y's coils.
+        Encoding of x, and an encoding with the coils of y.
     measured
         x's k-space, complex (B, n_coils, H, W).
     """
@@ -69,14 +69,14 @@ class StepDraws:
         return to_network(encoding.H(kspace), representation), encoding, to_network(images, representation)
 
     def split(self) -> Drawn:
-        """x's samples in two: the image of the kept ones, their encoding, and weights of the held-out ones."""
+        """Split x's samples: return the image of the kept ones, their encoding, and weights of the others."""
         own = [self.source.split(mask, p) for mask, p in zip(self.encoding_x.mask, self.positions, strict=True)]
         kept, weights = (torch.stack(list(part)) for part in zip(*own, strict=True))
         encoding = self.encoding_x.sampled_by(kept)
         return to_network(encoding.H(self.measured), self.source.config.representation), encoding, weights
 
     def turn(self) -> Turn:
-        """A symmetry for each image, as the place that each pixel comes from; x's coils turned, with another mask."""
+        """Return a symmetry for each image, and the encoding with x's coils turned by it and another mask."""
         symmetries, masks = [], []
         for position in self.positions:
             random = numpy_random("turn", self.source.config.seed, position)
@@ -91,18 +91,18 @@ class StepDraws:
 
 
 class DrawSource:
-    """What the draws of every step come from: X's masks, their density, and the symmetries.
+    """Source of the draws of all steps: the masks of X, their density, and the symmetries.
 
     Parameters
     ----------
     data
-        The piles, on the processor: what is computed once is computed there.
+        The piles, on the CPU, where everything that is computed only once is computed.
     config
         The run's settings.
     symmetries
-        That augmentation draws from.
+        Symmetries of augmentation.
     device
-        Where what is drawn is used.
+        Device on which the draws are used.
     """
 
     def __init__(
@@ -117,12 +117,12 @@ class DrawSource:
         self.config = config
         self.symmetries = symmetries
         self.masked = data.sub.sources if data.sub is not None else ()
-        measured = data.sub or data.full  # paired methods sample their references by masks of their own
+        measured = data.sub or data.full  # paired methods sample references with the references' masks
         assert measured is not None
         self.sampled = measured
 
     def mask(self, purpose: str, position: int) -> Tensor:
-        """One of X's masks, moved by a symmetry; one drawn by the settings where there is no X."""
+        """Return one of X's masks, moved by a symmetry; one drawn by the settings where there is no X."""
         random = numpy_random(purpose, self.config.seed, position)
         if self.masked:
             chosen = send(self.masked[random.randint(len(self.masked))].mask, self.device)
@@ -133,7 +133,7 @@ class DrawSource:
 
     @cached_property
     def calibrator(self) -> Calibrator | None:
-        """What makes simulated pairs look like X; None where nothing is calibrated or there is no X."""
+        """Calibrator that makes simulated pairs look like X; None if nothing is calibrated or there is no X."""
         full, sub, parts = self.data.full, self.data.sub, self.config.calibrate
         if not parts or full is None or sub is None:
             return None
@@ -141,21 +141,21 @@ class DrawSource:
 
     @cached_property
     def directions(self) -> set[Direction]:
-        """Of X's lines, which no symmetry in use turns; None for points."""
+        """Directions of the lines of X's masks, which no symmetry in use turns; None for points."""
         return {own.line_direction for own in self.sampled.sources}
 
     @cached_property
     def places(self) -> dict[int, Tensor]:
-        """Where each pixel comes from, int64 (H W), by the symmetry that moves it."""
+        """For each symmetry, where each pixel comes from: int64 (H W)."""
         height, width = self.data.matrix
         own = torch.arange(height * width, device=self.device).view(height, width)
         return {symmetry: move(own, symmetry).flatten() for symmetry in self.symmetries}
 
     @cached_property
     def centre(self) -> Tensor:
-        """The centre that is never held out: what every mask has measured, whole lines of line masks; (H, W).
+        """The centre that is never held out, (H, W): samples that every mask has, for line masks whole lines.
 
-        With several coils it is at least what their sensitivity maps were estimated from.
+        With several coils it is at least the region that the coil sensitivity maps were estimated from.
         """
         height, width = self.data.matrix
         fraction = self.data.centre_fraction(self.config)
@@ -171,7 +171,7 @@ class DrawSource:
 
     @cached_property
     def density(self) -> Tensor:
-        """P(a sample is measured), the mean of X's masks and their symmetric copies; (H, W) in (0, 1]."""
+        """Probability that a sample is measured: mean of X's masks and their symmetric copies, (H, W) in (0, 1]."""
         total = torch.zeros(self.data.matrix)
         for own in self.sampled.sources:
             total += own.mask
@@ -179,13 +179,13 @@ class DrawSource:
         return copies.mean(0).clamp_min(LEAST_DENSITY).to(self.device)
 
     def split(self, mask: Tensor, position: int) -> tuple[Tensor, Tensor]:
-        """Kept samples Θ (boolean) and the held-out ones' weights 1 / P(j ∈ Λ | j ∉ Θ), zero elsewhere; both (H, W).
+        """Return the kept samples Θ, boolean, and weights 1 / P(j ∈ Λ | j ∉ Θ) of the held-out ones; both (H, W).
 
-        The centre is always kept. Line masks are split by lines, others by points.
+        Weights are 0 elsewhere. The centre is always kept. Line masks are split by lines, others by points.
         """
         random = numpy_random("split", self.config.seed, position)
         height, width = mask.shape
-        known = self.directions  # so that a mask on a GPU need not be looked at
+        known = self.directions  # so that no mask has to be read from a GPU
         direction = next(iter(known)) if len(known) == 1 else line_direction(mask)
         size = {"rows": (height, 1), "columns": (1, width), None: (height, width)}[direction]
         drawn = random.uniform(size=size) < self.config.kept_part

@@ -1,4 +1,4 @@
-"""What a training would do, found out without writing anything: data, sizes, and an estimate of time and memory."""
+"""The dry run of a training: data, sizes, and estimates of time and memory, without writing anything."""
 
 import sys
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from switchrecon.training.ready import Ready, begin, make_ready
 
 @dataclass(frozen=True)
 class PlannedPile:
-    """A pile in numbers."""
+    """Facts about a pile."""
 
     name: str
     scans: int
@@ -36,26 +36,26 @@ class PlannedPile:
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """What a training would do.
+    """The result of a dry run.
 
     Attributes
     ----------
     config
-        All settings, the method's among them.
+        All settings, with those of the method.
     piles
         The data found.
     matrix, coils
-        Of the slices.
+        Matrix and coils of the slices.
     parameters
         Numbers of trained values, by group.
     steps
-        Of the whole run.
+        Steps of the whole run.
     step_seconds
         Median time of a few steps that were taken.
     memory
-        Bytes of this process at their peak; of the GPU's memory where steps are taken there. None where unknown.
+        Peak memory of this process in bytes, or of the GPU if steps run there. None if unknown.
     device
-        Where the steps were taken, in words.
+        Device of the steps, in words.
     """
 
     config: Config
@@ -74,7 +74,7 @@ class TrainingPlan:
         return self.steps * self.step_seconds
 
     def lines(self) -> list[str]:
-        """All but the settings, as lines of text."""
+        """Return all but the settings, as lines of text."""
         height, width = self.matrix
         sizes = ", ".join(f"{name} {count:,}" for name, count in self.parameters.items())
         memory = "unknown" if self.memory is None else f"about {self.memory / 2**20:,.0f} MiB"
@@ -102,12 +102,12 @@ def plan_training(
     Parameters
     ----------
     config, full, sub, folder, resume, device, start
-        As of :func:`switchrecon.training.train.train`; without a folder none is checked.
+        As for :func:`switchrecon.training.train.train`; None: no folder is checked.
 
     Raises
     ------
     SwitchreconError
-        For whatever the training would refuse before its first step.
+        If the training would raise it before its first step.
     """
     with joined(device) as (chosen, ranks):
         return _plan(make_ready(config, full, sub, folder, resume, None, chosen, ranks, start))
@@ -142,7 +142,7 @@ def _facts(data: TrainingData) -> tuple[PlannedPile, ...]:
 
 
 def peak_memory() -> int | None:
-    """The most memory that this process has used, in bytes; None where the system does not tell."""
+    """Return the most memory that this process has used, in bytes; None if the system does not say."""
     try:
         import resource
     except ImportError:  # Windows

@@ -1,4 +1,4 @@
-"""The gate of methods that match G(X) to Y: open only where the two piles are alike."""
+"""The gate of methods that make G(X) look like Y: open only if the two piles are alike."""
 
 import logging
 from collections.abc import Sequence
@@ -17,12 +17,12 @@ logger = logging.getLogger(__name__)
 def through_gate(
     method: Method, config: Config, full: Sequence[ScanInput], sub: Sequence[ScanInput]
 ) -> tuple[Method, Gate]:
-    """Return the method as it is if the two piles are alike, and else without what would match them.
+    """Return the method as it is if the two piles are alike, else without objectives that make G(X) look like Y.
 
     Returns
     -------
     tuple
-        The method, and what was decided and why, for the run's card.
+        The method, and the decision with its reasons, for the run's card.
     """
     found = Gate(asked=config.gate, open=config.gate == "open")
     if config.gate == "auto":

@@ -1,4 +1,4 @@
-"""What keeps a training sound: it returns from where it diverged, and collapse is announced."""
+"""Guards of a training: it returns to an earlier state if it diverges, and collapse is announced."""
 
 import math
 import statistics
@@ -16,12 +16,12 @@ from switchrecon.methods.step import Batch
 from switchrecon.training.state import Measured, State, load_parts, parts
 
 KEEP_EVERY = 50  # steps between copies of the state in memory, which cost less than 0.5 % of their time
-MOST_SETBACKS = 3  # of a run, each at half the learning rate of the one before
+MOST_SETBACKS = 3  # most returns of a run; each halves the learning rate
 LARGEST_GRADIENT = 1e18  # its square must fit float32, or the second moments would overflow
-QUIET, QUIET_STEPS = 1e-3, 100  # D's loss below this for so many steps: it has nothing left to say
+QUIET, QUIET_STEPS = 1e-3, 100  # if D's loss is below this for this many steps, it teaches nothing
 WINDOW = 50  # steps over which a loss is compared with its past
 MANY, FEW, SURE = 20.0, 3.0, 10  # see Health
-FLAT = 0.01  # Var G(x) / Var x below this: G shows nothing
+FLAT = 0.01  # if Var G(x) / Var x is below this, G shows nothing
 
 
 class Diverged(Exception):
@@ -30,9 +30,9 @@ class Diverged(Exception):
     Parameters
     ----------
     message
-        Which.
+        Says which number.
     step
-        In which step, from 1, where that is not the one being taken.
+        The step, from 1, if it is not the current one.
     """
 
     def __init__(self, message: str, step: int | None = None) -> None:
@@ -43,13 +43,13 @@ class Diverged(Exception):
 def check_numbers(measured: Measured[float], step: int | None = None) -> None:
     """Refuse losses and gradients that are not finite; ``measured`` holds plain numbers.
 
-    On a processor this is done before the weights move. A GPU would have to be waited for; there it is done some steps
-    later, before anything is written or kept, and those steps are undone.
+    On a CPU this is done before the weights are updated. On a GPU it is done some steps later, so as not to wait for
+    the GPU, but before anything is written or kept; then those steps are undone.
 
     Raises
     ------
     Diverged
-        If a loss is not finite or a gradient is not, or is too large for its square to be.
+        If a loss or gradient is not finite, or a gradient is so large that its square is not.
     """
     for name, value in measured.losses.items():
         if not math.isfinite(value):
@@ -61,18 +61,18 @@ def check_numbers(measured: Measured[float], step: int | None = None) -> None:
 
 @dataclass
 class Past:
-    """What a loss has been like.
+    """The earlier values of a loss, in short.
 
     Attributes
     ----------
     first
         Its first :data:`WINDOW` values.
     recent
-        Its last :data:`WINDOW` values, but for those that left the past.
+        Its last :data:`WINDOW` values, without those outside its past.
     best
         The lowest median of ``recent`` so far.
     outside
-        For how many steps in a row the loss has been outside its past.
+        Number of steps in a row in which the loss has been outside its past.
     """
 
     first: list[float] = field(default_factory=list)
@@ -94,9 +94,9 @@ class Past:
 
 
 class Health:
-    """Whether the losses of a run stay near their past.
+    """Finds out whether the losses of a run stay near their past.
 
-    A loss has left its past when it is more than :data:`MANY` times its lowest running median and :data:`FEW` times
+    A loss is outside its past if it is more than :data:`MANY` times its lowest running median and :data:`FEW` times
     its median at the start. One such step can be a strange batch; :data:`SURE` in a row are divergence. What is found
     follows from the logged losses alone, so that a resumed run finds the same.
 
@@ -122,7 +122,7 @@ class Health:
         Raises
         ------
         Diverged
-            If one of them has left its past for good.
+            If one of them has been outside its past for :data:`SURE` steps.
         """
         self._add(losses)
         for name, value in losses.items():
@@ -137,13 +137,12 @@ class Health:
 class Guard:
     """The last good state of a run, in memory.
 
-    What is kept, and when, follows from the step alone, so that a resumed run goes the way of one that was never
-    interrupted.
+    The step alone decides when a state is kept, so that a resumed run does the same as one that was never interrupted.
 
     Parameters
     ----------
     state
-        Kept at once.
+        The state to watch; a copy is kept at once.
     """
 
     def __init__(self, state: State) -> None:
@@ -169,7 +168,7 @@ class Guard:
         Raises
         ------
         RunError
-            After the last of the allowed setbacks.
+            If the most allowed returns have been made.
         """
         found = f"{problem} at step {problem.step or step}"
         load_parts(state, {name: tensor.clone() for name, tensor in self.tensors.items()}, self.rest)
@@ -189,18 +188,18 @@ class Guard:
 
 
 def watch_discriminator(state: State, method: Method, step: int, losses: Mapping[str, float]) -> None:
-    """Announce once that D's loss has been next to nothing for long: a D that is always right teaches nothing."""
-    own = [name for phase in method.phases if phase.group == DISCRIMINATOR for name in phase.names]
-    if not own or not losses.keys() >= set(own):
+    """Announce once that D's loss has been almost zero for long: a D that is always right teaches nothing."""
+    names = [name for phase in method.phases if phase.group == DISCRIMINATOR for name in phase.names]
+    if not names or not losses.keys() >= set(names):
         return
     course = state.course
-    course.quiet = course.quiet + 1 if sum(losses[name] for name in own) < QUIET else 0
+    course.quiet = course.quiet + 1 if sum(losses[name] for name in names) < QUIET else 0
     if course.quiet == QUIET_STEPS:
         course.remark(step, f"the discriminator's loss has been below {QUIET:g} for {QUIET_STEPS} steps: collapse?")
 
 
 def watch_generator(state: State, batch: Batch, config: Config, steps: int) -> None:
-    """Announce once that G(x) has hardly any contrast left. Not in the first tenth, when G has learnt nothing yet."""
+    """Announce once that G(x) has hardly any contrast; not in the first tenth, when G has learnt nothing yet."""
     if state.course.flat or state.step <= max(config.warm_up, steps // 10):
         return
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM during a training: the step that is being taken is finished and saved first."""
+"""Ctrl-C and SIGTERM during a training: the current step is finished and saved first."""
 
 import signal
 import threading
@@ -9,19 +9,18 @@ from typing import Any
 
 from switchrecon.core.messages import PROGRESS
 
-TWICE = 1.0  # seconds within which two signals are one: a terminal and a grid both send one to a grid's cells
+TWICE = 1.0  # seconds in which two signals count as one: the cells of a grid get one from the terminal, too
 
 
 class Leaving(AbstractContextManager["Leaving"]):
     """Notes Ctrl-C, or that the system asks the process to end; a second Ctrl-C interrupts at once.
 
-    In a thread that is not the first one, where no signal arrives, and where a program has set handlers of its own,
-    nothing changes.
+    It does nothing in a thread other than the main one, where no signals arrive, or if the program has set handlers.
 
     Attributes
     ----------
     asked
-        Whether the training is to be left.
+        Whether the training is to end.
     """
 
     def __init__(self) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from switchrecon.config import Average, Config
 
-RISE = 0.02  # part of the steps over which the cosine schedule rises to the learning rate
-DECAY = 0.999  # of the exponential moving average, once it has seen enough steps
+RISE = 0.02  # fraction of the steps in which the cosine schedule rises to the learning rate
+DECAY = 0.999  # largest decay of the exponential moving average
 
 
 class Lookahead:
@@ -37,11 +37,11 @@ class Lookahead:
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
-        """The fast optimiser's groups."""
+        """The fast optimiser's parameter groups."""
         return self.optimizer.param_groups
 
     def parameters(self) -> list[nn.Parameter]:
-        """All parameters, in order."""
+        """Return all parameters, in order."""
         return [p for group in self.optimizer.param_groups for p in group["params"]]
 
     @property
@@ -50,12 +50,12 @@ class Lookahead:
         return (self.count + 1) % self.steps == 0
 
     def zero_grad(self) -> None:
-        """Drop the gradients."""
+        """Set the gradients to None."""
         self.optimizer.zero_grad()
 
     @torch.no_grad()
     def step(self) -> None:
-        """One fast step, and the slow one when it is due."""
+        """Take one fast step, and the slow step when it is due."""
         self.optimizer.step()
         due = self.due
         self.count += 1
@@ -65,7 +65,7 @@ class Lookahead:
                 fast.copy_(slow)
 
     def state_dict(self) -> dict[str, Any]:
-        """The fast optimiser's state, with the slow weights and the count beside it."""
+        """Return the fast optimiser's state, with the slow weights and the count beside it."""
         return {**self.optimizer.state_dict(), "slow": self.slow, "count": self.count}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -95,9 +95,9 @@ def fast_optimizer(parameters: Iterable[nn.Parameter], config: Config) -> torch.
 
 
 def learning_rate(config: Config, step: int, steps: int) -> float:
-    """The learning rate of a step: from ``learning_rate`` at step 0 to the final one at the last step, steps − 1.
+    """Return the learning rate of a step, from ``learning_rate`` at step 0 to the final one at step ``steps`` − 1.
 
-    ``linear``: on a line. ``cosine``: on half a period of a cosine, after a rise over the first 2 % of the steps.
+    ``linear``: a straight line. ``cosine``: half a period of a cosine, after a rise in the first 2 % of the steps.
     """
     part = step / max(steps - 1, 1)
     first, last = config.learning_rate, config.final_learning_rate
@@ -108,7 +108,7 @@ def learning_rate(config: Config, step: int, steps: int) -> float:
 
 
 def set_learning_rate(optimizer: "torch.optim.Optimizer | Lookahead", value: float) -> None:
-    """Give every parameter group this learning rate."""
+    """Set the learning rate of every parameter group."""
     for group in optimizer.param_groups:
         if isinstance(group["lr"], Tensor):
             group["lr"].fill_(value)
@@ -120,12 +120,12 @@ class WeightAverage:
     """An average of a module's parameters over the steps.
 
     ``swa``: the mean (stochastic weight averaging, Izmailov et al. 2018). ``ema``: an exponential moving average with
-    decay min(0.999, (1 + n) / (10 + n)) at update n. ``none``: the module's weights as they are.
+    decay min(0.999, (1 + n) / (10 + n)) at update n. ``none``: the module's current weights.
 
     Parameters
     ----------
     module
-        Averaged; nothing is averaged before the first :meth:`update`.
+        Module whose parameters are averaged, from the first :meth:`update`.
     kind
         One of the above.
     """
@@ -136,7 +136,7 @@ class WeightAverage:
 
     @property
     def count(self) -> int:
-        """How many updates there have been."""
+        """Number of updates so far."""
         return int(self.averaged.n_averaged)
 
     def update(self, module: nn.Module) -> None:
@@ -150,10 +150,10 @@ class WeightAverage:
             return
         count = self.count
         decay = min(DECAY, (1 + count) / (10 + count)) if self.kind == "ema" and count else count / (count + 1)
-        with torch.no_grad():  # for swa the mean that torch computes, which would wait for the GPU
+        with torch.no_grad():  # for swa the same mean as torch's, whose code would wait for the GPU
             torch._foreach_lerp_(mean, new, 1 - decay)
         self.averaged.n_averaged += 1
 
     def weights(self, module: nn.Module) -> dict[str, Tensor]:
-        """The mean, or the module's own weights where nothing has been averaged yet."""
+        """Return the mean, or the module's weights if nothing has been averaged yet."""
         return (self.averaged.module if self.count else module).state_dict()

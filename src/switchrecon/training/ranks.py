@@ -1,8 +1,8 @@
-"""Training by several processes at once, as ``torchrun`` starts them: each takes a share of every step's samples.
+"""Training with several processes that ``torchrun`` starts: each computes a share of every step's samples.
 
-Objectives are means over samples and no network mixes samples, so that the mean of the processes' gradients, weighted
-by their shares, is the gradient of the whole batch. Each process holds all networks and optimisers and moves them by
-this mean: the weights stay the same everywhere. Only the first process writes.
+Objectives are means over samples, and no network mixes samples. So the mean of the processes' gradients, weighted by
+their shares, is the gradient of the whole batch. Each process has all networks and optimisers and updates them with
+this mean, so that weights are the same everywhere. Only the first process writes.
 """
 
 import logging
@@ -26,36 +26,36 @@ from switchrecon.errors import ConfigError, EndedElsewhere, RunError
 
 Value = TypeVar("Value")
 
-PATIENCE = timedelta(days=1)  # for the first process to prepare; one that ends is noticed at once
+PATIENCE = timedelta(days=1)  # longest wait for the first process's data; one that ends is noticed at once
 
 
 @dataclass(frozen=True)
 class Share:
-    """The samples of a step that a process takes: from ``start`` to ``stop`` of ``total``."""
+    """The samples of a step that one process computes: ``start`` to ``stop`` − 1 of ``total``."""
 
     start: int
     stop: int
     total: int
 
     def __len__(self) -> int:
-        """How many."""
+        """Return how many."""
         return self.stop - self.start
 
     @property
     def part(self) -> float:
-        """Of the whole batch."""
+        """Fraction of the whole batch."""
         return len(self) / self.total
 
 
 class Ranks:
-    """The processes of a training, seen from one of them: here the only one.
+    """The processes of a training, seen from one of them; in this class it is the only one.
 
     Attributes
     ----------
     number
-        Of this process, from 0.
+        Number of this process, from 0.
     size
-        How many there are.
+        Number of processes.
     """
 
     number = 0
@@ -63,11 +63,11 @@ class Ranks:
 
     @property
     def first(self) -> bool:
-        """Whether this process writes and speaks."""
+        """Whether this process writes files and messages."""
         return self.number == 0
 
     def share(self, samples: int) -> Share:
-        """This process's samples of a step.
+        """Return this process's samples of a step.
 
         Raises
         ------
@@ -89,21 +89,21 @@ class Ranks:
         """Replace tensors by their sum over the processes, each weighted by its part of the batch; float32."""
 
     def check_same(self, value: object, what: str) -> None:
-        """Refuse to go on where the processes do not agree.
+        """Check that all processes have the same value.
 
         Raises
         ------
         RunError
-            Naming what differs.
+            If they have not; the message says what differs.
         """
 
     @contextmanager
     def in_turn(self) -> Iterator[None]:
-        """Let the first process do a block before the others."""
+        """Let the first process run a block before the others."""
         yield
 
     def speaks(self) -> bool:
-        """Whether this process is the first that fails, so that its error is the one to be shown."""
+        """Return whether this process is the first to fail, so that its error is shown."""
         return True
 
 
@@ -112,7 +112,7 @@ ALONE = Ranks()
 
 @contextmanager
 def _connected() -> Iterator[None]:
-    """Name the cause where the connection to another process breaks."""
+    """Give the cause if the connection to another process breaks."""
     try:
         yield
     except (RuntimeError, ValueError) as error:
@@ -123,7 +123,7 @@ def _connected() -> Iterator[None]:
 
 
 class _Several(Ranks):
-    """Processes that torchrun has started and torch.distributed connects."""
+    """Several processes that torchrun has started, connected by torch.distributed."""
 
     def __init__(self) -> None:
         backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() and dist.is_nccl_available() else "gloo"
@@ -166,17 +166,17 @@ class _Several(Ranks):
         """See :class:`Ranks`."""
         try:
             return self.store.add("failures", 1) == 1
-        except RuntimeError:  # whoever kept the count has ended
+        except RuntimeError:  # the process that keeps the count has ended
             return True
 
 
 def _device(name: str | None) -> torch.device:
-    """The device of one of several processes.
+    """Return the device of one of several processes.
 
     Raises
     ------
     ConfigError
-        As :func:`switchrecon.core.device.find_device`, and if all are given one GPU.
+        As for :func:`switchrecon.core.device.find_device`, or if all processes would get the same GPU.
     """
     wanted = chosen_name(name)
     if wanted.startswith("cuda:"):
@@ -188,19 +188,19 @@ def _device(name: str | None) -> torch.device:
 
 @contextmanager
 def joined(name: str | None) -> Iterator[tuple[torch.device, Ranks]]:
-    """Connect the processes that torchrun has started; without it this one is alone.
+    """Connect the processes that torchrun has started; without torchrun there is only this one.
 
-    Processes other than the first say nothing but the error that ends all, if it is theirs.
+    Processes other than the first show nothing except the error that ends all processes, if it is theirs.
 
     Parameters
     ----------
     name
-        Of the device, see :func:`switchrecon.core.device.find_device`; each process has a GPU for itself.
+        Name of the device, see :func:`switchrecon.core.device.find_device`; each process gets another GPU.
 
     Raises
     ------
     EndedElsewhere
-        In place of an error, where another process has been the first to fail.
+        Instead of an error, if another process was the first to fail.
     """
     if not one_of_several():
         yield find_device(name), ALONE

@@ -1,4 +1,4 @@
-"""What comes before the first step: settings, folder, gate and data are checked, and networks are built."""
+"""Preparation of a training: check settings, folder, gate and data, and build the networks."""
 
 import logging
 from collections.abc import Sequence
@@ -31,26 +31,27 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Ready:
-    """What a training works with: method, settings, data and device.
+    """A prepared training: method, settings, data and device.
 
     Attributes
     ----------
     method, config
-        The method as its gate leaves it, and the settings with the method's values.
+        The method after its gate, and the settings with the method's values.
     asked
         The method before its gate.
     gate
-        What the gate decided; None for methods without one.
+        Decision of the gate; None for methods without one.
     data
         The piles.
     device
-        Where to compute.
+        Device to compute on.
     ranks
         The processes that share each step.
     processes
-        Those that the run was begun with: a step has ``batch_size`` samples for each of them, however many go on.
+        Number of processes that the run was started with: a step has ``batch_size`` samples for each, even if the run
+        is continued with another number.
     start
-        The run whose weights are the first ones; None: they are drawn.
+        The run whose weights are the first weights; None: weights are drawn.
     """
 
     method: Method
@@ -77,11 +78,11 @@ def make_ready(
 ) -> Ready:
     """Check the settings and the folder, decide the gate, and read the piles; see :func:`train`.
 
-    The first process looks at the folder, and fills the cache before the others look there.
+    Only the first process checks the folder; it fills the cache before the others read from it.
     """
     folder = folder if ranks.first else None
     if resume and folder is not None and (folder / "config.yaml").is_file():
-        config = config.over(load_config(folder / "config.yaml"))  # what is not said now is as it was
+        config = config.over(load_config(folder / "config.yaml"))  # settings that are not given now do not change
     first = None if start is None else read_start(start)
     if first is not None:
         config = first.settings(config)
@@ -102,9 +103,9 @@ def make_ready(
 
 
 def begin(ready: Ready, quiet: bool = False) -> tuple[State, Batches]:
-    """Build the networks, refuse what does not go together, say what was found, and return what the loop needs.
+    """Build the networks, refuse combinations that make no sense, report the data, and return what the loop needs.
 
-    With ``quiet`` nothing is said.
+    With ``quiet`` nothing is reported.
     """
     stage("building the networks")
     method, config, data, ranks = ready.method, ready.config, ready.data, ready.ranks

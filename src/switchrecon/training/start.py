@@ -1,4 +1,4 @@
-"""Where a run begins: with the weights of another run, instead of drawn ones."""
+"""Start a run with the weights of another run, instead of drawn ones."""
 
 import logging
 from dataclasses import dataclass
@@ -16,24 +16,24 @@ from switchrecon.runs.pretrained import run_folder
 logger = logging.getLogger(__name__)
 
 TAKEN = ("method", "representation", "headroom", *NetworkSettings.model_fields)
-"""Settings that a run takes from the one that it begins from: what the weights mean."""
+"""Settings that the new run takes from the other run, because the weights depend on them."""
 
 
 @dataclass(frozen=True)
 class Start:
-    """The run that another one begins from: how the user named it, its card, and its generator's weights."""
+    """A run to start from: its name as the user gave it, its card, and the weights of its generator."""
 
     run: str
     card: Card
     weights: dict[str, Tensor]
 
     def settings(self, config: Config) -> Config:
-        """The settings with those in :data:`TAKEN` as in this run, where they have not been set.
+        """Return the settings with this run's values of :data:`TAKEN`, unless the user has set them.
 
         Raises
         ------
         RunError
-            If the network is a user's file that is not named in the settings: naming it is what allows to run it.
+            If the network is a user's file that the settings do not name: code runs only if the user names it.
         """
         theirs = self.card.config
         if is_user_code(theirs.network) and "network" not in config.model_fields_set:
@@ -54,7 +54,7 @@ class Start:
         Raises
         ------
         RunError
-            If they do not fit, naming the settings that differ.
+            If they do not fit; the message names the settings that differ.
         """
         theirs = self.card.config
         if self.card.adaptive != adaptive:
@@ -85,7 +85,7 @@ def read_start(run: str | Path) -> Start:
     Raises
     ------
     RunError
-        If there is no sound model.
+        If there is no model, or a damaged one.
     """
     tensors, card = load_model(run_folder(run) / "model.safetensors")
     prefix = "generator."

@@ -34,16 +34,16 @@ logger = logging.getLogger(__name__)
 
 @dataclass
 class Course:
-    """What a run remembers of how it went.
+    """Events of a run that it has to remember.
 
     Attributes
     ----------
     setbacks
-        How often it diverged and returned to an earlier state; each halves the learning rate.
+        Number of returns to an earlier state after divergence; each halves the learning rate.
     quiet
-        For how many steps in a row D's loss has been next to nothing.
+        Number of steps in a row in which D's loss has been almost zero.
     flat
-        Whether it has been said that G(x) has lost its contrast.
+        Whether the loss of contrast in G(x) has been announced.
     remarks
         (step, sentence), for that step's line of the log.
     """
@@ -55,7 +55,7 @@ class Course:
 
     @property
     def rate(self) -> float:
-        """The part of the learning rate that the setbacks have left."""
+        """Factor of the learning rate after the setbacks."""
         return 0.5**self.setbacks
 
     def remark(self, step: int, sentence: str) -> None:
@@ -70,7 +70,7 @@ Other = TypeVar("Other", Tensor, float)
 
 @dataclass(frozen=True)
 class Measured(Generic[Value]):
-    """What one step measures before it moves the weights: tensors where they are computed, plain numbers later.
+    """Measurements of one step before it updates the weights: first tensors on the device, later plain numbers.
 
     Attributes
     ----------
@@ -89,7 +89,7 @@ class Measured(Generic[Value]):
         return list(self.losses.values()) + list(self.gradients.values())
 
     def having(self, values: Sequence[Other]) -> "Measured[Other]":
-        """The same names with other values, in the order of :attr:`values`."""
+        """Return the same names with other values, in the order of :attr:`values`."""
         count = len(self.losses)
         losses = dict(zip(self.losses, values[:count], strict=True))
         return Measured(losses, dict(zip(self.gradients, values[count:], strict=True)))
@@ -97,28 +97,28 @@ class Measured(Generic[Value]):
 
 @dataclass
 class State:
-    """All that training changes."""
+    """Everything that training changes."""
 
     players: Players
     optimizers: dict[str, torch.optim.Optimizer | Lookahead]
     average: WeightAverage
     clip: float | None = None  # largest norm of a group's gradient
     ranks: Ranks = ALONE  # the processes that share each step
-    part: float = 1.0  # of each step's samples, that this process takes
+    part: float = 1.0  # fraction of each step's samples that this process computes
     step: int = 0
     course: Course = field(default_factory=Course)
 
     @property
     def device(self) -> torch.device:
-        """Where the networks are."""
+        """Device of the networks."""
         return next(self.players.parameters()).device
 
 
 def build_state(method: Method, config: Config, device: torch.device = PROCESSOR) -> State:
-    """Networks with the weights that the run's seed draws, and their optimisers.
+    """Build networks with weights from the run's seed, and their optimisers.
 
-    Lookahead stands around the fast optimisers of D and H; G is averaged. Weights are drawn on the processor, the same
-    for every device.
+    Lookahead wraps the fast optimisers of D and H; G is averaged. Weights are drawn on the CPU, so that they do not
+    depend on the device.
     """
     torch.manual_seed(seed_for("weights", config.seed))
     players = method.cast.build(config).to(device)
@@ -131,7 +131,7 @@ def build_state(method: Method, config: Config, device: torch.device = PROCESSOR
 
 
 def parts(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The state as named tensors, not copied, and what JSON holds."""
+    """Return the state as named tensors, not copied, and what JSON holds."""
     tensors = {f"players.{n}": t for n, t in state.players.state_dict().items()}
     tensors |= {f"average.{n}": t for n, t in state.average.averaged.state_dict().items()}
     rests = {}
@@ -142,7 +142,7 @@ def parts(state: State) -> tuple[dict[str, Tensor], dict[str, Any]]:
 
 
 def load_parts(state: State, tensors: dict[str, Tensor], rest: dict[str, Any]) -> None:
-    """The inverse of :func:`parts`, in place. Optimisers go on with these very tensors."""
+    """Put parts from :func:`parts` into a state, in place; optimisers continue with these tensors."""
 
     def part(prefix: str) -> dict[str, Tensor]:
         return {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
@@ -152,7 +152,7 @@ def load_parts(state: State, tensors: dict[str, Tensor], rest: dict[str, Any]) -
     for name, optimizer in state.optimizers.items():
         stored = unflatten_optimizer(f"optimizer.{name}", tensors, rest["optimizers"][name])
         own = [{name: group[name] for name in ("lr", "capturable")} for group in optimizer.param_groups]
-        # These two belong to this device, whichever the checkpoint was made on; the loop sets the rate anew.
+        # These two depend on this device, not on that of the checkpoint; the loop sets the learning rate again.
         stored["param_groups"] = [{**g, **mine} for g, mine in zip(stored["param_groups"], own, strict=True)]
         optimizer.load_state_dict(stored)
     state.step = rest["step"]
@@ -160,12 +160,12 @@ def load_parts(state: State, tensors: dict[str, Tensor], rest: dict[str, Any]) -
 
 
 def check_alike(state: State) -> None:
-    """Refuse to go on where the processes that share the steps have come to different weights.
+    """Check that all processes that share the steps have the same weights.
 
     Raises
     ------
     RunError
-        Saying so.
+        If they have not.
     """
     if state.ranks.size > 1:
         digest = hashlib.sha256()
@@ -175,19 +175,19 @@ def check_alike(state: State) -> None:
 
 
 def conditions(state: State) -> dict[str, Any]:
-    """What the bits of a training depend on beside its settings and scans."""
+    """Return what the bits of a training depend on beside its settings and scans."""
     return {"machine": machine(state.device), "versions": versions(), "processes": state.ranks.size}
 
 
 def save_state(folder: Path, state: State, card: Card) -> None:
-    """Write a checkpoint, then the model as it stands."""
+    """Write a checkpoint, then the current model."""
     tensors, rest = parts(state)
     save_checkpoint(folder / "checkpoints", state.step, tensors, {"card": card.to_json(), **rest, **conditions(state)})
     write_model(folder, state, card)
 
 
 def write_model(folder: Path, state: State, card: Card) -> None:
-    """Write what reconstruction needs: the averaged weights of G for X → Y, and H."""
+    """Write the weights that reconstruction needs: the averaged ones of G for X → Y, and those of H."""
     model = {
         f"generator.{name.removeprefix('full.')}": weight
         for name, weight in state.average.weights(state.players.generator).items()
@@ -201,7 +201,7 @@ def write_model(folder: Path, state: State, card: Card) -> None:
 def restore_state(folder: Path, state: State, card: Card) -> Card:
     """Continue from the newest checkpoint, if there is one; the first process reads it, for all.
 
-    The model is written anew, since a run may have been stopped between its checkpoint and its model.
+    The model is written again, because the run may have been stopped between its checkpoint and its model.
 
     Returns
     -------

@@ -45,8 +45,8 @@ from switchrecon.training.watch import Watch
 
 logger = logging.getLogger(__name__)
 
-LOG_EVERY = 25  # steps, at most, between writes of the log; losses of every step are kept
-LOG_SECONDS = 5.0  # and seconds, so that slow steps are seen too
+LOG_EVERY = 25  # most steps between writes of the log, which has every step
+LOG_SECONDS = 5.0  # most seconds between them, for slow steps
 FIRST_CHECKPOINT, NEXT_CHECKPOINT = (
     90.0,
     900.0,
@@ -63,15 +63,15 @@ def run_steps(
     card: Card,
     console: Console | None = None,
 ) -> None:
-    """The training loop: D → G → H in every step, as the method's phases say.
+    """Run the training loop: in every step the updates of the method's phases, for example D → G → H.
 
-    Where a step diverges, the run goes on from the last good state with half the learning rate. Ctrl-C ends it after
-    the step that is being taken, with a checkpoint.
+    If a step diverges, the run continues from the last good state with half the learning rate. Ctrl-C ends it after the
+    current step, with a checkpoint.
 
     Raises
     ------
     RunError
-        If a step has diverged too often; the last checkpoint stays.
+        If the run has diverged too often; the last checkpoint stays.
     KeyboardInterrupt
         After Ctrl-C.
     """
@@ -129,7 +129,7 @@ def run_steps(
             if state.step % config.picture_every == 0:
                 write_pictures(log, state, batch, config)
             unsaved = unsaved or saving or last or timely
-            if sound and unsaved:  # a checkpoint that is due while a loss is outside its past waits until it is back
+            if sound and unsaved:  # a checkpoint waits while a loss is outside its past
                 unsaved, due = False, log.elapsed() + NEXT_CHECKPOINT
                 check_alike(state)
                 if ranks.first:
@@ -180,7 +180,7 @@ def write_losses(
 
 
 def write_pictures(log: RunLog | MemoryLog, state: State, batch: Batch, config: Config) -> None:
-    """Add x, G(x) and y of this step to the TensorBoard events, where there are any."""
+    """Add x, G(x) and y of this step to the TensorBoard events, if these are written."""
     if log.events is None:
         return
     with torch.no_grad():
@@ -211,21 +211,21 @@ def train(
     full, sub
         The two piles: paths, or scans in memory, one or several; see :func:`switchrecon.data.piles.read_training_data`.
     folder
-        Gets ``model.safetensors``, ``config.yaml``, ``log.jsonl`` and ``checkpoints/``.
+        Folder for ``model.safetensors``, ``config.yaml``, ``log.jsonl`` and ``checkpoints/``.
     resume
-        Continue the run in ``folder``, also to more steps than it was planned for; start at zero where there is none;
-        only check the scans where it is finished.
+        Continue the run in ``folder``, also to more steps than planned. If there is none, start it; if it is finished,
+        only check the scans.
     cache
-        Folder that prepared slices are kept in; see :mod:`switchrecon.data.cache`. None: all slices stay in memory.
+        Folder for prepared slices; see :mod:`switchrecon.data.cache`. None: all slices stay in memory.
     device
         See :func:`switchrecon.core.device.find_device`.
     console
-        Where a bar shows the progress; None: lines are logged.
+        Console for a progress bar; None: lines are logged.
     budget
-        Seconds for all of it, from now on, instead of ``steps`` and ``epochs``; a run that is resumed keeps its steps.
+        Seconds for all of it, instead of ``steps`` and ``epochs``; a run that is resumed keeps its steps.
     start
-        A run (a folder, or ``switchrecon:NAME``) whose weights are the first ones, and whose method and network are
-        taken where they are not set; see :mod:`switchrecon.training.start`. A run that is resumed has begun already.
+        A run (a folder, or ``switchrecon:NAME``) to start from: its weights are the first weights, and its method and
+        network are used if none are set; see :mod:`switchrecon.training.start`. Not for a run that is resumed.
 
     Returns
     -------
@@ -235,7 +235,7 @@ def train(
     Raises
     ------
     SwitchreconError
-        For settings, files or folders that cannot be used, before anything is written.
+        If settings, files or folders cannot be used; nothing has been written then.
     """
     started = time.perf_counter()
     full, sub, folder = several(full), several(sub), Path(folder)
@@ -252,7 +252,7 @@ def train(
 
 
 def _train(ready: Ready, folder: Path, resume: bool, console: Console | None) -> None:
-    """Take the steps that are left, and write what comes of them if this is the first process."""
+    """Run the remaining steps; the first process writes the results."""
     method, config, data, gate, ranks = ready.method, ready.config, ready.data, ready.gate, ready.ranks
     remember_code(config)
     steps = steps_of(config, data, config.batch_size * ready.processes)
@@ -280,7 +280,7 @@ def _train(ready: Ready, folder: Path, resume: bool, console: Console | None) ->
         log = RunLog(folder, past, state.step) if ranks.first else MemoryLog(past, state.step)
         if ranks.first:
             if first is not None and state.step == 0:
-                save_state(folder, state, card)  # so that the run can be resumed without the other one
+                save_state(folder, state, card)  # so that the run can be resumed without the run that it started from
             keep_source(folder, config)
         try:
             run_steps(state, method, config, batches, log, folder, card, console)

@@ -1,4 +1,4 @@
-"""The trial at the end of a run: is it better than zero filling, where that can be known?"""
+"""The trial at the end of a run: is it better than zero filling, if that can be measured?"""
 
 import torch
 from torch import Tensor, nn
@@ -12,23 +12,23 @@ from switchrecon.training.batches import Batches
 from switchrecon.training.state import State
 
 BATCHES = 8
-SHORTEST = 100  # steps of a run that something is expected of
+SHORTEST = 100  # steps from which a run is expected to be better
 
 
 class _Averaged:
-    """The generator as it is stored, with averaged weights, in place of all players."""
+    """Players with the generator alone, with its averaged weights, as it is stored."""
 
     def __init__(self, generator: nn.Module) -> None:
         self.generator = generator
 
     def to_full(self, x: Tensor, encoding: Encoding) -> Tensor:
-        """G(x)."""
+        """Return G(x)."""
         made: Tensor = self.generator.to_full(x, encoding)  # type: ignore[operator]
         return made
 
 
 class _ZeroFilling:
-    """Returns x in place of a reconstruction."""
+    """Players that return x instead of a reconstruction."""
 
     def to_full(self, x: Tensor, encoding: Encoding) -> Tensor:
         """Return x."""
@@ -36,7 +36,7 @@ class _ZeroFilling:
 
 
 def _tasks(method: Method, batches: Batches) -> dict[str, Objective]:
-    """What the run can be tried on: by the field of :class:`Trial`."""
+    """Return the objectives for the trial of a run, by the field of :class:`Trial`."""
     learned = {objective for phase in method.phases for objective in phase.objectives}
     found: dict[str, Objective] = {}
     if batches.data.full is not None:
@@ -50,16 +50,16 @@ def _tasks(method: Method, batches: Batches) -> dict[str, Objective]:
 def try_out(state: State, method: Method, batches: Batches) -> Trial:
     """Compare the run's error with that of zero filling, on draws that training has not seen.
 
-    A run of fewer than :data:`SHORTEST` steps is not tried: it has had no time to become better.
+    A run of fewer than :data:`SHORTEST` steps is not tried, because it is too short to become better.
 
-    Pairs are simulated from Y as training simulates them, with other masks; of X, samples are held out where the method
-    learns from held-out samples. The subjects are those of the training: this finds runs that went wrong, and does not
-    say how good the others are.
+    Pairs are simulated from Y as in training, with other masks. Samples of X are held out if the method learns from
+    held-out samples. The subjects are those of the training, so this finds runs that went wrong, but does not say how
+    good the others are.
 
     Returns
     -------
     Trial
-        Each error over zero filling's.
+        Each error, divided by that of zero filling.
     """
     if batches.steps < SHORTEST:
         return Trial()

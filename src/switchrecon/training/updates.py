@@ -15,7 +15,7 @@ from switchrecon.training.guard import check_numbers
 from switchrecon.training.optim import Lookahead
 from switchrecon.training.state import Measured, State
 
-SMALL = 128 * 128  # pixels of a batch, up to which calls made together are faster on a processor, too
+SMALL = 128 * 128  # pixels of a batch up to which joint calls are faster on a CPU, too
 
 
 Mean = Callable[[Sequence[Tensor]], None]
@@ -28,21 +28,21 @@ def update(
     clip: float | None = None,
     mean: Mean | None = None,
 ) -> Measured[Tensor]:
-    """One update: minimise the phase's weighted sum of objectives over the parameters of its group alone.
+    """Run one update: a step of the optimiser on the phase's weighted objectives, for its group's parameters.
 
-    A gradient whose norm is above ``clip`` is scaled down to it. The norm that is measured is the one before. Where
-    several processes share the step, ``mean`` replaces gradients and losses by those of the whole batch.
+    A gradient whose norm is above ``clip`` is scaled down to it; the measured norm is that before. If several processes
+    share the step, ``mean`` replaces gradients and losses by those of the whole batch.
 
     Raises
     ------
     Diverged
-        On a processor, if a loss or gradient is not finite; the weights have not moved then.
+        On a CPU, if a loss or gradient is not finite; the weights have not been updated then.
     """
     values = [objective(step) for objective in phase.objectives]
     total = torch.stack([weight * v for weight, v in zip(phase.objectives.values(), values, strict=True)]).sum()
     optimizer.zero_grad()
     parameters = list(getattr(step.players, phase.group).parameters())
-    # Only these receive a gradient; graphs that later phases share stay as they are.
+    # Only these get a gradient; graphs that later phases share are not changed.
     total.backward(inputs=parameters, retain_graph=True)
     gradients = [p.grad for p in parameters if p.grad is not None]
     values = [value.detach() for value in values]
@@ -61,9 +61,9 @@ def update(
 
 
 def take_step(state: State, phases: Sequence[Phase], batch: Batch, plans: Plans | None = None) -> Measured[Tensor]:
-    """One training step: every phase's update in turn, on one batch.
+    """Run one training step: the update of every phase in turn, on one batch.
 
-    With ``plans``, the images of an update that can be made at the same time go through a network as one batch.
+    With ``plans``, images of an update that can be made at the same time go through a network as one batch.
     """
     step = Step(state.players, batch, [phase.group for phase in phases])
     plan = plans(phases, batch) if plans is not None else [()] * len(phases)
@@ -77,18 +77,18 @@ def take_step(state: State, phases: Sequence[Phase], batch: Batch, plans: Plans 
 
 
 def step_taker(device: torch.device, calls: Calls, pixels: int, alone: bool = True) -> TakeStep:
-    """Return the function that runs one training step: :func:`take_step`, on a GPU recorded once and replayed.
+    """Return the function that runs one training step: :func:`take_step`; on a GPU it is recorded and replayed.
 
     Parameters
     ----------
     device
-        Where the step runs.
+        Device of the step.
     calls
         See :class:`switchrecon.config.Config`.
     pixels
-        Of a batch's x.
+        Number of pixels of a batch's x.
     alone
-        Whether no other process shares the steps: what one sends to another is not recorded.
+        Whether no other process shares the steps; messages between processes cannot be recorded.
     """
     gpu = device.type == "cuda"
     together = calls == "together" or (calls == "auto" and (gpu or pixels <= SMALL))
@@ -97,6 +97,6 @@ def step_taker(device: torch.device, calls: Calls, pixels: int, alone: bool = Tr
 
 
 def phases_of(method: Method, config: Config, step: int, steps: int) -> tuple[Phase, ...]:
-    """The updates of a step: the method's own, after a warm-up of at most a tenth of the run."""
+    """Return the updates of a step: the method's, after a warm-up of at most a tenth of the run."""
     warming = bool(method.warm_up) and step < min(config.warm_up, steps // 10)
     return method.warm_up if warming else method.phases

@@ -1,6 +1,6 @@
-"""Looking at a run while it trains: a score by draws that it never learns from, and a picture of one slice.
+"""Watch a run while it trains: a score from draws that it never learns from, and a picture of one slice.
 
-Both are only looked at: no weight and no draw of the training depends on them.
+No weight and no draw of the training depends on them.
 """
 
 import math
@@ -25,21 +25,21 @@ from switchrecon.training.batches import Batches
 from switchrecon.training.state import State
 from switchrecon.training.trial import SHORTEST
 
-PART = 0.03  # of the time of a training that watching it may take
-SLICES = 4  # that a score is the mean of
-ENLARGED = 3.0  # how many times brighter the invented part is shown
+PART = 0.03  # largest fraction of the training time
+SLICES = 4  # slices for a score
+ENLARGED = 3.0  # factor by which the invented part is brightened
 PICTURE, KEPT = "progress.png", "progress"
 
 
 class Sparing:
-    """Allows work that takes at most a part of the time.
+    """Allows work as long as it takes at most a fraction of the time.
 
     Parameters
     ----------
     part
-        Of the time.
+        Fraction of the time.
     clock
-        Seconds.
+        Function that returns seconds.
     """
 
     def __init__(self, part: float = PART, clock: Callable[[], float] = time.monotonic) -> None:
@@ -48,7 +48,7 @@ class Sparing:
         self.spent, self.latest = 0.0, 0.0
 
     def allows(self, guess: float = 0.0) -> bool:
-        """Whether work as long as the latest, or as is guessed before the first, keeps to the part."""
+        """Return whether work as long as the latest, or as is guessed before the first, keeps to the part."""
         return self.spent + (self.latest or guess) <= self.part * (self.clock() - self.started)
 
     @contextmanager
@@ -65,19 +65,19 @@ class Sparing:
 class Watch:
     """Scores a run and draws ``progress.png`` now and then, in at most :data:`PART` of the time.
 
-    The picture shows x, G(x) and what of G(x) the scan has not measured, always of the same slice. Each time that the
-    number of steps has doubled, it is kept in the folder ``progress``, too.
+    The picture shows x, G(x) and the invented part of G(x), always of the same slice. Each time the number of steps has
+    doubled, a copy is kept in the folder ``progress``.
 
     Parameters
     ----------
     folder
-        The run's.
+        Folder of the run.
     state
-        Looked at as it is when :meth:`look` is called.
+        State of the training; its values at each call of :meth:`look` are used.
     batches
-        The draws after the last step are those that are scored.
+        Source of batches; those after the last step are used for scores.
     sparing
-        When to look.
+        Decides whether there is time for a score.
     """
 
     def __init__(self, folder: Path, state: State, batches: Batches, sparing: Sparing | None = None) -> None:
@@ -90,11 +90,11 @@ class Watch:
 
     @property
     def quality(self) -> str:
-        """How good the run is at present, in few words."""
+        """How good the run is now, in a few words."""
         return self.scores.known[-1].quality if self.scores.known else ""
 
     def rewind(self, step: int) -> None:
-        """Forget what was seen after a step."""
+        """Forget scores and pictures after a step."""
         self.scores.rewind(step)
 
     def look(self, seconds: float, last: bool) -> None:
@@ -103,7 +103,7 @@ class Watch:
         Parameters
         ----------
         seconds
-            Of training, for the score.
+            Training time, for the score.
         last
             Whether this is after the last step.
         """
@@ -114,7 +114,7 @@ class Watch:
                 self.draw()
 
     def score(self, seconds: float) -> Score:
-        """How good the run is at present."""
+        """Return how good the run is at present."""
         if self.draws is None:
             count = max(1, SLICES // self.batches.config.batch_size)
             self.draws = [self.batches.batch(self.batches.steps + number) for number in range(count)]

@@ -62,11 +62,11 @@ class Subject:
         return subject_score(np.concatenate(self.errors), np.concatenate(self.doubts))
 
     def covered(self, factor: float) -> float:
-        """The part of the foreground pixels whose truth lies within image ± factor · doubt."""
+        """Return the part of the foreground pixels whose truth lies within image ± factor · doubt."""
         return float((np.concatenate(self.errors) <= factor * np.concatenate(self.doubts)).mean())
 
     def width(self, factor: float) -> float:
-        """The mean half width over the mean magnitude."""
+        """Return the mean half width over the mean magnitude."""
         return float(factor * np.concatenate(self.doubts).mean() / np.concatenate(self.images).mean())
 
 
@@ -239,12 +239,12 @@ def calibration_of(
 
 
 def features_of(subject: Subject) -> tuple[float, ...]:
-    """The mean features of a subject's scans."""
+    """Return the mean features of a subject's scans."""
     return tuple(np.mean(subject.features, axis=0).tolist())
 
 
 def _order(features: tuple[float, ...]) -> tuple[float, ...]:
-    """What subjects are sorted by, so that their order tells nothing; NaN has no order of its own."""
+    """Return what subjects are sorted by, so that their order tells nothing; NaN has no order of its own."""
     return tuple(np.nan_to_num(features).tolist())
 
 

@@ -156,7 +156,7 @@ def _row(known: Sequence[Subject], number: int) -> SubjectRow:
 
 
 def _risks(own: Subject) -> tuple[np.ndarray, np.ndarray]:
-    """A subject's curve and the oracle's, in units of each slice's 99th percentile."""
+    """Return a subject's curve and the oracle's, in units of each slice's 99th percentile."""
     error, doubt = (
         np.concatenate([values / top for values, top in zip(of, own.tops, strict=True)])
         for of in (own.errors, own.doubts)
@@ -165,7 +165,7 @@ def _risks(own: Subject) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _p_values(known: Sequence[Subject]) -> dict[str, tuple[float, ...]]:
-    """Each subject's p-value against the others, as it is and under other conditions."""
+    """Return each subject's p-value against the others, as it is and under other conditions."""
     found: dict[str, list[float]] = {SAME: []}
     for number, own in enumerate(known):
         others = [features_of(other) for place, other in enumerate(known) if place != number]

@@ -63,7 +63,7 @@ def place(inside: np.ndarray, diameter: int, random: np.random.RandomState) -> D
 
 
 def addition(truth: Tensor, disc: Disc, contrast: float) -> Tensor:
-    """What a disc adds to the truth: ``contrast · mean |x| in the disc · profile · phase of x``, complex (H, W).
+    """Return what a disc adds to the truth: ``contrast · mean |x| in the disc · profile · phase of x``, complex (H, W).
 
     The magnitude changes by ``contrast`` times the local mean, and the phase stays.
 
@@ -104,7 +104,7 @@ def leak(changed: Tensor, true_change: Tensor, profile: Tensor) -> float:
 
 
 def doubted(doubt: Tensor, profile: Tensor, inside: Tensor) -> bool:
-    """Whether at least half of the disc's pixels are among the tenth of the slice that is doubted most.
+    """Return whether at least half of the disc's pixels are among the tenth of the slice that is doubted most.
 
     Parameters
     ----------

@@ -101,7 +101,7 @@ def mirrored(estimate: Estimate, encoding: Encoding, image: Tensor, axes: tuple[
 
 
 def _spread(image: Tensor, passes: Sequence[Tensor]) -> Tensor:
-    """The root mean square of the magnitudes' change over passes and neighbours, (N, H, W)."""
+    """Return the root mean square of the magnitudes' change over passes and neighbours, (N, H, W)."""
     squares = torch.stack([(own.abs() - image.abs()).square() for own in passes]).mean(0)
     return F.avg_pool2d(squares[:, None], SIDE, 1, SIDE // 2, count_include_pad=False)[:, 0].sqrt()
 
@@ -120,7 +120,7 @@ def softened(raw: Tensor, image: Tensor, sigma: Tensor) -> Tensor:
 
 
 def _dropped(free: Sequence[np.ndarray], draws: Sequence[np.random.RandomState]) -> Tensor:
-    """Where samples are left out, boolean (N, H, W): at least one line or point, where there is one."""
+    """Return where samples are left out, boolean (N, H, W): at least one line or point, where there is one."""
     masks = []
     for numbers, random in zip(free, draws, strict=True):
         count = numbers.max() + 1

@@ -128,7 +128,7 @@ def study_of(found: Found, weights: Mapping[str, Sequence[str]], passes: int = P
 
 
 def hashes(runs: Mapping[str, Run]) -> dict[str, list[str]]:
-    """The hashes of runs' weights by name."""
+    """Return the hashes of runs' weights by name."""
     return {name: [run.card.weights_sha256] for name, run in runs.items()}
 
 

@@ -104,7 +104,7 @@ def result_of(
 
 
 def as_arrays(result: Result) -> Result:
-    """The same with NumPy's arrays."""
+    """Return the same with NumPy's arrays."""
     residual: dict[str, Any] = {name: value.numpy() for name, value in vars(result.residual).items()}
     arrays = {name: getattr(result, name).numpy() for name in ("image", "invented", "doubt")}
     return replace(result, residual=replace(result.residual, **residual), **arrays)

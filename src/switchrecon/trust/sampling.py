@@ -34,7 +34,7 @@ def centre_of(mask: np.ndarray, center_fraction: float) -> np.ndarray:
 
 
 def units(mask: np.ndarray, center_fraction: float) -> np.ndarray:
-    """Number what may be left out: the line or point of each measured sample outside the centre, int (H, W).
+    """Return number what may be left out: the line or point of each measured sample outside the centre, int (H, W).
 
     ``CENTRE`` elsewhere; else from 0, without gaps.
     """

@@ -23,7 +23,7 @@ def spearman(error: np.ndarray, doubt: np.ndarray) -> float:
 
 
 def auroc(doubt: np.ndarray, large: np.ndarray) -> float:
-    """The probability that a pixel with a large error is doubted more than one without; ties count half.
+    """Return the probability that a pixel with a large error is doubted more than one without; ties count half.
 
     Parameters
     ----------

@@ -15,7 +15,7 @@ _ARRAYS = ("reference", "images", "mask", "maximum", "scan", "slice", "methods")
 
 @lru_cache(maxsize=2)
 def _stored(file: Path, changed: int) -> Mapping[str, np.ndarray]:
-    """The arrays of ``images.npz``; ``changed`` is when the file was, so that a new one is read again."""
+    """Return the arrays of ``images.npz``; ``changed`` is when the file was, so that a new one is read again."""
     try:
         with file.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             found = {name: arrays[name] for name in _ARRAYS}
@@ -37,12 +37,12 @@ def _stored(file: Path, changed: int) -> Mapping[str, np.ndarray]:
 
 
 def evaluated_scans(file: Path) -> list[str]:
-    """The names of the scans in an evaluation's ``images.npz``, in order."""
+    """Return the names of the scans in an evaluation's ``images.npz``, in order."""
     return list(dict.fromkeys(str(name) for name in _stored(file, file.stat().st_mtime_ns)["scan"]))
 
 
 def read_evaluated(file: Path, scan: str, name: str) -> Stack:
-    """The reference, zero filling and every run's image of one scan of an evaluation, in the scan's units.
+    """Return the reference, zero filling and every run's image of one scan of an evaluation, in the scan's units.
 
     Parameters
     ----------

@@ -77,7 +77,7 @@ def _read(path: Path, layer: str, name: str, options: ReadOptions, images: bool)
 
 
 def pictures_in(folder: Path) -> list[Path]:
-    """The PNG files of a folder, by name."""
+    """Return the PNG files of a folder, by name."""
     return sorted(path for path in folder.iterdir() if path.suffix.lower() == ".png" and path.is_file())
 
 
@@ -105,7 +105,7 @@ def _pictures(path: Path) -> np.ndarray:
 
 
 def _reconstruction(path: Path) -> dict[Kind, np.ndarray]:
-    """The images and maps that ``reconstruct`` writes into HDF5 files; none where the file holds k-space."""
+    """Return the images and maps that ``reconstruct`` writes into HDF5 files; none where the file holds k-space."""
     datasets: dict[Kind, str] = {"image": "reconstruction", **{name: name for name in MAPS}}
     with open_hdf5(path) as file:
         if "kspace" in file or "reconstruction" not in file:
@@ -188,7 +188,7 @@ def _of_scan(layer: str, name: str, scan: Scan) -> Stack:
 
 
 def _labels(scan: Scan) -> tuple[str, ...]:
-    """The series of each slice in words; none where there is one."""
+    """Return the series of each slice in words; none where there is one."""
     found = slice_labels(scan)
     return tuple(found) if any(found) else ()
 

@@ -62,7 +62,7 @@ def as_json(value: Mapping[str, Any]) -> str:
 
 
 def part_of(manifest: Mapping[str, Any], shown: tuple[int, int] = (0, 0)) -> Part:
-    """The viewer for a manifest.
+    """Return the viewer for a manifest.
 
     Parameters
     ----------
@@ -83,7 +83,7 @@ def embed(
     prefer: Mapping[int, Sequence[int]] | None = None,
     embedded: bool = False,
 ) -> Part:
-    """The viewer with its images inside, of at most so many bytes.
+    """Return the viewer with its images inside, of at most so many bytes.
 
     Where all slices are too many, evenly spread ones are taken of each stack.
 

@@ -78,7 +78,7 @@ class Viewer(http.server.ThreadingHTTPServer):
             logger.warning("a request of the page failed (%s: %s)", type(error).__name__, error)
 
     def stack(self, number: int) -> Stack:
-        """A stack, read when it is first asked for."""
+        """Return a stack, read when it is first asked for."""
         with self._lock:
             if number not in self._stacks:
                 self._stacks[number] = self.sources[number].open()

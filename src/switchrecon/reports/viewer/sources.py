@@ -87,18 +87,18 @@ def find_sources(
 
 
 def _key(file: Path) -> str:
-    """The name that a scan, its images and their maps share."""
+    """Return the name that a scan, its images and their maps share."""
     return _DESCRIBED.sub("", stem(file))
 
 
 def _map_of(file: Path) -> Kind | None:
-    """What a file is a map of, by its name."""
+    """Return what a file is a map of, by its name."""
     found = _DESCRIBED.search(stem(file))
     return next((kind for kind in MAPS if found is not None and kind == found[1]), None)
 
 
 def _evaluations(path: Path) -> list[Path]:
-    """The files ``images.npz`` of an evaluation, or of all in a folder; none for any other path.
+    """Return the files ``images.npz`` of an evaluation, or of all in a folder; none for any other path.
 
     Raises
     ------
@@ -141,7 +141,7 @@ def _evaluated(file: Path, scan: str, name: str) -> Source:
 
 
 def _labels(files: Sequence[Path], names: bool) -> list[Label]:
-    """A name for each file of a group: that of its folder, or of the file where folders are the same.
+    """Return a name for each file of a group: that of its folder, or of the file where folders are the same.
 
     Maps belong to the images in their folder; a map without images is shown as one.
     """

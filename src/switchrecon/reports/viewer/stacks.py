@@ -78,16 +78,16 @@ class Stack:
     labels: tuple[str, ...] = ()
 
     def kinds(self, layer: int) -> list[Kind]:
-        """The planes that a layer has."""
+        """Return the planes that a layer has."""
         return list(self.layers[layer].planes)
 
     def encoded(self, layer: int, kind: Kind, position: int) -> bytes:
-        """A plane as the page reads it; ``mask`` is the stack's, whatever the layer."""
+        """Return a plane as the page reads it; ``mask`` is the stack's, whatever the layer."""
         plane = self.mask if kind == "mask" and self.mask is not None else self.layers[layer].planes[kind]
         return encode(plane(position), BITS[kind])
 
     def only(self, positions: Sequence[int]) -> "Stack":
-        """The stack with some of its slices."""
+        """Return the stack with some of its slices."""
 
         def picked(plane: Plane) -> Plane:
             return lambda position: plane(positions[position])
@@ -99,7 +99,7 @@ class Stack:
         return replace(self, numbers=numbers, layers=layers, mask=mask, labels=labels)
 
     def header(self) -> dict[str, Any]:
-        """What the page has to know before any plane, for JSON."""
+        """Return what the page has to know before any plane, for JSON."""
         window, maximum = self._range()
         return {
             "name": self.name,
@@ -117,7 +117,7 @@ class Stack:
         }
 
     def _range(self) -> tuple[float, float]:
-        """The first window's upper end, and the maximum, of the reference's middle and outer slices; above 0."""
+        """Return the first window's upper end, and the maximum, of the reference's middle and outer slices; above 0."""
         plane = self.layers[self.truth or 0].planes["image"]
         places = np.unique(np.linspace(0, len(self.numbers) - 1, LOOKED_AT).round().astype(int))
         values = np.concatenate([plane(int(place)).ravel() for place in places]).astype(np.float64)
@@ -128,7 +128,7 @@ class Stack:
 
 
 def letters_of(affine: np.ndarray | None) -> Letters | None:
-    """The letters at the sides of a slice.
+    """Return the letters at the sides of a slice.
 
     Parameters
     ----------
@@ -143,7 +143,7 @@ def letters_of(affine: np.ndarray | None) -> Letters | None:
 
 
 def _ends(direction: np.ndarray) -> tuple[str, str]:
-    """The letters at the end of a unit vector, and at its beginning."""
+    """Return the letters at the end of a unit vector, and at its beginning."""
     order = [axis for axis in np.argsort(-np.abs(direction)) if abs(direction[axis]) >= DIAGONAL][:2]
     end = "".join(AXES[axis][0 if direction[axis] > 0 else 1] for axis in order)
     begin = "".join(AXES[axis][1 if direction[axis] > 0 else 0] for axis in order)
