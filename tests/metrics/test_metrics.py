@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import torch
 from skimage.metrics import peak_signal_noise_ratio, structural_similarity
 
 from switchrecon.metrics.conventions import Summary, pool, seen, slice_metrics, summarise
@@ -37,6 +38,13 @@ def test_numbers_worked_by_hand() -> None:
     assert nmse(3j * reference, 3 * image) == pytest.approx(2 / 4)  # of magnitudes
     small = np.array([[200, 0]], dtype=np.uint8), np.array([[0, 200]], dtype=np.uint8)
     assert nmse(*small) == 2  # no overflow of a small type
+
+
+def test_torch_s_tensors_are_images_too() -> None:
+    reference, image = (torch.from_numpy(images[0]).requires_grad_() for images in (REFERENCE, IMAGES))
+    for metric in (psnr, nmse, ssim):
+        expected = metric(REFERENCE[0], IMAGES[0])
+        assert metric(reference, image) == metric(REFERENCE[0], image) == metric(reference, IMAGES[0]) == expected
 
 
 def test_volume_convention_is_that_of_fastmri() -> None:
