@@ -40,8 +40,8 @@ def with_torchs_layers(state: State) -> State:
     """The same weights in networks of torch's own layers, one operation after the other; in place."""
     for module in state.players.modules():
         if isinstance(module, Convolution):
-            module.forward = lambda h, m=module: F.conv2d(  # type: ignore[method-assign]
-                F.pad(h, (1, 1, 1, 1), mode="replicate"), m.weight, m.bias, m.stride
+            module.forward = lambda *images, m=module: F.conv2d(  # type: ignore[method-assign]
+                F.pad(torch.cat(images, 1), (1, 1, 1, 1), mode="replicate"), m.weight, m.bias, m.stride
             )
         elif isinstance(module, ImageConvolution | ValidConvolution):
             module.forward = lambda h, m=module: nn.Conv2d.forward(m, h)  # type: ignore[method-assign]

@@ -144,6 +144,27 @@ class PaddedTypes(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
+@pytest.mark.parametrize("memories", ["both last", "both first", "mixed"])
+def test_a_convolution_of_two_images_is_that_of_their_channels_side_by_side(memories: str) -> None:
+    random = torch.Generator().manual_seed(0)
+    layer = Convolution(5, 3)
+    images = [torch.rand(2, channels, 6, 7, generator=random) for channels in (2, 3)]
+    last = {"both last": (0, 1), "both first": (), "mixed": (1,)}[memories]
+    for place in last:
+        images[place] = images[place].contiguous(memory_format=torch.channels_last)
+    found = []
+    for together in (False, True):
+        own = [image.clone(memory_format=torch.preserve_format).requires_grad_() for image in images]
+        result = layer(torch.cat(own, 1)) if together else layer(*own)
+        result.square().sum().backward()
+        found.append([result, *(image.grad for image in own), layer.weight.grad.clone()])
+        layer.zero_grad()
+    for mine, theirs in zip(*found, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-5, atol=1e-5)
+    if memories == "both last":  # or upsampling's backward takes six times as long
+        assert all(own.is_contiguous(memory_format=torch.channels_last) for own in found[0][1:3])
+
+
 @pytest.mark.parametrize("layer", [Convolution(3, 4), ImageConvolution(3, 2)])
 def test_edges_are_padded_in_the_precision_of_the_convolutions(layer: nn.Module) -> None:
     with PaddedTypes() as padded, torch.autocast("cpu", torch.bfloat16):

@@ -247,3 +247,25 @@ def test_joined_encodings_of_one_coil_and_several_are_complex() -> None:
     assert found.coils.maps.dtype == torch.complex64
     assert torch.equal(found.coils.maps[0, 0], torch.ones(4, 6, dtype=torch.complex64))
     assert Encoding.joined([Encoding(mask), Encoding(mask)]).coils is ONE_COIL
+
+
+LINES = {"points": (5, 6), "lines along H": (1, 6), "lines along W": (5, 1), "all": (1, 1)}
+
+
+@pytest.mark.parametrize("lines", LINES)
+@pytest.mark.parametrize("coils", [1, 3])
+@pytest.mark.parametrize("matrix", [(8, 6), (7, 9)])
+def test_the_quick_normal_operator_is_the_adjoint_after_the_operator(
+    lines: str, coils: int, matrix: tuple[int, int]
+) -> None:
+    """Its transforms have no shifts, and none along whole lines."""
+    random = torch.Generator().manual_seed(0)
+    size = tuple(side if wide > 1 else 1 for side, wide in zip(matrix, LINES[lines], strict=True))
+    mask = (torch.rand(2, *size, generator=random) < 0.5).expand(2, *matrix)
+    if lines == "all":
+        mask = torch.ones(2, *matrix, dtype=torch.bool)
+    maps = torch.randn(2, coils, *matrix, dtype=torch.complex128, generator=random)
+    encoding = Encoding(mask, Sensitivity(maps) if coils > 1 else ONE_COIL)
+    image = torch.randn(2, *matrix, dtype=torch.complex128, generator=random)
+    torch.testing.assert_close(encoding.N(image), encoding.H(encoding(image)), rtol=1e-12, atol=1e-12)
+    assert len(encoding.transformed) == (2 if lines == "points" else 1 if lines != "all" else 0)

@@ -50,7 +50,8 @@ class UNet(ImageNetwork):
         h = self.down[-1](h)
         for block in self.up:
             h = F.interpolate(h, scale_factor=2, mode="bilinear", align_corners=False)
-            h = block(torch.cat([h, kept.pop()], 1))
+            assert isinstance(block, nn.Sequential)
+            h = block[1:](block[0](h, kept.pop()))
         return image + self.leave(h)[..., :height, :width]
 
 

@@ -6,13 +6,14 @@ are batched over leading dimensions, complex in and complex out. The Fourier tra
 """
 
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from switchrecon.errors import DataError
-from switchrecon.physics.fourier import fourier, inverse_fourier
+from switchrecon.physics.fourier import PLANE, fourier, inverse_fourier
 
 
 class Operator:
@@ -303,6 +304,26 @@ def coils_of(maps: Tensor | None) -> Coils:
     return ONE_COIL if maps is None else Sensitivity(maps)
 
 
+class EncodingNormal(Normal):
+    """AᴴA of an :class:`Encoding`: the same numbers as one after the other, to rounding, in a third of the time.
+
+    F⁻¹ R F is a periodic convolution, which commutes with the shifts that centre the transforms: they cancel, but for
+    that of the mask. Where the mask measures whole lines, the transforms along them cancel, too.
+    """
+
+    operator: "Encoding"
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Images (..., H, W) → the same shape."""
+        own = self.operator
+        if _together(own.mask, image) != image.shape:
+            return super().forward(image)  # says what does not fit
+        coil_images = own.coils(image)
+        kspace = torch.fft.fftn(coil_images, dim=own.transformed, norm="ortho")
+        kept = torch.where(own.shifted_mask, kspace, torch.zeros((), dtype=kspace.dtype, device=kspace.device))
+        return own.coils.adjoint(torch.fft.ifftn(kept, dim=own.transformed, norm="ortho"))
+
+
 class Encoding(Composition):
     """The forward model of a scan: ``A = R F S`` with its mask R and coils S.
 
@@ -323,6 +344,25 @@ class Encoding(Composition):
     def maps(self) -> Tensor | None:
         """The coils' sensitivity maps; see :class:`Coils`."""
         return self.coils.maps
+
+    @property
+    def N(self) -> Operator:
+        """The normal operator AᴴA, quicker than Aᴴ after A."""
+        return EncodingNormal(self)
+
+    @cached_property
+    def shifted_mask(self) -> Tensor:
+        """The mask (..., 1, H, W) as an uncentred transform has it."""
+        return torch.fft.ifftshift(self.mask, PLANE).unsqueeze(-3)
+
+    @cached_property
+    def transformed(self) -> tuple[int, ...]:
+        """The dimensions along which the mask is not the same everywhere; both on a GPU, which is not waited for."""
+        if self.mask.device.type != "cpu":
+            return PLANE
+        mask = self.mask
+        same = (mask == mask[..., :1, :]).all(), (mask == mask[..., :, :1]).all()
+        return tuple(dim for dim, alike in zip(PLANE, same, strict=True) if not alike)
 
     @property
     def projects(self) -> bool:

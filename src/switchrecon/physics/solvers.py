@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from switchrecon.physics.operators import Operator
+from switchrecon.physics.operators import Encoding, Operator
 
 PLANE = (-2, -1)
 # The primal step τ of total variation is proportional to the size of the image over the bound λ of the dual field, so
@@ -125,12 +125,18 @@ class Gradient(Operator):
         return down + across
 
 
+def _lengths(vectors: Tensor) -> Tensor:
+    """√Σ_i |v_i|² of complex (2, ..., H, W); forty times as fast as torch's norm, and differentiable where it is 0."""
+    squares = vectors.real.square() + vectors.imag.square()
+    return squares.sum(0).clamp_min(torch.finfo(squares.dtype).tiny).sqrt()
+
+
 def total_variation(operator: Operator, zero_filled: Tensor, weight: float | Tensor, *, iterations: int = 50) -> Tensor:
     """Return the u that minimises ``½ ‖A u − k‖² + λ Σ √(|∂_y u|² + |∂_x u|²)``, periodic.
 
     It uses the primal-dual method of Chambolle and Pock (2011). The proximal step for the data,
     ``(1 + τ AᴴA) u = v + τ Aᴴk``, is solved by conjugate gradients that start at the last image; with one coil AᴴA is a
-    projection, and two iterations are exact.
+    projection P, and the solution is ``w − τ / (1 + τ) P w`` with ``w = v + τ Aᴴk``.
 
     Parameters
     ----------
@@ -157,8 +163,11 @@ def total_variation(operator: Operator, zero_filled: Tensor, weight: float | Ten
     dual = torch.zeros_like(gradient(image))
     for _ in range(iterations):
         dual = dual + gradient(ahead) / (8 * primal)
-        dual = dual / (torch.linalg.vector_norm(dual, dim=0) / weight).clamp_min(1)
+        dual = dual * (weight / _lengths(dual)).clamp_max(1)
         right = image - primal * (gradient.H(dual) - zero_filled)
-        new = conjugate_gradient(normal, right, image, iterations=INNER_ITERATIONS, tolerance=INNER_TOLERANCE)
+        if isinstance(operator, Encoding) and operator.projects:
+            new = right - primal / (1 + primal) * operator.N(right)
+        else:
+            new = conjugate_gradient(normal, right, image, iterations=INNER_ITERATIONS, tolerance=INNER_TOLERANCE)
         ahead, image = 2 * new - image, new
     return image
