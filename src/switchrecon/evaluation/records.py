@@ -102,8 +102,8 @@ class Picture(Record):
 class Description(Record):
     """The content of ``evaluation.json``: what was evaluated, and how.
 
-    ``cards`` are the runs' cards without subjects. ``names`` are the files of the scans by their names here, if the user
-    asked for them: a file's name may tell who was scanned.
+    ``cards`` are the runs' cards without subjects. ``names`` are the files of the scans by their names here, if
+    the user asked for them: a file's name may tell who was scanned.
     """
 
     title: str
