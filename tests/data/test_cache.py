@@ -272,3 +272,14 @@ def test_two_processes_make_the_same_entry_at_once(tmp_path: Path, piles: tuple[
     assert [process.wait() for process in started] == [0, 0]
     made = read_training_data(piles[0], [], Config(), "simulated", tmp_path / "cache")
     assert equal(read_training_data(piles[0], [], Config(), "simulated"), made)
+
+
+def test_last_bits_of_scales_are_no_other_data(make_scan: MakeScan) -> None:
+    """Another processor adds in another order; a run goes on there. A scale that is 5 % off is another one."""
+    scans = [make_scan("full", 1)], [make_scan("sub", 2)]
+    data = read_training_data(*scans, load_config(None, []), "unpaired")
+    known = data.fingerprint()
+    for factor, same in ((1 + 1e-6, True), (1.05, False)):
+        for slices in (Slices.of(pile.slices) for pile in data.piles.values()):
+            slices.sources[:] = [source.divided(source.scale * factor) for source in slices.sources]
+        assert (data.fingerprint() == known) is same

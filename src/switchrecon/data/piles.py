@@ -2,6 +2,8 @@
 
 import hashlib
 import json
+import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -22,6 +24,9 @@ from switchrecon.physics.fourier import inverse_fourier, slice_by_slice
 from switchrecon.scans.files import ScanInput, file_digest, find_scans, read_scan
 from switchrecon.scans.formats import Format
 from switchrecon.scans.scan import Scan, check_fully_sampled, own_mask
+
+FINGERPRINT = "2-"
+"""What a fingerprint of scans begins with; those of earlier versions held the last bits of every scale."""
 
 
 @dataclass
@@ -298,16 +303,18 @@ class TrainingData:
         return TrainingData(moved(self.full), moved(self.sub))
 
     def fingerprint(self) -> str:
-        """Return a SHA-256 over the hashes of the scans, and over each slice's volume, scale and acceleration.
+        """Return a SHA-256 over the hashes of the scans, each slice's volume and acceleration, and the mean scale.
 
         It keeps a run from being continued with other data, or with data that another version scales or samples
-        differently. No image is read for it.
+        differently. Processors differ in the last bits of a scale, so that its geometric mean counts to a hundredth. No
+        image is read for it.
         """
         digest = hashlib.sha256()
         for name, pile in self.piles.items():
-            slices = [[source.volume, source.scale, source.acceleration] for source in pile.sources]
-            digest.update(json.dumps([name, pile.digests, slices]).encode())
-        return digest.hexdigest()
+            slices = [[source.volume, round(source.acceleration, 6)] for source in pile.sources]
+            scale = statistics.fmean(math.log(source.scale) for source in pile.sources)
+            digest.update(json.dumps([name, pile.digests, slices, round(scale, 2)]).encode())
+        return FINGERPRINT + digest.hexdigest()
 
 
 def read_training_data(

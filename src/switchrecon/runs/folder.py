@@ -1,6 +1,6 @@
 """Run folders: checks before a folder is used for a run, and the lock on it."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -8,7 +8,7 @@ from filelock import FileLock, Timeout
 
 from switchrecon.config import Config, load_config
 from switchrecon.core.files import write_text
-from switchrecon.data.piles import TrainingData
+from switchrecon.data.piles import FINGERPRINT, TrainingData
 from switchrecon.errors import RunError
 from switchrecon.runs.card import Card, Identity, identity
 from switchrecon.runs.checkpoint import load_model
@@ -51,8 +51,16 @@ def check_length(folder: Path, card: Card, steps: int) -> None:
         )
 
 
-def check_same_data(folder: Path, stored: Identity, mine: Identity) -> None:
+def check_same_data(folder: Path, stored: Card, mine: Identity, files: Mapping[str, Sequence[str]]) -> None:
     """Refuse to continue a run with other scans, or with a user's file that has changed.
+
+    Parameters
+    ----------
+    folder, stored
+        The run and its card.
+    mine, files
+        Of the scans that are to be used now; SHA-256 of each pile's files in rising order. Runs of earlier versions are
+        compared by their files alone.
 
     Raises
     ------
@@ -64,6 +72,10 @@ def check_same_data(folder: Path, stored: Identity, mine: Identity) -> None:
         "method_sha256": "a mask's or the method's file",
         "network_sha256": "the network's file",
     }
+    if stored.fingerprint and not stored.fingerprint.startswith(FINGERPRINT):
+        theirs = {name: tuple(pile.sha256) for name, pile in stored.data.items()}
+        same = theirs == {name: tuple(found) for name, found in files.items()}
+        mine = mine.model_copy(update={"fingerprint": stored.fingerprint if same else ""})
     for name, what in known.items():
         if getattr(stored, name) != getattr(mine, name):
             raise RunError(f"{folder}: {what} differ from those of the run in this folder; choose another --out")
@@ -131,6 +143,6 @@ def is_finished(folder: Path, config: Config, data: TrainingData, steps: int) ->
     except RunError:
         return False
     check_same_settings(folder, card.config, config)
-    check_same_data(folder, card, identity(config, data))
+    check_same_data(folder, card, identity(config, data), {n: sorted(p.digests) for n, p in data.piles.items()})
     check_length(folder, card, steps)
     return card.finished and card.steps == steps

@@ -220,7 +220,7 @@ def restore_state(folder: Path, state: State, card: Card) -> Card:
         return card
     tensors, description = loaded
     stored = stored_card(description, folder)
-    check_same_data(folder, stored, card)
+    check_same_data(folder, stored, card, {name: pile.sha256 for name, pile in card.data.items()})
     load_parts(state, tensors, description)
     if card.steps != stored.steps:
         check_length(folder, stored.model_copy(update={"step": state.step}), card.steps)
