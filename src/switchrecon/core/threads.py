@@ -79,7 +79,7 @@ def control_groups(controller: str = "") -> Iterator[Path]:
     Parameters
     ----------
     controller
-        Of version 1, such as ``cpu``; empty: version 2.
+        A controller of version 1, such as ``cpu``; empty: version 2.
     """
     for line in _text(PROCESS).splitlines():
         _, _, rest = line.partition(":")
@@ -170,7 +170,7 @@ def check_threads(number: int | None) -> None:
     Raises
     ------
     ConfigError
-        Naming it.
+        If so; the message names it.
     """
     if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < 1):
         raise ConfigError(f"threads is {number!r}; expected a whole number from 1 up")

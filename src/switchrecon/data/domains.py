@@ -56,7 +56,7 @@ class Glance:
     lines
         Whether its mask has whole lines.
     centres, accelerations
-        Of each usable slice.
+        The centres and accelerations of each usable slice.
     """
 
     path: Path

@@ -32,11 +32,11 @@ def crossval_lesions(
     Parameters
     ----------
     folder
-        Of a cross-validation.
+        The folder of a cross-validation.
     out
         Where the studies are written: into this folder, or into a folder in it for each of several settings.
     slices
-        Of a scan.
+        The slices of a scan.
     device, trust_code
         See :meth:`~switchrecon.reconstruction.reconstructor.Reconstructor.load`.
 
@@ -110,7 +110,7 @@ def crossval_calibration(
     Parameters
     ----------
     folder
-        Of a cross-validation.
+        The folder of a cross-validation.
     out
         Gets a folder for each setting, row and seed, with what its calibration rests on.
     device, trust_code

@@ -20,7 +20,7 @@ class Advice:
     needs
         What else.
     speed
-        Of a training step: quick (a network call or two), middling (a few), slow (networks that teach each other).
+        Speed of a training step: quick (one or two network calls), middling (a few), slow (networks teach each other).
     when
         When it is the right one.
     """

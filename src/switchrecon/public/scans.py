@@ -76,7 +76,7 @@ def mask(matrix: int | tuple[int, int], *, name: str = "", index: int = 0, **set
     matrix
         Side or (H, W).
     name, index
-        Of the scan and slice that the mask is for; the same name, index and settings give the same mask.
+        Name of the scan and index of the slice; the same name, index and settings give the same mask.
     **settings
         ``kind``, ``acceleration``, ``center_fraction``, ``per``, ``seed``; see ``switchrecon settings mask``.
 
@@ -144,7 +144,7 @@ def from_arrays(arrays: Arrays, name: str) -> Scan:
         Complex centred k-space (H, W), (slices, H, W) or (slices, coils, H, W); with it a mask, not 0 where measured.
         Without a mask, undersampled slices are recognised by the zeros between their samples.
     name
-        Of the scan and its subject.
+        The name of the scan and its subject.
 
     Raises
     ------

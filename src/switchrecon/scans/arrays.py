@@ -1,4 +1,4 @@
-"""Arrays of files that do not say what their axes are: which array is read, and in what order its axes lie."""
+"""Arrays in files that do not describe their axes: choose the array, and find the order of its axes."""
 
 import fnmatch
 from dataclasses import dataclass
@@ -17,10 +17,10 @@ AXES = {
     "r": "real and imaginary part",
 }
 CALGARY = "calgary-campinas"  # the layout of that data set, by name
-ROW_ORDER = {2: "hw", 3: "shw", 4: "schw", 5: "tschw"}  # what is expected of files whose last axis is the fastest
-COLUMN_ORDER = {2: "hw", 4: "hwcs", 5: "hwcst"}  # of MATLAB; with three axes, the third may be coils or slices
-FEW = 32  # coils at most, where coils may have been put last
-RATIO = 3  # both sides of a matrix are larger than so many times its coils
+ROW_ORDER = {2: "hw", 3: "shw", 4: "schw", 5: "tschw"}  # the usual order in files whose last axis is the fastest
+COLUMN_ORDER = {2: "hw", 4: "hwcs", 5: "hwcst"}  # the usual order of MATLAB; a third axis may be coils or slices
+FEW = 32  # most coils that a last axis may hold
+RATIO = 3  # both sides of a matrix are larger than this factor times the coils
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Arranged:
 
 
 def choose_variable(path: Path, wanted: str | None, candidates: list[str], others: list[str]) -> str:
-    """Return the name of the array to read, of a file that may hold several.
+    """Return the name of the array to read in a file that may hold several.
 
     Parameters
     ----------
@@ -44,12 +44,12 @@ def choose_variable(path: Path, wanted: str | None, candidates: list[str], other
     candidates
         Names of the arrays that can be k-space.
     others
-        Names of what else is there, for messages.
+        Names of other arrays, for messages.
 
     Raises
     ------
     DataError
-        Where none, or several, can be meant.
+        If no array, or more than one, can be meant.
     """
     found = ", ".join(sorted([*candidates, *others])) or "nothing"
     if wanted is not None:
@@ -96,19 +96,19 @@ def arranged(path: Path, name: str, array: np.ndarray, layout: str | None, expec
         Complex k-space, real images, or real numbers with an axis of two for real and imaginary parts. Where nothing
         is said and the last axis of a real array has two entries, it is that axis.
     layout
-        A letter of :data:`AXES` an axis, such as ``shwc``, or ``calgary-campinas``; None: as ``expected``.
+        One letter of :data:`AXES` for each axis, such as ``shwc``; or ``calgary-campinas``; None: ``expected``.
     expected
         The layout by the number of axes.
 
     Returns
     -------
     Arranged
-        Complex, or real where the array holds images. Coils are 1 where there is no such axis.
+        Complex, or real for images. Without an axis of coils there is one coil.
 
     Raises
     ------
     DataError
-        For a layout that does not fit, or an array whose axes can be read in two ways; the message says what to set.
+        If the layout does not fit, or the axes can be read in two ways; the message says what to set.
     """
     if layout == CALGARY:
         kspace = _calgary(path, name, array)
@@ -157,7 +157,7 @@ def _check(path: Path, name: str, array: np.ndarray, layout: str) -> None:
 
 
 def _check_plausible(path: Path, name: str, array: np.ndarray, single: bool) -> None:
-    """Refuse what was most likely stored with its coils, or its real and imaginary parts, last."""
+    """Refuse an array whose last axis is most likely coils, or real and imaginary parts."""
     slices, coils, height, width = array.shape
     several = coils > 1
     sides = (coils, height) if several else (slices, height)

@@ -1,4 +1,4 @@
-"""Images as a BIDS derivative: NIfTI with a sidecar, in a dataset that says what made it."""
+"""Write images as a BIDS derivative: NIfTI with a sidecar, in a dataset that says which software made it."""
 
 import json
 import re
@@ -17,10 +17,10 @@ from switchrecon.scans.scan import Scan, description
 
 BIDS_VERSION = "1.10.0"
 GENERATOR = "switchrecon"
-ENTITIES = ("ses", "acq", "ce", "rec", "run")  # that BIDS allows for every image, in its order
-ORDER = ("ses", "acq", "ce", "rec", "dir", "run", "echo", "flip", "inv", "mt", "part")  # of all that a name may have
+ENTITIES = ("ses", "acq", "ce", "rec", "run")  # entities that BIDS allows for every image, in its order
+ORDER = ("ses", "acq", "ce", "rec", "dir", "run", "echo", "flip", "inv", "mt", "part")  # of all entities
 CONTRASTS = ("T1w", "T2w", "PDw", "T2starw", "FLAIR", "angio", "inplaneT1", "inplaneT2", "UNIT1")
-MORE = {  # what BIDS allows besides, by the suffix
+MORE = {  # further entities that BIDS allows, by suffix
     **dict.fromkeys(CONTRASTS, ("echo", "part")),
     "IRT1": ("inv", "part"),
     "MEGRE": ("echo", "part"),
@@ -32,8 +32,8 @@ MORE = {  # what BIDS allows besides, by the suffix
     "VFA": ("echo", "flip", "part"),
 }
 SUFFIXES = {name: name for name in MORE} | {"T1": "T1w", "T2": "T2w", "PD": "PDw", "MRA": "angio"}  # and IXI's
-# BIDS has no suffix for an MR image of unknown contrast. Of those that it has, this one claims no weighting: the
-# amplitude of the observed signal.
+# BIDS has no suffix for an MR image of unknown contrast. This one claims no weighting: it means the amplitude of the
+# observed signal.
 UNKNOWN_CONTRAST = "S0map"
 
 
@@ -44,9 +44,9 @@ def _label(text: str) -> str:
 def bids_name(path: Path, number: int) -> str:
     """Return where the image of a scan lies in the dataset.
 
-    Subject, session and the like come from a BIDS or IXI name; any other scan is the subject ``number``, as its
-    own name may say who it is. An entity that BIDS does not allow with the image's suffix becomes a part of ``acq``,
-    so that names that differ in it stay apart.
+    Subject, session and the like come from a BIDS or IXI name. Any other scan is called by its ``number``, because its
+    name may say who was scanned. An entity that BIDS does not allow with the suffix becomes a part of ``acq``, so that
+    different names stay different.
     """
     known = known_name(path)
     subject = _label(known["subject"]) if known else f"{number:03d}"
@@ -67,7 +67,7 @@ def _bids_path(subject: str, entities: dict[str, str], suffix: str) -> str:
 
 
 def series_target(target: Path, labels: dict[str, int]) -> Path:
-    """Where one series of a scan lies: a repetition is a ``run``, a contrast an ``echo``, phases and sets ``rec``."""
+    """Return the file of one series of a scan: ``run`` for repetitions, ``echo`` for contrasts, else ``rec``."""
     pairs = dict(re.findall(r"(?:^|_)([a-z]+)-([A-Za-z0-9]+)", target.name))
     subject, suffix = pairs.pop("sub"), stem(target).rsplit("_", 1)[1]
     pairs.pop("desc", None)
@@ -82,7 +82,7 @@ def series_target(target: Path, labels: dict[str, int]) -> Path:
 
 
 def _describe_dataset(root: Path) -> None:
-    """Write ``dataset_description.json`` and ``README``, unless an earlier image of this dataset has.
+    """Write ``dataset_description.json`` and ``README``, unless they exist already.
 
     Raises
     ------

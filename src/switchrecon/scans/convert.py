@@ -20,7 +20,7 @@ from switchrecon.scans.series import one_series
 
 
 def zero_filled_images(scan: Scan, numbers: Sequence[int]) -> np.ndarray:
-    """Images of what was measured, coils combined by the root of their sum of squares; float32 (slices, H, W)."""
+    """Images of the measured samples, coils combined by root sum of squares; float32 (slices, H, W)."""
     coils = (torch.from_numpy(scan.kspace[number].reshape(-1, *scan.matrix)) for number in numbers)
     return np.stack([root_sum_of_squares(inverse_fourier(own)).numpy() for own in coils])
 
@@ -57,26 +57,27 @@ def _write_one(written: Format, scan: Scan, images: np.ndarray, out: Path) -> No
 def convert_file(
     source: Path, out: Path, overwrite: bool = False, options: ReadOptions | None = None
 ) -> tuple[Scan, Path]:
-    """Read a scan of any kind and write it as the name of ``out`` says; return the scan and what was written.
+    """Read a scan of any format and write it in the format of ``out``; return the scan and the file that was written.
 
-    K-space is written sorted, complex64 (slices, coils, H, W), where the format takes it; else its zero-filled image.
+    K-space is written sorted, complex64 (slices, coils, H, W), if the format can hold it; otherwise its zero-filled
+    image is written.
 
     Parameters
     ----------
     source
         The scan.
     out
-        A name that ends as a key of :func:`writers`. PNG and DICOM have a file for each slice: several slices go into
-        a folder, ``e-png`` for ``e.png``.
+        File to write, whose ending is a key of :func:`writers`. PNG and DICOM have a file for each slice: several
+        slices go into a folder, ``e-png`` for ``e.png``.
     overwrite
-        Replace what exists; never the source itself.
+        Replace existing files, but never the source.
     options
         How the scan is read; None: the defaults.
 
     Raises
     ------
     DataError
-        For a scan that cannot be read, another ending, or a file that exists.
+        If the scan cannot be read, the ending is another one, or the file exists.
     """
     ending, written = _writer(out)
     (source,) = find_files([source]) if not source.is_dir() else [source]

@@ -25,7 +25,7 @@ CLASSIC, ENHANCED = "1.2.840.10008.5.1.4.1.1.4", "1.2.840.10008.5.1.4.1.1.4.1"  
 DIRECTORY = "1.2.840.10008.1.3.10"  # the index of a disc, not an image
 NOT_MAGNITUDE = {"P", "PHASE", "PHASE MAP", "R", "REAL", "I", "IMAGINARY"}  # third value of ImageType
 LPS = np.diag([-1.0, -1.0, 1.0, 1.0])  # DICOM's patient coordinates to RAS+, and back
-# The attributes of a slice's place: name, the group that holds it in enhanced files, length.
+# Attributes of a slice's position: name, the group that holds it in enhanced files, length.
 POSITION = ("ImagePositionPatient", "PlanePositionSequence", 3)
 ORIENTATION = ("ImageOrientationPatient", "PlaneOrientationSequence", 6)
 SPACING = ("PixelSpacing", "PixelMeasuresSequence", 2)
@@ -34,7 +34,7 @@ NEEDED = (
     *("Rows", "Columns", "SamplesPerPixel", "PhotometricInterpretation"),
     *("BitsAllocated", "BitsStored", "PixelRepresentation"),
 )
-TOLERANCE = 0.05  # of the distance of slices, in their positions
+TOLERANCE = 0.05  # largest error of positions, relative to the distance of slices
 
 
 def pydicom_module() -> Any:
@@ -43,7 +43,7 @@ def pydicom_module() -> Any:
     Raises
     ------
     ConfigError
-        That says how to install it.
+        If it is missing; the message says how to install it.
     """
     try:
         import pydicom
@@ -94,9 +94,9 @@ class _Frame:
 
 @contextmanager
 def _reading(path: Path) -> Iterator[None]:
-    """Yield what pydicom raises for damaged files becomes one sentence; its warnings and its log are silenced.
+    """Turn pydicom's errors about damaged files into one sentence, and silence its warnings and log.
 
-    All may quote the values of attributes, which may name a person, so that none is shown.
+    They may quote values of attributes, which may name a person, so none of them is shown.
     """
     log = logging.getLogger("pydicom")
     silent, log.disabled = log.disabled, True
@@ -196,7 +196,7 @@ def _check_one_series(path: Path, frames: list[_Frame]) -> None:
 
 
 def _sorted(path: Path, frames: list[_Frame]) -> tuple[list[_Frame], np.ndarray | None]:
-    """Frames along the normal of their slices, and (row, column, slice) to RAS+ in mm.
+    """Return the frames in order along their normal, and the matrix from (row, column, slice) to RAS+ in mm.
 
     With X and Y the directions of a row and of a column and Δ the spacing, a pixel lies at position + Y Δ_row row +
     X Δ_column column (DICOM PS3.3, C.7.6.2.1.1), in LPS.
@@ -233,7 +233,7 @@ def _thickness(frame: _Frame) -> float:
 
 
 def _step(path: Path, positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
-    """From one slice to the next, where they are evenly spaced."""
+    """Return the vector from one slice to the next, if they are evenly spaced."""
     gaps = np.diff(positions @ normal)
     usual = float(gaps.min())
     if usual <= TOLERANCE * gaps.max():
@@ -251,7 +251,7 @@ def _step(path: Path, positions: np.ndarray, normal: np.ndarray) -> np.ndarray:
 
 
 def _pixels(frames: list[_Frame]) -> np.ndarray:
-    """Float32 (slices, H, W) in the units of the rescaling that the files give."""
+    """Return float32 (slices, H, W), rescaled as the files say."""
     pydicom = pydicom_module()
     images: list[np.ndarray] = []
     file, stored = None, np.empty(0)
@@ -271,7 +271,7 @@ def _pixels(frames: list[_Frame]) -> np.ndarray:
 
 
 def _subject(path: Path, header: Any) -> str:
-    """Return a hash of PatientID, as messages may name the subject; the scan's name where that names no one."""
+    """Return a hash of PatientID, because messages may name the subject; the scan's name if PatientID names no one."""
     patient = identity(str(header.get("PatientID") or ""))
     if not patient:
         return stem(path)
@@ -297,19 +297,19 @@ def read_dicom(path: Path, options: ReadOptions) -> Scan:
     """Read the magnitude images of one MR series and compute synthetic k-space of its slices.
 
     Slices are sorted along their normal and zero-padded to a square field of view. The subject is a hash of PatientID,
-    or the scan's name where that names no one.
+    or the scan's name if PatientID names no one.
 
     Parameters
     ----------
     path
         A folder with the files of a series (MR Image Storage), or one file (also Enhanced MR Image Storage).
     options
-        How magnitude images become k-space.
+        Options for computing k-space from magnitude images.
 
     Raises
     ------
     ConfigError
-        Without pydicom.
+        If pydicom is not installed.
     DataError
         For damaged files, several series, missing slices, several images at one position, other objects than MR
         images, colour, phase images, compressed pixels that cannot be decoded, or more data than the limit.
@@ -336,7 +336,7 @@ def _write(scan: Scan, images: np.ndarray, target: Path) -> None:
 
 
 def _folder(path: Path, number: int) -> str:
-    pydicom_module()  # which must be there, before anything is reconstructed
+    pydicom_module()  # it must be installed before anything is reconstructed
     return stem(path)
 
 

@@ -1,4 +1,4 @@
-"""Find scans by path, folder or pattern, and read and write each by what the file is."""
+"""Find scans by path, folder or pattern, and read and write them; the format follows from a file's content."""
 
 import glob
 import gzip
@@ -31,8 +31,8 @@ logger = logging.getLogger(__name__)
 ScanInput: TypeAlias = str | Path | Scan
 """A path (a file, a folder or a pattern), or a scan in memory."""
 
-BESIDE = (".json", ".hdr", ".bval", ".bvec", ".tsv")  # of files that go with a scan of the same name
-MOST_ENDINGS = 6  # that are named
+BESIDE = (".json", ".hdr", ".bval", ".bvec", ".tsv")  # suffixes of files that belong to a scan of the same name
+MOST_ENDINGS = 6  # most endings that a message names
 OWN = "own"  # the format of the scan itself
 
 
@@ -55,7 +55,7 @@ def recognise(path: Path) -> Format:
 def _knows(format: Format, path: Path) -> bool:
     try:
         return format.read is not None and format.sniff(path)
-    except Exception as error:  # of another package; it must not stand in the way of the others
+    except Exception as error:  # another package's; it must not disturb the other formats
         logger.warning("%s: the file format '%s' failed to look at it (%s)", path, format.name, reason_of(error))
         return False
 
@@ -97,7 +97,7 @@ def _inside(folder: Path) -> list[Path]:
 
 
 def _tell_skipped(folder: Path, recursive: bool) -> None:
-    """Say what a folder holds besides the scans that are read from it, and why it is left out."""
+    """Report what else is in a folder, besides the scans that are read, and why it is left out."""
     inside = [path for path in _inside(folder) if not path.name.startswith(".")]
     broken = [path for path in inside if path.is_symlink() and not path.exists()]
     if broken:
@@ -122,7 +122,7 @@ def _tell_skipped(folder: Path, recursive: bool) -> None:
 
 
 def _belongs(path: Path, scans: Sequence[Path]) -> bool:
-    """Return whether a file goes with one of the scans: its JSON, what was said of it, BART's header."""
+    """Return whether a file goes with one of the scans: its JSON, its record, BART's header."""
     return path.suffix in BESIDE and any(path.name.startswith(f"{stem(scan)}.") for scan in scans)
 
 
@@ -132,7 +132,7 @@ def _is_scan(folder: Path) -> bool:
 
 
 def _folders_in(folder: Path) -> list[Path]:
-    """Return all folders under this one, but for hidden ones and what is in them."""
+    """Return all folders below this one, without hidden ones and their content."""
     root = Path(os.path.realpath(folder))
     found, seen = [], {root, *root.parents}
     for place, names, _ in os.walk(folder, followlinks=True):
@@ -150,9 +150,9 @@ def _folders_in(folder: Path) -> list[Path]:
 def find_files(paths: str | Path | Sequence[str | Path], recursive: bool = False) -> list[Path]:
     """Expand files, folders and glob patterns into a sorted list of scans without repeats.
 
-    A folder gives the files in it whose names end as scans' names do, and itself where it holds DICOM files; where it
-    has none of both, those of its subfolders. A pattern gives the files and DICOM folders that it matches. What is
-    left out of a folder, broken links and folders with scans beside others, is said.
+    For a folder these are its files with the suffix of a scan, and the folder itself if it holds DICOM files; if it has
+    neither, those of its subfolders. For a pattern they are the files and DICOM folders that match. Broken links, and
+    folders with scans beside others, are left out, and a message says so.
 
     Parameters
     ----------
@@ -207,12 +207,12 @@ def _each_once(paths: list[Path]) -> list[Path]:
 
 
 def several(sources: ScanInput | Sequence[ScanInput]) -> list[ScanInput]:
-    """Return one source as a list of one; a list of several as it is."""
+    """Return a list of sources, with one entry for a single source."""
     return [sources] if isinstance(sources, str | Path | Scan) else list(sources)
 
 
 def find_scans(sources: ScanInput | Sequence[ScanInput]) -> list[Path | Scan]:
-    """Expand paths as :func:`find_files` does, behind the scans that are in memory."""
+    """Expand paths as :func:`find_files` does; scans in memory come first."""
     sources = several(sources)
     paths = [source for source in sources if not isinstance(source, Scan)]
     scans: list[Path | Scan] = [source for source in sources if isinstance(source, Scan)]
@@ -220,21 +220,21 @@ def find_scans(sources: ScanInput | Sequence[ScanInput]) -> list[Path | Scan]:
 
 
 def read_scan(path: ScanInput, options: ReadOptions | Config | None = None, format: Format | None = None) -> Scan:
-    """Read one file, whatever its format, at its matrix.
+    """Read one file of any known format, at its matrix.
 
     Parameters
     ----------
     path
-        The scan; one that is in memory is returned as it is.
+        The scan; a scan in memory is returned unchanged.
     options
-        How it is read, or the settings of a run; None: the defaults.
+        Options for reading, or the settings of a run; None: the defaults.
     format
-        Its format, where that is known already.
+        Its format, if that is known already.
 
     Raises
     ------
     DataError
-        For a file of no known format, or one that cannot be used.
+        If the format is not known, or the file cannot be used.
     """
     if isinstance(path, Scan):
         return path
@@ -269,7 +269,7 @@ def image_format(option: str, source: Format | None = None) -> Format:
     option
         A key of :func:`image_formats`, or ``own``.
     source
-        The format of the scan, which ``own`` stands for.
+        The format of the scan, which is used for ``own``.
 
     Raises
     ------
@@ -285,7 +285,7 @@ def image_format(option: str, source: Format | None = None) -> Format:
 
 
 def file_digest(path: Path | Scan, format: Format | None = None) -> str:
-    """SHA-256 of what a scan was read from, all files of its format's ``parts`` in their order, or of its arrays."""
+    """Return the SHA-256 of a scan's files (``parts`` of its format, in order), or of its arrays in memory."""
     digest = hashlib.sha256()
     if isinstance(path, Scan):
         for array in (path.kspace, path.mask, path.calibration, path.noise, path.maps):
@@ -298,7 +298,7 @@ def file_digest(path: Path | Scan, format: Format | None = None) -> str:
 
 
 def subject_of(path: Path, format: Format | None = None, options: ReadOptions | None = None) -> str:
-    """The subject that a scan is of, without reading its data: as the options' table says, or the file itself."""
+    """Return the subject of a scan without reading its data: from the options' table, or from the file."""
     given = subject_in(options.subjects if options else None, path)
     return (format or recognise(path)).subject(path) if given is None else given
 
@@ -315,7 +315,7 @@ def image_target(written: Format, path: Path, out: Path, number: int = 1) -> Pat
     out
         A folder.
     number
-        Of the scan among those that are written together; names one that BIDS has no name for.
+        The number of the scan among those that are written together; BIDS uses it for scans without a BIDS name.
     """
     if written.image_name is not None:
         return out / written.image_name(path, number)
@@ -339,7 +339,7 @@ def check_absent(targets: Sequence[Path], overwrite: bool) -> None:
     Raises
     ------
     DataError
-        Naming the first of them.
+        If so; the message names the first of them.
     """
     for target in targets:
         if target.exists() and not overwrite:
@@ -355,10 +355,10 @@ def write_images(
     overwrite: bool = True,
     maps: Sequence[Map] = (),
 ) -> Path:
-    """Write images (slices, H, W) at the scan's matrix, and maps beside them, without its padding.
+    """Write images (slices, H, W) at the scan's matrix, and maps beside them, without the scan's padding.
 
-    Repetitions, contrasts, phases and sets go into one file where the format can tell them from slices, else into a
-    file each.
+    Repetitions, contrasts, phases and sets go into one file if the format can tell them from slices, otherwise each
+    goes into its file.
 
     Parameters
     ----------
@@ -373,7 +373,7 @@ def write_images(
     overwrite
         Replace files of series that exist.
     maps
-        Of the images, on their grid; see :func:`~switchrecon.scans.maps.map_target` for where they go.
+        The maps of the images, on their grid; see :func:`~switchrecon.scans.maps.map_target` for where they go.
 
     Returns
     -------
@@ -383,7 +383,7 @@ def write_images(
     Raises
     ------
     DataError
-        Where a file of a series exists and may not be replaced.
+        If a file of a series exists and may not be replaced.
     """
     source = recognise(scan.path) if option == OWN and scan.format is None else scan.format
     written = image_format(option, source)
@@ -399,7 +399,7 @@ def write_images(
 
 
 def _write_series(written: Format, scan: Scan, maps: Sequence[Map], target: Path, overwrite: bool) -> list[Path]:
-    """Write each series of images, or of maps, of which there may be several if they go into one file; say where."""
+    """Write each series of images or maps; return the files. Several maps are given if they go into one file."""
     plain, _ = without_padding(scan, maps[0].values)
     maps = [replace(own, values=without_padding(scan, own.values)[1]) for own in maps]
     first = maps[0]
@@ -429,6 +429,6 @@ def _write_series(written: Format, scan: Scan, maps: Sequence[Map], target: Path
 
 
 def tell_series(scan: Scan, written: Sequence[Path]) -> None:
-    """Say where the series of a scan are, if there are several."""
+    """Report the files of the series of a scan, if there are several."""
     if len(written) > 1:
         logger.info("%s: %d series, written to %s", scan.path, len(written), ", ".join(path.name for path in written))

@@ -1,7 +1,7 @@
-"""File formats: what one is, and the one table of all of them.
+"""File formats: the class of a format, and the table of all formats.
 
-A format is one :class:`Format`. It comes with this package, or from another package by an entry point of the group
-``switchrecon.formats``, or from Python by :func:`register`.
+A format is an object of :class:`Format`. It is a part of this package, or comes from another package by an entry point
+of the group ``switchrecon.formats``, or from Python by :func:`register`.
 """
 
 import gzip
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-GROUP = "switchrecon.formats"  # of the entry points
+GROUP = "switchrecon.formats"  # group of the entry points
 
 
 def _never(path: Path) -> bool:
@@ -47,44 +47,45 @@ class Format:
     Attributes
     ----------
     name
-        As users read it.
+        Name for users.
     suffixes
-        Ends of file names, in lower case: what is looked for in a folder.
+        Endings of file names, in lower case, that are looked for in a folder.
     sniff
-        Whether a path holds this format, from what the file is and not from its name. The path may be a folder, or
-        may not exist. It should raise nothing.
+        Function that says whether a path holds this format, from the content and not from the name. The path may be a
+        folder, or may not exist. It should not raise errors.
     read
-        Read a file. None where this format is only written.
+        Function that reads a file. None if this format is only written.
 
         Raises :class:`~switchrecon.errors.DataError` for a file that cannot be used.
     subject
-        Who was scanned, without reading the data; the file's name where nothing says it.
+        Function that returns the subject without reading the data; by default the file's name.
     parts
-        All files that belong to a path.
+        Function that returns all files that belong to a path.
     option
-        The format's name after ``--format``; empty where it has none.
+        Name of the format after ``--format``; empty if it has none.
     write_images
-        Write images, (slices, H, W), real or complex, at the scan's matrix, to a path. None where it writes none.
+        Function that writes images (slices, H, W), real or complex, at the scan's matrix, to a path. None if it writes
+        no images.
     image_name
-        The name of the file or folder of images, for the scan's path and its number among those written together.
-        None: the scan's name with the first of ``endings``.
+        Function that names the file or folder of images, from the scan's path and its number among those written
+        together. None: the scan's name with the first of ``endings``.
     folder
-        Whether images are written as a folder, one file a slice.
+        Whether images are written as a folder with one file for each slice.
     all_series
-        Whether ``write_images`` takes all series of a scan (repetitions, contrasts, ...) at once; else it is called for
-        each of them.
+        Whether ``write_images`` takes all series of a scan (repetitions, contrasts, ...) at once; otherwise it is
+        called for each of them.
     series_name
-        The target of one series, from the scan's target and the series' labels. None: labels at the end of the name.
+        Function that returns the target of one series, from the scan's target and the series' labels. None: labels are
+        added to the end of the name.
     write_maps
-        Write maps, of which the one without a name are the images, to one path: of a format that holds several in one
-        file. None: maps are written beside the images by ``write_images``, with a scan whose ``shown`` says what they
-        are.
+        Function that writes maps to one path, for a format that holds several in a file; the map without a name is the
+        images. None: ``write_images`` writes maps beside the images, with a scan whose ``shown`` says what they are.
     write_kspace
-        Write k-space, complex64 (slices, coils, H, W), to a path. None where it writes none.
+        Function that writes k-space, complex64 (slices, coils, H, W), to a path. None if it writes no k-space.
     endings
-        Ends of the names of files that are written; None: ``suffixes``.
+        Endings of the names of files that are written; None: ``suffixes``.
     images_as
-        ``option`` of the format that takes the images of scans of this format, where it writes none.
+        ``option`` of the format for images of scans of this format, if it writes no images.
     """
 
     name: str
@@ -106,13 +107,13 @@ class Format:
 
     @property
     def written(self) -> tuple[str, ...]:
-        """Ends of the names of files that are written."""
+        """Endings of the names of files that are written."""
         return self.suffixes if self.endings is None else self.endings
 
 
 @cache
 def _built_in() -> tuple[Format, ...]:
-    """Return the formats of this package, but for plain HDF5."""
+    """Return the formats of this package without plain HDF5."""
     from switchrecon.scans import bart, bids, dicom, matlab, mrd, nifti, numpy_files, png, twix
 
     return (
@@ -130,7 +131,7 @@ def _built_in() -> tuple[Format, ...]:
 
 @cache
 def _any_hdf5() -> Format:
-    """Asked last: it takes every HDF5 file that no other format knows."""
+    """Return the format of plain HDF5, which is asked last: it takes every HDF5 file that no other format knows."""
     from switchrecon.scans import fastmri
 
     return fastmri.FORMAT
@@ -160,7 +161,7 @@ def _plugin(point: EntryPoint) -> str:
 
 
 def reason_of(error: Exception) -> str:
-    """Return one line that says what went wrong; a sentence of ours as it is."""
+    """Return one line that says what went wrong; the package's errors are one sentence already."""
     text = " ".join(str(error).split())
     return text if isinstance(error, SwitchreconError) else f"{type(error).__name__}: {text}" if text else repr(error)
 
@@ -181,14 +182,14 @@ def register(format: Format) -> None:
     Raises
     ------
     ConfigError
-        If it is no :class:`Format`, does nothing, or its name or option is taken.
+        If it is not a :class:`Format`, can neither read nor write, or its name or option is taken.
     """
     _check(format, formats())
     _registered.append(format)
 
 
 def formats() -> tuple[Format, ...]:
-    """Return all formats, in the order in which they are asked whether they know a file.
+    """Return all formats, in the order in which their ``sniff`` is called.
 
     Those of other packages come after the built-in ones, but before plain HDF5, so that they may take HDF5 files of
     a special layout.
@@ -197,17 +198,17 @@ def formats() -> tuple[Format, ...]:
 
 
 def suffixes() -> tuple[str, ...]:
-    """Ends of names that files of scans have."""
+    """Return the endings of the names of scan files."""
     return tuple(dict.fromkeys(suffix for format in formats() if format.read for suffix in format.suffixes))
 
 
 def known_endings() -> tuple[str, ...]:
-    """Ends of the names of all files that are read or written."""
+    """Return the endings of the names of all files that are read or written."""
     return tuple({end for format in formats() for end in (*format.suffixes, *format.written)})
 
 
 def first_bytes(path: Path, count: int) -> bytes:
-    """Return the first bytes of a file, unpacked where it is a gzip file; none where they cannot be read."""
+    """Return the first bytes of a file, unpacked if it is a gzip file; no bytes if they cannot be read."""
     try:
         with path.open("rb") as file:
             start = file.read(count)

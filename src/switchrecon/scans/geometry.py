@@ -14,7 +14,7 @@ class NiftiSource:
     Attributes
     ----------
     orientation
-        Of nibabel, from the scan's (row, column, slice) to the file's axes.
+        The orientation of nibabel, from the scan's (row, column, slice) to the file's axes.
     affine
         Float64 (4, 4): index in the file to patient coordinates in mm.
     forms

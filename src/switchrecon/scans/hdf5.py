@@ -1,4 +1,4 @@
-"""HDF5 files of other people: only what is stored in the file itself is read."""
+"""HDF5 files from unknown sources: only data that are stored in the file itself are read."""
 
 import math
 import zlib
@@ -19,9 +19,9 @@ FILTERS = {
     h5py.h5z.FILTER_DEFLATE,
     h5py.h5z.FILTER_SHUFFLE,
     h5py.h5z.FILTER_FLETCHER32,
-}  # whose sizes can be checked
+}  # filters whose sizes can be checked
 BEST_COMPRESSION = 1100  # a little more than deflate can reach
-SPARSE_BYTES = 1 << 26  # smaller datasets may be as empty as they like
+SPARSE_BYTES = 1 << 26  # smaller datasets may have any compression
 MAGIC = b"\x89HDF\r\n\x1a\n"
 PLACES = (0, *(1 << power for power in range(9, 25)))  # bytes; a user block of this length may come first
 CHECKSUM = 4  # bytes that fletcher32 adds to a chunk
@@ -45,9 +45,9 @@ def is_hdf5(path: Path) -> bool:
 
 @contextmanager
 def write_hdf5(target: Path) -> Iterator[h5py.File]:
-    """Give an HDF5 file in memory; write it to the target when the block ends well.
+    """Yield an HDF5 file in memory; write it to the target if the block succeeds.
 
-    HDF5 itself cannot be trusted with a disk that fills up: it fails again when the file is closed, and may crash.
+    HDF5 itself does not survive a disk that fills up: it fails again when the file is closed, and may crash.
     """
     with h5py.File(target.name, "w", driver="core", backing_store=False) as file:
         yield file
@@ -64,7 +64,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
     Raises
     ------
     DataError
-        For a damaged file; also where reading in the block fails.
+        If the file is damaged, or reading in the block fails.
     """
     try:
         with h5py.File(path, "r") as file:
@@ -77,7 +77,7 @@ def open_hdf5(path: Path) -> Iterator[h5py.File]:
 
 
 def find_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset | None:
-    """Return a dataset that is stored in the file itself, by its path inside it; None where there is none.
+    """Return a dataset that is stored in the file itself, by its path in the file; None if there is none.
 
     Raises
     ------
@@ -111,10 +111,10 @@ def find_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset | None:
 
 
 def _check_chunks(path: Path, dataset: h5py.Dataset, name: str) -> None:
-    """Refuse filters that are not HDF5's own, and chunks that are not as long as they should be.
+    """Refuse filters other than HDF5's, and chunks that do not have the right length.
 
-    HDF5 inflates until the compressed data end, whatever size the chunk is said to have, and reads beyond its end where
-    there is too little.
+    HDF5 unpacks until the compressed data end, whatever the declared size of the chunk, and reads beyond the end if
+    there are too few data.
     """
     plan = dataset.id.get_create_plist()
     filters = [plan.get_filter(index)[0] for index in range(plan.get_nfilters())]
@@ -148,7 +148,7 @@ def _check_chunks(path: Path, dataset: h5py.Dataset, name: str) -> None:
 
 
 def _lzf_length(packed: bytes) -> int:
-    """Return how many bytes LZF data unpack to; -1 where they are damaged.
+    """Return the number of bytes that LZF data unpack to; -1 if they are damaged.
 
     A byte c below 32 is followed by c + 1 bytes as they are; any other stands for a copy of (c >> 5) + 2 earlier ones,
     or of 9 more than the next byte says.
@@ -168,12 +168,12 @@ def _lzf_length(packed: bytes) -> int:
 
 
 def read_dataset(path: Path, file: h5py.File, name: str) -> np.ndarray | None:
-    """Return the whole of a dataset of numbers, or of one text; see :func:`find_dataset`.
+    """Return all of a dataset of numbers, or one text; see :func:`find_dataset`.
 
     Raises
     ------
     DataError
-        As :func:`find_dataset`; also for lists of varying length, references and other objects.
+        As for :func:`find_dataset`; also for lists of varying length, references and other objects.
     """
     dataset = find_dataset(path, file, name)
     if dataset is None:

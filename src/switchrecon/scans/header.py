@@ -1,4 +1,4 @@
-"""How k-space was encoded: the part of an ISMRMRD header that says it, and oversampling."""
+"""How k-space was encoded: the parts of an ISMRMRD header that say so, and oversampling."""
 
 import math
 import re
@@ -15,7 +15,7 @@ from switchrecon.scans.names import identity
 
 LARGEST_HEADER = 1 << 20  # bytes
 ENCODINGS = ("utf-8", "us-ascii", "iso-8859-1", "iso-8859-15", "latin-1", "windows-1252")
-ROUNDING = 0.05  # of a number that should be whole
+ROUNDING = 0.05  # largest rounding error of a whole number
 NAMESPACE = "{*}"  # any, or none
 TRAJECTORIES = ("cartesian", "epi", "radial", "goldenangle", "spiral", "other")
 Sizes = tuple[int, int, int]
@@ -29,7 +29,7 @@ class Encoding:
     Attributes
     ----------
     encoded, recon
-        Matrix as it was encoded, and of the image that the scanner makes of it.
+        Matrix of encoding, and of the image that the scanner makes.
     encoded_field, recon_field
         Their fields of view in mm; 0 where unknown.
     centre
@@ -39,7 +39,7 @@ class Encoding:
     trajectory
         One of :data:`TRAJECTORIES`.
     embedded
-        Whether parallel-imaging calibration lines were measured as part of the image's own k-space.
+        Whether parallel-imaging calibration lines were measured as a part of the image's k-space.
     """
 
     encoded: Sizes
@@ -52,7 +52,7 @@ class Encoding:
     embedded: bool = False
 
     def without_oversampling(self, axis: int) -> int:
-        """Samples along an axis of the image at the wanted field of view; as encoded where one of both is unknown.
+        """Return the samples along an axis of the image's field of view; the encoded ones if a field is unknown.
 
         The field of view falls by the ratio of both fields, and so does the number of samples:
         ``round(encoded · recon_field / encoded_field)``; also where the image is interpolated to a larger matrix.
@@ -77,7 +77,7 @@ def _number(path: Path, place: ElementTree.Element | None, name: str, default: f
 
 
 def _whole(path: Path, what: str, value: float) -> int:
-    """Return a number that is whole but for the rounding of a converter: 35.9996 is 36."""
+    """Round a number that should be whole, such as a converter's 35.9996; refuse any other."""
     if abs(value - round(value)) > ROUNDING:
         raise DataError(f"{path}: the ISMRMRD header's {what} is {value:g}; expected a whole number")
     return round(value)
@@ -124,7 +124,7 @@ def _encoding(path: Path, place: ElementTree.Element) -> Encoding:
 
 @dataclass(frozen=True)
 class Header:
-    """What is read of an ISMRMRD header.
+    """The parts of an ISMRMRD header that are read.
 
     Attributes
     ----------
@@ -135,7 +135,7 @@ class Header:
     identifier
         The patient's identifier, or name; empty where neither names anyone. Never written to any output.
     vendor
-        Of the scanner, in lower case; empty where not given.
+        The vendor of the scanner, in lower case; empty where not given.
     """
 
     encodings: list[Encoding]
@@ -184,7 +184,7 @@ def parse_header(path: Path, header: str | bytes) -> Header:
     path
         The file, for messages.
     header
-        XML in UTF-8, or in one of :data:`ENCODINGS` where it says so; other bytes are taken for Latin-1.
+        XML in UTF-8, or in one of :data:`ENCODINGS` if it says so; other bytes are read as Latin-1.
 
     Raises
     ------
@@ -232,6 +232,6 @@ def crop_field(kspace: np.ndarray, axis: int, size: int) -> np.ndarray:
 
 
 def nearest_samples(old: int, new: int) -> np.ndarray:
-    """For each of ``new`` k-space samples of a cropped field of view, the ``old`` sample at its place."""
+    """Return, for each of ``new`` k-space samples of a cropped field of view, the nearest ``old`` sample."""
     places = old // 2 + np.rint((np.arange(new) - new // 2) * old / new).astype(int)
     return np.clip(places, 0, old - 1)

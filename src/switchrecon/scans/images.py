@@ -1,4 +1,4 @@
-"""Scans of magnitude images, whose k-space is computed."""
+"""Scans of magnitude images, with computed k-space."""
 
 import logging
 from dataclasses import replace
@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 
 def warn_negative(path: Path, images: np.ndarray) -> None:
-    """Say that images hold negative values, whose sign is lost where magnitudes are written."""
+    """Warn if images hold negative values, whose sign is lost when magnitudes are written."""
     negative = float((images < 0).mean())
     if negative:
         logger.warning(
@@ -30,7 +30,7 @@ def warn_negative(path: Path, images: np.ndarray) -> None:
 
 
 def smooth_phase(matrix: tuple[int, int], name: str, index: int) -> np.ndarray:
-    """Random smooth phase of one slice, seeded by the file's name and the slice's number.
+    """Return a random smooth phase of one slice; its seed is the file's name and the slice's number.
 
     A random linear and quadratic polynomial plus a few low-frequency waves: about ±π over the field of view.
 
@@ -52,7 +52,7 @@ def smooth_phase(matrix: tuple[int, int], name: str, index: int) -> np.ndarray:
 
 
 def synthetic_kspace(images: np.ndarray, phase: Phase, name: str) -> np.ndarray:
-    """K-space of magnitude images, by the Fourier transform.
+    """Compute k-space of magnitude images by the Fourier transform.
 
     Parameters
     ----------
@@ -87,8 +87,8 @@ def image_scan(
 ) -> Scan:
     """Return a scan of magnitude images, with synthetic k-space.
 
-    Slices are zero-padded to a square field of view, so that resizing their k-space keeps proportions;
-    its geometry's ``window`` is where they lie in it.
+    Slices are zero-padded to a square field of view, so that resizing their k-space keeps proportions; the
+    geometry's ``window`` says where they are in it.
 
     Parameters
     ----------
@@ -97,18 +97,18 @@ def image_scan(
     images
         Float32 (slices, H, W).
     spacing
-        Of rows and of columns, in mm.
+        The spacing of rows and of columns, in mm.
     affine
         (row, column, slice) of the images to RAS+ in mm, or None.
     phase
         See :func:`synthetic_kspace`.
     geometry
-        What the file gives besides, without a window.
+        Further facts from the file, without a window.
 
     Raises
     ------
     DataError
-        For no slice, NaN, infinity, only zeros, or a padded size above the limit.
+        If there is no slice, values are not finite or all zero, or the padded size is above the limit.
     """
     check_not_empty(path, images)
     check_finite(path, "the image", images)
@@ -131,7 +131,7 @@ def image_scan(
 
 
 def without_padding(scan: Scan, images: np.ndarray) -> tuple[Scan, np.ndarray]:
-    """Images (slices, H, W) at the scan's matrix, and the scan's geometry, without what :func:`image_scan` padded."""
+    """Return a scan and its images (slices, H, W) without the padding of :func:`image_scan`."""
     if scan.geometry.window is None:
         return scan, images
     above, left, height, width = scan.geometry.window

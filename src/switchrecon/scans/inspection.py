@@ -1,4 +1,4 @@
-"""What a file holds, in facts and in a picture."""
+"""Facts about a file, and a picture of it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,7 +15,7 @@ from switchrecon.scans.convert import zero_filled_images
 from switchrecon.scans.files import read_scan
 from switchrecon.scans.scan import Scan
 
-LOG_RANGE = 1e4  # of the strongest sample over those that are just seen
+LOG_RANGE = 1e4  # strongest sample over the weakest that is visible
 
 
 def _voxel(scan: Scan) -> tuple[float, float, float] | None:
@@ -224,7 +224,7 @@ def inspect_file(path: Path, picture: Path | None = None, options: ReadOptions |
     picture
         A PNG of the middle slice, if wanted: what was measured, and the zero-filled image.
     options
-        How the file is read; None: the defaults.
+        Options for reading; None: the defaults.
 
     Raises
     ------
@@ -246,7 +246,7 @@ def draw(scan: Scan, target: Path) -> None:
     white = np.percentile(image, 99.8) or 1.0
     energy = np.log1p(LOG_RANGE * np.abs(kspace).max(0) / np.abs(kspace).max())
     panels, titles = [energy / energy.max()], [f"k-space, log magnitude\nslice {middle} of {len(scan.kspace)}"]
-    if not measured.all():  # a mask that is all white shows nothing
+    if not measured.all():  # an all-white mask would show nothing
         panels.append(measured.astype(float))
         zeros = "white: not zero (fully sampled, zeros at the border)"
         told = zeros if scan.mask is None else f"white: measured\nacceleration {measured_acceleration(measured):.2f}"

@@ -1,4 +1,4 @@
-"""Maps beside the images of a scan, such as what of them was invented: what they are, and where they are written."""
+"""Maps beside the images of a scan, such as the invented part: what they are, and where they are written."""
 
 import hashlib
 import re
@@ -21,11 +21,11 @@ class Map:
     Attributes
     ----------
     name
-        Lower-case letters: what it is called in files.
+        Name in files, lower-case letters.
     values
         Real or complex (slices, H, W).
     about
-        A sentence that files say of it.
+        A sentence about the map, for files.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Map:
 
 @dataclass(frozen=True)
 class Shown:
-    """What a writer is given, where it is one of several for a scan; a scan without it is of images alone.
+    """Describes what a writer gets, if it is one of several for a scan; without it a scan has images alone.
 
     Attributes
     ----------
@@ -44,7 +44,7 @@ class Shown:
     order
         0 for the images, from 1 for the maps.
     whole
-        Digest of the images, which joins them with their maps.
+        Digest of the images, which connects maps with them.
     white
         The magnitude that is shown white, the same for the images and their maps.
     """
@@ -57,12 +57,12 @@ class Shown:
 
 
 def white_of(magnitudes: np.ndarray) -> float:
-    """Return the magnitude that is shown white: the 99.9th percentile, the maximum where that is 0, or 1."""
+    """Return the magnitude that is shown white: the 99.9th percentile, or the maximum if that is 0, or 1."""
     return float(np.percentile(magnitudes, WHITE) or magnitudes.max() or 1.0)
 
 
 def shown(images: np.ndarray, maps: Sequence[Map]) -> list[tuple[Shown, np.ndarray]]:
-    """Return the maps and, last, the images, each with what it is; so that no image is there without its maps."""
+    """Return the maps and, last, the images, with their descriptions; so no image is written before its maps."""
     magnitudes = np.abs(images)
     whole, white = hashlib.sha256(np.ascontiguousarray(magnitudes).tobytes()).hexdigest(), white_of(magnitudes)
     parts = [(Shown(own.name, own.about, order, whole, white), own.values) for order, own in enumerate(maps, 1)]
@@ -70,7 +70,7 @@ def shown(images: np.ndarray, maps: Sequence[Map]) -> list[tuple[Shown, np.ndarr
 
 
 def map_target(written: Format, target: Path, name: str) -> Path:
-    """Return where a map is written: beside the images, called ``…_desc-NAME``; the images' place without a name.
+    """Return the target of a map: beside the images, ``…_desc-NAME``; without a name the images' target.
 
     Parameters
     ----------
@@ -79,7 +79,7 @@ def map_target(written: Format, target: Path, name: str) -> Path:
     target
         The images' file or folder.
     name
-        Of the map.
+        The name of the map.
     """
     if not name or written.write_maps is not None:
         return target

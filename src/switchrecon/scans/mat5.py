@@ -1,4 +1,4 @@
-"""The numbers of MATLAB files before version 7.3 (MAT-file level 5). Objects, functions and cells are not looked at.
+"""Numeric arrays in MATLAB files before version 7.3 (MAT-file level 5); objects, functions and cells are skipped.
 
 Format: MathWorks, "MAT-File Level 5 File Format". A file is a header of 128 bytes and elements; an element is a tag
 (kind and number of bytes) and its data; an array is an element of elements: flags, sizes, name, real part, imaginary
@@ -25,14 +25,14 @@ MOST_AXES = 32
 
 
 def is_mat5(start: bytes) -> bool:
-    """Whether a file that begins so is one; of 128 bytes, the last four give the version and the order of bytes."""
+    """Return whether this is the start of such a file; the last four of 128 bytes are version and byte order."""
     return start[124:128] in (b"\x00\x01IM", b"\x01\x00MI")
 
 
 def read_mat5(path: Path) -> dict[str, np.ndarray]:
     """Return all numeric arrays of a file by name, a structure's as ``name.field``, in MATLAB's order of axes.
 
-    A structure of ``real`` and ``imag`` is one complex array.
+    A structure with the fields ``real`` and ``imag`` is one complex array.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def _damaged(path: Path, what: str) -> DataError:
 
 
 def _elements(path: Path, data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
-    """Yield the elements that lie one behind the other."""
+    """Yield consecutive elements."""
     place = 0
     while place < len(data):
         if place + 8 > len(data):
@@ -138,7 +138,7 @@ def _fields(path: Path, parts: list[tuple[int, bytes]], order: str, name: str) -
 
 
 def with_real_and_imag(fields: dict[str, np.ndarray], name: str) -> dict[str, np.ndarray]:
-    """A structure's fields ``real`` and ``imag`` of one shape as one complex array, called as the structure is."""
+    """Join fields ``real`` and ``imag`` of equal shape into one complex array with the structure's name."""
     real, imaginary = fields.get(f"{name}.real"), fields.get(f"{name}.imag")
     if real is None or imaginary is None or real.shape != imaginary.shape:
         return fields

@@ -1,4 +1,4 @@
-"""MATLAB files: version 7.3, which is HDF5, and those before. Numbers alone are read, no object and no function."""
+"""MATLAB files of version 7.3, which are HDF5, and earlier ones. Only numbers are read, no objects or functions."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ HDF5_TEXT = b"MATLAB 7.3 MAT-file"
 
 
 def is_matlab(path: Path) -> bool:
-    """Return whether a file begins as MATLAB's do."""
+    """Return whether a file starts like MATLAB's files."""
     start = first_bytes(path, 128) if path.is_file() else b""
     return is_mat5(start) or (start.startswith(HDF5_TEXT) and is_hdf5(path))
 

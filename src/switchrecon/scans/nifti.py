@@ -56,7 +56,7 @@ def _check_extensions(path: Path) -> None:
     Raises
     ------
     DataError
-        Naming what was found.
+        If so; the message names what was found.
     """
     start = first_bytes(path, 540)
     order = "<" if start[:4] in (struct.pack("<i", 348), struct.pack("<i", 540)) else ">"

@@ -35,9 +35,9 @@ def name_series(header: nibabel.Nifti1Header, labels: dict[str, int]) -> None:
     Parameters
     ----------
     header
-        Of the file to write.
+        The header of the file to write.
     labels
-        Of the last series, so that they are the numbers of entries.
+        The labels of the last series, so that they are the numbers of entries.
     """
     text = ",".join(labels)
     if len(text) > INTENT and _parsed(text[:INTENT]) != list(labels):

@@ -123,7 +123,7 @@ def check_readouts(path: Path, readouts: Readouts) -> None:
     Raises
     ------
     DataError
-        Naming the readout and both numbers.
+        If so; the message names the readout and both numbers.
     """
     head = readouts.head
     claimed = 2 * head["number_of_samples"].astype(int) * head["active_channels"]
@@ -262,7 +262,7 @@ def check_partitions(path: Path, head: np.ndarray, depth: int) -> None:
     Raises
     ------
     DataError
-        Naming both numbers.
+        If so; the message names both numbers.
     """
     index = head["idx"]
     keys = np.stack([index[name] for name in (*ORDER, "kspace_encode_step_2")], 1)

@@ -158,7 +158,7 @@ def check_fully_sampled(scan: Scan, expected: str) -> None:
     Raises
     ------
     DataError
-        Naming the file, its acceleration, and what was expected.
+        If so; the message names the file, its acceleration, and what was expected.
     """
     if scan.mask is not None:
         raise DataError(f"{scan.path}: undersampled k-space (acceleration {scan.acceleration:.1f}); {expected}")
@@ -182,7 +182,7 @@ def check_finite(path: Path, what: str, array: np.ndarray) -> None:
     Raises
     ------
     DataError
-        Naming the file and the first slice that holds one.
+        If so; the message names the file and the first slice that holds one.
     """
     bad = ~np.isfinite(array)
     if bad.any():
@@ -196,7 +196,7 @@ def check_not_empty(path: Path, array: np.ndarray) -> None:
     Raises
     ------
     DataError
-        Naming the file.
+        If so; the message names the file.
     """
     if array.size == 0:
         raise DataError(f"{path}: found an empty array of shape {array.shape}; expected at least one slice")

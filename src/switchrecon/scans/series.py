@@ -97,7 +97,7 @@ def geometry_of_frames(frames: int | Sequence[int], slices: int, names: Sequence
     slices
         In each of them.
     names
-        Of these axes: ``contrast``, ``repetition``, ``phase`` or ``set``.
+        The names of these axes: ``contrast``, ``repetition``, ``phase`` or ``set``.
     """
     sizes = [frames] if isinstance(frames, int) else [*frames]
     if max(sizes) == 1:

@@ -77,7 +77,7 @@ class Answers:
     answering
         How.
     header, encoding
-        Of the stream, and the space of its image.
+        The header and encoding of the stream, and the space of its image.
     run
         Its name, for people.
     weights

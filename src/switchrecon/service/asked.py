@@ -29,7 +29,7 @@ class Answering:
     pixels
         ``integer``: uint16 with RescaleSlope; ``float``: the magnitude; ``complex``.
     bits
-        Of integers: 12 or 16.
+        Bits of integers: 12 or 16.
     series
         ``all``: images and maps, a series each; ``image``: images alone.
     outside
@@ -83,9 +83,9 @@ def asked_name(config: bytes, parameters: Iterable[Mapping[str, str]]) -> str:
     Parameters
     ----------
     config
-        Of the configuration message: a name, perhaps ending in ``.xml``, or JSON with parameters.
+        The configuration message: a name, perhaps ending in ``.xml``, or JSON with parameters.
     parameters
-        Of the header and of TEXT messages, in this order.
+        The parameters of the header and of TEXT messages, in this order.
     """
     names = [parameters_in(config).get("config") or config.decode("utf-8", "replace").strip().removesuffix(".xml")]
     names += [own["config"] for own in parameters if own.get("config")]

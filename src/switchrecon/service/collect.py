@@ -64,7 +64,7 @@ class Collector:
     Parameters
     ----------
     encodings
-        Of the header.
+        The encodings of the header.
     counts
         One for each encoding space.
     whole

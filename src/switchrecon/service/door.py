@@ -23,7 +23,7 @@ class Opened:
     Attributes
     ----------
     config
-        Of the configuration message, as it came.
+        The configuration message, unchanged.
     header
         XML, or other text.
     texts

@@ -126,7 +126,7 @@ def image(head: np.ndarray, meta: Mapping[str, object], pixels: np.ndarray) -> b
     Parameters
     ----------
     head
-        Of type :data:`IMAGE`; data type, matrix, channels and the length of the meta attributes are filled in.
+        The head of type :data:`IMAGE`; data type, matrix, channels and the length of the meta attributes are filled in.
     meta
         Names and values, or lists of values.
     pixels

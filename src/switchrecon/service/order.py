@@ -23,7 +23,7 @@ class Order:
     device, resize
         See :meth:`switchrecon.reconstruction.reconstructor.Reconstructor.load`.
     threads
-        Of the processor, for a session; None: as torch chooses.
+        Number of threads of a session; None: torch decides.
     """
 
     opened: Opened

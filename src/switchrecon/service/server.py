@@ -53,7 +53,7 @@ class Settings:
     once
         End after the first session that brought data or a header.
     device, resize, threads
-        Of each session.
+        The device, resize and threads of each session.
     """
 
     runs: dict[str, Path]

@@ -61,9 +61,9 @@ class Message:
         Text of a configuration, header, TEXT or QUERY without trailing NULs; the whole message of an image, with its
         kind.
     number
-        Of a query: what the answer repeats.
+        The number of a query, which the answer repeats.
     head, samples
-        Of a readout: its head of 340 bytes, and float32 samples, channel by channel.
+        The head of a readout (340 bytes), and its float32 samples, channel by channel.
     """
 
     kind: Kind

@@ -37,15 +37,15 @@ class Subject:
     Attributes
     ----------
     errors, doubts, images
-        Of the foreground pixels of each slice.
+        The errors, doubts and images of the foreground pixels of each slice.
     tops
         The 99th percentile of each slice.
     features
-        Of each scan; see :data:`switchrecon.trust.look.NAMES`.
+        The features of each scan; see :data:`switchrecon.trust.look.NAMES`.
     shifted
         Features under other conditions, by their name; see :mod:`switchrecon.trust.shifts`.
     fold
-        Of a cross-validation, which the subject is tested in.
+        The fold of a cross-validation, which the subject is tested in.
     """
 
     errors: list[np.ndarray] = field(default_factory=list)
@@ -111,7 +111,7 @@ def measure_references(
     shift
         Looks at the first subjects under other conditions.
     fold
-        Of a cross-validation.
+        The fold of a cross-validation.
 
     Raises
     ------

@@ -24,7 +24,7 @@ class Calibration(Record):
     scores
         The smallest factor that would do for each subject, in rising order.
     features
-        Of each subject, in an order of its own; see :data:`switchrecon.trust.look.NAMES`.
+        The features of each subject, in an order that tells nothing; see :data:`switchrecon.trust.look.NAMES`.
     doubt
         How raw doubt is made, :data:`~switchrecon.trust.doubt.KIND`.
     passes, folds

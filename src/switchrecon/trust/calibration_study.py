@@ -35,7 +35,7 @@ class SubjectRow(Record):
         The share of its foreground pixels whose truth lies in the band that the largest score of the *other* subjects
         gives, and the mean half width of that band over the mean magnitude.
     fold
-        Of a cross-validation.
+        The fold of a cross-validation.
     """
 
     slices: int
@@ -62,11 +62,12 @@ class CalibrationStudy(Record):
     note, created, versions
         The research mark, when, and with what.
     claim, percent, factor, kind
-        Of the calibration.
+        The calibration's promise, its percentage, factor and kind.
     subjects
         A row each.
     spearman, auroc
-        Of doubt and error over the foreground of each slice; of errors above 10 % of the 99th percentile.
+        Rank correlation of doubt and error in the foreground of each slice; AUROC for errors above 10 % of the 99th
+        percentile.
     kept, risk, oracle
         The mean error, in units of the 99th percentile, of the share of pixels that is kept as the most doubted go,
         over all subjects alike; and as those with the largest error go.

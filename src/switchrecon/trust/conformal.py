@@ -50,7 +50,7 @@ def subject_score(error: np.ndarray, doubt: np.ndarray) -> float:
     Parameters
     ----------
     error, doubt
-        Of each foreground pixel; doubt is positive.
+        The error and doubt of each foreground pixel; doubt is positive.
     """
     ratio = np.sort(error / doubt)
     return float(ratio[-(-len(ratio) * COVERED // 100) - 1])

@@ -89,7 +89,7 @@ def recovery(changed: Tensor, true_change: Tensor, profile: Tensor) -> float:
     true_change
         ``|x₁| − |x₀|``.
     profile
-        Of the disc.
+        The profile of the disc.
     """
     inside = profile >= 0.5
     return float(changed[inside].double().mean() / true_change[inside].double().mean())
@@ -111,7 +111,7 @@ def doubted(doubt: Tensor, profile: Tensor, inside: Tensor) -> bool:
     doubt
         (H, W).
     profile
-        Of the disc.
+        The profile of the disc.
     inside
         Boolean (H, W): the foreground of the reconstruction.
     """

@@ -57,7 +57,7 @@ def doubt(
     center_fraction
         The centre of k-space that is never left out.
     name, numbers
-        Of the scan and its slices: what each pass is drawn by.
+        The name and numbers of the scan and its slices: what each pass is drawn by.
     passes
         K ≥ 1 reconstructions.
     """

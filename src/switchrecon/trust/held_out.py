@@ -68,7 +68,7 @@ def held_out(
     center_fraction
         The centre of k-space that is never left out.
     name, numbers
-        Of the scan and its slices: what the folds are drawn by.
+        The name and numbers of the scan and its slices: what the folds are drawn by.
     folds
         So many reconstructions.
     """

@@ -25,7 +25,7 @@ class Kept(Record):
     Attributes
     ----------
     diameter, contrast
-        Of the discs, in pixels and as a part of the local mean; None: of all.
+        The diameter and contrast of the discs, in pixels and as a fraction of the local mean; None: all of them.
     lesions
         How many discs.
     recovery, leak
@@ -54,7 +54,7 @@ class Point(Record):
     Attributes
     ----------
     threshold
-        Of the truth's 99th percentile.
+        The threshold, as a fraction of the truth's 99th percentile.
     false
         Connected regions of at least 3 pixels whose error is above it, per slice without a disc.
     found
@@ -84,7 +84,7 @@ class LesionStudy(Record):
     subjects, scans, slices
         That discs were put into.
     passes
-        Of the doubt of lost discs.
+        Number of passes for the doubt of lost discs.
     methods
         By name, zero filling first.
     weights_sha256
@@ -112,7 +112,7 @@ def study_of(found: Found, weights: Mapping[str, Sequence[str]], passes: int = P
     weights
         Hashes of the runs' weights by method.
     passes
-        Of the doubt.
+        Number of passes for the doubt.
     """
     lesions = [lesion for seen in next(iter(found.values())) for lesion in seen.lesions]
     return LesionStudy(

@@ -171,7 +171,7 @@ class Pairs:
     discs
         What was added, with its contrast.
     name
-        Of the scan, which passes are drawn by.
+        The name of the scan, which passes are drawn by.
     """
 
     truth: Tensor

@@ -47,7 +47,7 @@ class Looked:
     doubt
         Raw doubt + ε of each slice, float32 (N, H, W).
     held_out
-        Of the slices with an image.
+        The error at held-out samples, for the slices with an image.
     features
         The numbers named in ``NAMES``; NaN where unknown.
     """
@@ -67,7 +67,7 @@ class TrustRecord(Record):
     invented
         ‖invented part‖ / ‖image‖ over the foreground.
     residual, chi_square
-        Of each slice; see :class:`switchrecon.physics.measured.Residual`.
+        The residual and chi square of each slice; see :class:`switchrecon.physics.measured.Residual`.
     held_out_errors, held_out_error, held_out_reason
         See :class:`switchrecon.trust.held_out.HeldOut`; of the slices numbered in ``slices``.
     passes, folds
@@ -75,7 +75,7 @@ class TrustRecord(Record):
     claim
         What the doubt promises; empty without a calibration that fits.
     subjects, percent, factor
-        Of the calibration: its subjects, the probability, and the factor of raw doubt.
+        The number of subjects of the calibration, its probability in percent, and its factor of raw doubt.
     p_value, unlike
         Whether the scan is like the calibration subjects, and the feature that is least so.
     mask, acceleration
@@ -85,7 +85,7 @@ class TrustRecord(Record):
     calibration_sha256, calibrated_on
         Of the calibration, as it is stored; whether its subjects were held out from the training.
     versions
-        Of the software.
+        The versions of the software.
     """
 
     note: str = NOTE
@@ -193,7 +193,7 @@ def looking(calibration: Calibration | None, passes: int = PASSES, folds: int = 
     Parameters
     ----------
     calibration
-        Of the run, which says how many passes there are; None: the spread is written without a promise.
+        The calibration of the run, which says how many passes there are; None: the spread is written without a promise.
     passes, folds
         Without a calibration.
     """

@@ -27,7 +27,7 @@ def shifts(subjects: int = SUBJECTS, folds: int = FOLDS) -> Shift:
     subjects
         How many.
     folds
-        Of the error on held-out samples.
+        Number of folds for the error at held-out samples.
     """
     seen: set[str] = set()
 

@@ -28,7 +28,7 @@ def auroc(doubt: np.ndarray, large: np.ndarray) -> float:
     Parameters
     ----------
     doubt
-        Of each pixel.
+        The doubt of each pixel.
     large
         Boolean: whether its error is large.
 

@@ -51,7 +51,7 @@ def read_evaluated(file: Path, scan: str, name: str) -> Stack:
     scan
         One of :func:`evaluated_scans`.
     name
-        Of the stack.
+        The name of the stack.
 
     Raises
     ------

@@ -41,7 +41,7 @@ def read_stack(label: Label, name: str, options: ReadOptions, images: bool = Fal
     label
         The file, or a folder of PNG pictures.
     name
-        Of the stack.
+        The name of the stack.
     options
         How scans are read.
     images

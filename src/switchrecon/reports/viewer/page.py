@@ -92,7 +92,7 @@ def embed(
     stacks
         What is shown.
     most_bytes
-        Of all planes together, as base64.
+        Most bytes of all planes together, as base64.
     pick
         Numbers of the slices to show; None: all that fit.
     prefer

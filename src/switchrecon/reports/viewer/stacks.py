@@ -44,7 +44,7 @@ class Stack:
     name
         As the page shows it.
     numbers
-        Of the slices in their scan, from 0.
+        The numbers of the slices in their scan, from 0.
     matrix
         (H, W).
     layers
