@@ -20,9 +20,10 @@ from switchrecon.physics.fourier import fourier, inverse_fourier
 from switchrecon.physics.intensity import from_network, intensity_scale, to_network
 from switchrecon.physics.masks import draw_mask
 from switchrecon.physics.operators import Sensitivity
-from switchrecon.scans.files import find_files, read_scan, write_images
+from switchrecon.scans.files import find_files, read_scan
 from switchrecon.scans.names import describe_name
 from switchrecon.scans.scan import Scan, own_mask
+from switchrecon.scans.writing import write_images
 from switchrecon.training.batches import Batches, symmetries
 from tests.conftest import blob_images, shared_file, tiny_config
 

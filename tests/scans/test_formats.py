@@ -12,9 +12,10 @@ from switchrecon.reconstruction.files import reconstruct_files
 from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.scans import files
 from switchrecon.scans.convert import writers
-from switchrecon.scans.files import image_formats, read_scan
+from switchrecon.scans.files import read_scan
 from switchrecon.scans.formats import Format, formats
 from switchrecon.scans.inspection import inspect_file
+from switchrecon.scans.writing import image_formats
 from tests.conftest import blob_images, tiny_config
 
 RunCli = Callable[..., tuple[int, str, str]]
@@ -31,7 +32,7 @@ def recognised(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
         asked.append(path)
         return recognise(path)
 
-    for module in ("scans.files", "data.cache", "reconstruction.files"):
+    for module in ("scans.files", "scans.writing", "data.cache", "reconstruction.files"):
         monkeypatch.setattr(f"switchrecon.{module}.recognise", noted)
     return asked
 

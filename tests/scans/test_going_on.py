@@ -17,8 +17,9 @@ from switchrecon.core.seeds import seed_for
 from switchrecon.errors import DataError
 from switchrecon.physics.fourier import fourier
 from switchrecon.scans.convert import convert_file
-from switchrecon.scans.files import find_files, image_formats, read_scan, subject_of, write_images
+from switchrecon.scans.files import find_files, read_scan, subject_of
 from switchrecon.scans.scan import Scan
+from switchrecon.scans.writing import image_formats, write_images
 from tests.conftest import TRAINED, blob_images
 
 RunCli = Callable[..., tuple[int, str, str]]

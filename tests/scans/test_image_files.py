@@ -26,18 +26,9 @@ from switchrecon.errors import ConfigError, DataError
 from switchrecon.physics.fourier import fourier, inverse_fourier
 from switchrecon.scans import dicom
 from switchrecon.scans.bids import bids_name
-from switchrecon.scans.files import (
-    OWN,
-    find_files,
-    image_format,
-    image_formats,
-    image_target,
-    read_scan,
-    recognise,
-    subject_of,
-    write_images,
-)
+from switchrecon.scans.files import find_files, read_scan, recognise, subject_of
 from switchrecon.scans.scan import Scan
+from switchrecon.scans.writing import OWN, image_format, image_formats, image_target, write_images
 from tests.conftest import blob_images
 
 MR = dicom.CLASSIC

@@ -15,10 +15,10 @@ from switchrecon.errors import DataError
 from switchrecon.reconstruction.files import reconstruct_files
 from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.scans.bart import read_bart
-from switchrecon.scans.files import image_format, image_formats, image_target, write_images
 from switchrecon.scans.geometry import Geometry
 from switchrecon.scans.maps import Map, map_target, shown
 from switchrecon.scans.scan import Scan
+from switchrecon.scans.writing import image_format, image_formats, image_target, write_images
 
 from ..conftest import blob_images
 

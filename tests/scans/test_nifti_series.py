@@ -12,9 +12,10 @@ from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
 from switchrecon.reports.viewer.files import Label, read_stack
 from switchrecon.scans.convert import zero_filled_images
-from switchrecon.scans.files import read_scan, write_images
+from switchrecon.scans.files import read_scan
 from switchrecon.scans.scan import Scan
 from switchrecon.scans.series import geometry_of_frames, series_of
+from switchrecon.scans.writing import write_images
 from tests.scans.mrd_files import random_kspace
 
 RunCli = Callable[..., tuple[int, str, str]]

@@ -9,8 +9,9 @@ import pydicom
 import pytest
 
 from switchrecon.scans.convert import zero_filled_images
-from switchrecon.scans.files import read_scan, write_images
+from switchrecon.scans.files import read_scan
 from switchrecon.scans.scan import Scan
+from switchrecon.scans.writing import write_images
 from tests.scans.mrd_files import header, lines_of, write_mrd
 
 RunCli = Callable[..., tuple[int, str, str]]

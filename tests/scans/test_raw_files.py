@@ -23,8 +23,9 @@ from switchrecon.physics.fourier import fourier, inverse_fourier
 from switchrecon.scans import twix
 from switchrecon.scans.bart import write_bart
 from switchrecon.scans.convert import writers, zero_filled_images
-from switchrecon.scans.files import find_files, read_scan, recognise, write_images
+from switchrecon.scans.files import find_files, read_scan, recognise
 from switchrecon.scans.mrd import scan_of_readouts
+from switchrecon.scans.writing import write_images
 from tests.conftest import blob_images, shared_file
 from tests.scans.mrd_files import header, lines_of, random_kspace, readout, write_mrd
 

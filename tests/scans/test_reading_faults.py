@@ -11,9 +11,10 @@ import pytest
 from switchrecon.errors import DataError
 from switchrecon.physics.masks import measured_acceleration
 from switchrecon.scans.bids import bids_name
-from switchrecon.scans.files import find_files, read_scan, subject_of, write_images
+from switchrecon.scans.files import find_files, read_scan, subject_of
 from switchrecon.scans.names import identity
 from switchrecon.scans.scan import check_fully_sampled, inferred_masks, what_was_measured
+from switchrecon.scans.writing import write_images
 from tests.conftest import blob_images
 from tests.scans.mrd_files import header, lines_of, random_kspace, write_mrd
 from tests.scans.test_raw_files import write_fastmri

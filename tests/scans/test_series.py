@@ -14,9 +14,10 @@ from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
 from switchrecon.scans.bids import bids_name, series_target
 from switchrecon.scans.convert import convert_file
-from switchrecon.scans.files import find_files, read_scan, write_images
+from switchrecon.scans.files import find_files, read_scan
 from switchrecon.scans.scan import Scan
 from switchrecon.scans.series import series_of
+from switchrecon.scans.writing import write_images
 from tests.scans.mrd_files import header, lines_of, random_kspace, write_mrd
 from tests.scans.test_image_files import bids_errors, dicom_errors
 

@@ -196,17 +196,11 @@ class Coils(Operator):
         raise NotImplementedError
 
     def in_use(self) -> Tensor:
-        """Return how many coils have maps that are not zero everywhere: float32 (...), at least 1.
-
-        Coils of zeros are added to make a batch of images with different numbers of coils.
-        """
+        """Return the number of coils without those of zeros that fill up a batch: float32 (...), at least 1."""
         raise NotImplementedError
 
     def spread(self, error: Tensor) -> Tensor:
-        """Return Σ_c e_c / √C, (..., H, W), of coil errors e (..., n_coils, H, W) with C coils in use.
-
-        For errors of equal size it is about as large as the error of the combined image.
-        """
+        """Return Σ_c e_c / √C of (..., n_coils, H, W) with C coils in use, about as large as the image's error."""
         raise NotImplementedError
 
     def changed(self, change: Callable[[Tensor], Tensor]) -> "Coils":

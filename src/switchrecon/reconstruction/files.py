@@ -20,15 +20,15 @@ from switchrecon.physics.noise import relative_noise
 from switchrecon.reconstruction.adapt import Adaptation, adapt
 from switchrecon.reconstruction.reconstructor import Reconstruction, Reconstructor
 from switchrecon.runs.card import Card
-from switchrecon.scans.files import OWN, find_files, image_format, image_target, read_scan, recognise, write_images
+from switchrecon.scans.files import find_files, read_scan, recognise
 from switchrecon.scans.formats import Format
 from switchrecon.scans.maps import Map, map_target
 from switchrecon.scans.names import stem
 from switchrecon.scans.scan import Scan, own_mask
 from switchrecon.scans.series import series_of
+from switchrecon.scans.writing import OWN, image_format, image_target, write_images
 
 logger = logging.getLogger(__name__)
-
 
 MOST_UNLIKE = 1.4  # accelerations further apart than this ratio are another problem
 INVENTED = "the part of the image that the scan has not measured: the reconstruction supplied it; it is not the error"
@@ -233,7 +233,7 @@ def reconstruct_files(
     report
         Function that is called after each scan.
     format
-        Format of the images; see :func:`~switchrecon.scans.files.image_format`.
+        Format of the images; see :func:`~switchrecon.scans.writing.image_format`.
     adapt_steps
         Adapt the network to each scan first, in at most this number of steps; see
         :mod:`switchrecon.reconstruction.adapt`.
@@ -315,10 +315,8 @@ class Made:
 
     Attributes
     ----------
-    image
-        Complex64 or float32 (slices, H, W).
-    maps
-        Maps at the same matrix.
+    image, maps
+        Complex64 or float32 (slices, H, W), and maps at the same matrix.
     sentences, record
         See :class:`Beside`.
     found

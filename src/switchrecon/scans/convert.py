@@ -12,11 +12,12 @@ from switchrecon.core.reading import ReadOptions
 from switchrecon.errors import DataError
 from switchrecon.physics.coils import root_sum_of_squares
 from switchrecon.physics.fourier import inverse_fourier
-from switchrecon.scans.files import check_absent, find_files, read_scan, targets_of, tell_series
+from switchrecon.scans.files import find_files, read_scan
 from switchrecon.scans.formats import Format, formats
 from switchrecon.scans.images import without_padding
 from switchrecon.scans.scan import Scan
 from switchrecon.scans.series import one_series
+from switchrecon.scans.writing import check_absent, targets_of, tell_series
 
 
 def zero_filled_images(scan: Scan, numbers: Sequence[int]) -> np.ndarray:
