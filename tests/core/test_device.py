@@ -340,8 +340,8 @@ def test_steps_that_cannot_be_recorded_are_taken_plainly_and_said_once(piles: tu
     own = (Phase("generator", {own_objective: 1}),)
     looking = (Phase("generator", {looking_at_draws: 1}),)
     for name, given, waits, reason in (
-        ("simulated", own, None, "an objective is not the package's own"),
-        ("joint", looking, None, "an objective is not the package's own"),
+        ("simulated", own, None, "an objective is not the package's"),
+        ("joint", looking, None, "an objective is not the package's"),
         ("simulated", None, "it waits for a number", "it waits for a number"),
     ):
         state, batches, phases = made(name, piles)

@@ -144,7 +144,7 @@ def export(
     out: Annotated[
         Path,
         typer.Option(
-            "--out", metavar="FILE.onnx", help="Where to. Cascades with networks of their own become FILE-1.onnx, …"
+            "--out", metavar="FILE.onnx", help="Where to. Cascades with separate networks become FILE-1.onnx, …"
         ),
     ],
     trust_code: TrustOption = False,

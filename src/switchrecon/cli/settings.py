@@ -31,35 +31,35 @@ def settings(
 
     known = all_settings()
     if name is not None:
-        found = [own for own in known if own.name == name or own.name.startswith(f"{name}.")]
+        found = [one for one in known if one.name == name or one.name.startswith(f"{name}.")]
         if not found:
             raise ConfigError(f"unknown setting '{name}'; {did_you_mean(Config, name)}")
-        typer.echo("\n\n".join("\n".join(_whole(own)) for own in found))
+        typer.echo("\n\n".join("\n".join(_whole(one)) for one in found))
         return
-    for group in dict.fromkeys(own.group for own in known):
+    for group in dict.fromkeys(one.group for one in known):
         typer.echo(f"\n{group}")
-        for own in known:
-            if own.group == group:
-                typer.echo("\n".join(_brief(own)))
+        for one in known:
+            if one.group == group:
+                typer.echo("\n".join(_brief(one)))
     typer.echo("\n'Used by' speaks of methods with the network that they have by default.")
 
 
-def _brief(own: "Setting") -> Iterator[str]:
+def _brief(one: "Setting") -> Iterator[str]:
     """Name, default and allowed values; what it is; and its methods, where not all use it."""
-    yield from _wrapped(f"{own.name} = {own.default}   ({own.allowed})", 2, 6)
-    yield from _wrapped(own.reason, 6, 6)
-    if own.by_method:
-        yield from _wrapped(f"But: {own.by_method}", 6, 6)
-    if own.methods != "all":
-        yield from _wrapped(f"Used by: {own.methods}", 6, 6)
+    yield from _wrapped(f"{one.name} = {one.default}   ({one.allowed})", 2, 6)
+    yield from _wrapped(one.reason, 6, 6)
+    if one.by_method:
+        yield from _wrapped(f"But: {one.by_method}", 6, 6)
+    if one.methods != "all":
+        yield from _wrapped(f"Used by: {one.methods}", 6, 6)
 
 
-def _whole(own: "Setting") -> Iterator[str]:
-    yield own.name
-    told = {"group": own.group, "default": own.default, "allowed": own.allowed, "what": own.reason}
-    if own.by_method:
-        told["but"] = own.by_method
-    for what, text in {**told, "used by": own.methods, "example": f"--set {own.name}={own.example}"}.items():
+def _whole(one: "Setting") -> Iterator[str]:
+    yield one.name
+    told = {"group": one.group, "default": one.default, "allowed": one.allowed, "what": one.reason}
+    if one.by_method:
+        told["but"] = one.by_method
+    for what, text in {**told, "used by": one.methods, "example": f"--set {one.name}={one.example}"}.items():
         yield from _wrapped(f"{what + ':':10}{text}", 2, 12)
 
 

@@ -73,11 +73,11 @@ def calibrate(
         )
         write_study(folder, study_of(found, measured))
         made = {folder: found}
-    for place, own in made.items():
-        known = f"{count(own.slices, 'slice')} of {count(own.subjects, 'subject')}"
-        typer.echo(f"{known}; doubt is {own.factor:.2f} times the spread")
-        if own.synthetic:
-            scans = count(own.synthetic, "scan")
+    for place, one in made.items():
+        known = f"{count(one.slices, 'slice')} of {count(one.subjects, 'subject')}"
+        typer.echo(f"{known}; doubt is {one.factor:.2f} times the spread")
+        if one.synthetic:
+            scans = count(one.synthetic, "scan")
             typer.echo(f"k-space of {scans} was computed from magnitude images: the promise is about such scans")
         typer.echo(f"report: {write_calibration_page(place)}")
     if reference:

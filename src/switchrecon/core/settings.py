@@ -88,12 +88,12 @@ def did_you_mean(kind: type[Settings], name: str) -> str:
     known = kind.synonyms.get(plain)
     if known is not None and known not in valid and known not in kind.model_fields:
         return known
-    inside = [own for own in valid if own.rpartition(".")[2] == plain]
+    inside = [each for each in valid if each.rpartition(".")[2] == plain]
     found = known or (min(inside, key=len) if inside else None)
     if found is not None:
         return f"did you mean '{found}'?"
     prefix = "".join(f"{part}." for part in parents)
-    near = [own for own in valid if own.startswith(prefix)] if prefix else [*{*valid, *kind.model_fields}]
+    near = [each for each in valid if each.startswith(prefix)] if prefix else [*{*valid, *kind.model_fields}]
     return nearest(prefix + plain, near or valid)
 
 
@@ -107,7 +107,7 @@ def _explain(error: ValidationError, kind: type[Settings], source: str) -> str:
     if not names:
         return f"{source}: {message}"
     if first["type"] == "model_type":
-        inner = next(own for own in setting_names(kind) if own.startswith(f"{'.'.join(names)}."))
+        inner = next(each for each in setting_names(kind) if each.startswith(f"{'.'.join(names)}."))
         message = f"it holds several settings; give them by name, such as {inner}"
     if first["type"] == "tuple_type":
         lists = {"calibrate": "a list, such as [noise]", "matrix": "a side, or [height, width]"}

@@ -296,7 +296,7 @@ class Prepared:
     retrospective
         Whether it is fully sampled and was undersampled here.
     acceleration
-        The acceleration of the file, at its own matrix; 1 where it is fully sampled.
+        The acceleration of the file, at its original matrix; 1 if it is fully sampled.
     """
 
     sources: Sequence[SliceSource]

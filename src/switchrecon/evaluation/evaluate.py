@@ -163,7 +163,7 @@ def evaluate(
     for name in conventions:
         if name not in CONVENTIONS:
             raise ConfigError(f"unknown convention '{name}'; {nearest(name, CONVENTIONS)}")
-    run_folders = [Path(own) for own in ([folders] if isinstance(folders, str | Path) else folders)]
+    run_folders = [Path(one) for one in ([folders] if isinstance(folders, str | Path) else folders)]
     out = Path(out)
     if (out / "model.safetensors").exists() or out.is_file():
         raise RunError(f"{out}: is a run or a file; choose another --out for the evaluation")

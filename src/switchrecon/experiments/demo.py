@@ -64,7 +64,7 @@ def reduced(config: Config) -> list[str]:
         f"Matrix {MATRIX}x{MATRIX} instead of a scanner's 256x256 or more, and cascades of U-Nets of width "
         f"{config.unet_width} instead of 16.",
         f"{SLICES * len(SUBJECTS['full'])} slices of {len(SUBJECTS['full'])} synthetic subjects a pile, and "
-        f"{config.steps} steps: a run of your own takes thousands.",
+        f"{config.steps} steps: a real run takes thousands.",
         "Images without phase, as in the paper: their k-space is conjugate symmetric, which no scanner offers.",
         "joint, the method that we recommend, is not the paper's: it learns from the same two piles, with data "
         "consistency between four cascades. The paper's method needs far more steps than fit here; its results, and "
@@ -125,7 +125,7 @@ def quick_look(out: Path, lpips_weights: Path | None = None, device: str | None 
             "from a quarter of their k-space: a real sagittal T1-weighted head (matplotlib's sample data) and a "
             "synthetic axial one. It has learned from axial T2-weighted and FLAIR scans of four patients.",
             "Next: 'switchrecon demo' trains one in minutes; 'switchrecon reconstruct "
-            f"{PRETRAINED} SCAN… --out DIR' reconstructs scans of your own at this acceleration.",
+            f"{PRETRAINED} SCAN… --out DIR' reconstructs your scans at this acceleration.",
         ],
         device=device,
         overwrite=True,

@@ -70,7 +70,7 @@ class GridLayout:
         def scans_of(subjects: Sequence[str]) -> tuple[int, ...]:
             return tuple(len(self.scans[subject]) for subject in subjects)
 
-        return tuple(Fold(scans_of(own.full), scans_of(own.sub), scans_of(own.test)) for own in self.folds)
+        return tuple(Fold(scans_of(each.full), scans_of(each.sub), scans_of(each.test)) for each in self.folds)
 
     def digest(self) -> str:
         """Return a hash of the names and sizes of all scans by subject."""

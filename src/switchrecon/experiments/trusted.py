@@ -64,7 +64,7 @@ def crossval_lesions(
             rows = [cell.row for cell in cells]
             seen, runs = look_for_lesions(runs_of, cells[0].test, device, trust_code, None, slices, rows)
             for name, slices_of in seen.items():
-                found[name] += [_numbered(own, cells[0].fold) for own in slices_of]
+                found[name] += [_numbered(one, cells[0].fold) for one in slices_of]
             for name, run in runs.items():
                 weights[name].append(run.card.weights_sha256)
         place = out if len(grid.recipe.settings) == 1 else out / setting
@@ -93,7 +93,7 @@ def _numbered(seen: Seen, fold: int) -> Seen:
     return replace(
         seen,
         lesions=tuple(
-            replace(own, subject=APART * fold + own.subject, scan=APART * fold + own.scan) for own in seen.lesions
+            replace(one, subject=APART * fold + one.subject, scan=APART * fold + one.scan) for one in seen.lesions
         ),
     )
 
@@ -144,8 +144,8 @@ def crossval_calibration(
             loaded[cell.fold] = Reconstructor.load(run, device=device, trust_code=trust_code)
             measure_references(run, loaded[cell.fold], cell.test, measured, fold=cell.fold)
         each = [calibration_of(c.folder / "run", loaded[c.fold], measured, fold=c.fold) for c in cells]
-        for cell, own in zip(cells, each, strict=True):
-            own.write(cell.folder / "run" / FILE)
+        for cell, one in zip(cells, each, strict=True):
+            one.write(cell.folder / "run" / FILE)
         place = out / setting / row / f"seed-{seed}"
         write_calibration(place, calibration_study(each[0], measured))
         made[place] = each[0]

@@ -86,7 +86,9 @@ def _ssim_of_rows(r: np.ndarray, u: np.ndarray, data_range: float) -> np.ndarray
 
 def _same_shape(reference: Any, image: Any) -> tuple[np.ndarray, np.ndarray]:
     """Magnitudes, float64, of arrays or of torch's tensors on any device."""
-    reference, image = (np.asarray(own.detach().cpu() if hasattr(own, "detach") else own) for own in (reference, image))
+    reference, image = (
+        np.asarray(each.detach().cpu() if hasattr(each, "detach") else each) for each in (reference, image)
+    )
     if reference.shape != image.shape:
         raise ValueError(f"images differ in shape: reference {reference.shape}, image {image.shape}")
     return np.abs(reference).astype(np.float64), np.abs(image).astype(np.float64)

@@ -70,17 +70,17 @@ class _RepeatEdges(torch.autograd.Function):
 
     @staticmethod
     def forward(*images: Tensor) -> Tensor:
-        lasts = [own.is_contiguous(memory_format=torch.channels_last) for own in images]
-        if all(lasts) and not all(own.is_contiguous() for own in images):
+        lasts = [each.is_contiguous(memory_format=torch.channels_last) for each in images]
+        if all(lasts) and not all(each.is_contiguous() for each in images):
             layout = torch.channels_last
         elif len(images) == 1:
             return F.pad(images[0], (1, 1, 1, 1), mode="replicate")
         else:
             layout = torch.contiguous_format
         batch, _, height, width = images[0].shape
-        size = (batch, sum(own.shape[1] for own in images), height + 2, width + 2)
+        size = (batch, sum(each.shape[1] for each in images), height + 2, width + 2)
         padded = torch.empty(size, dtype=images[0].dtype, device=images[0].device, memory_format=layout)
-        for image, place in zip(images, padded.split([own.shape[1] for own in images], 1), strict=True):
+        for image, place in zip(images, padded.split([each.shape[1] for each in images], 1), strict=True):
             place[..., 1:-1, 1:-1] = image
             place[..., 1:-1, 0], place[..., 1:-1, -1] = image[..., 0], image[..., -1]
         padded[..., 0, :], padded[..., -1, :] = padded[..., 1, :], padded[..., -2, :]
@@ -89,7 +89,7 @@ class _RepeatEdges(torch.autograd.Function):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         """Only the numbers of channels are kept for the backward."""
-        ctx.channels = [own.shape[1] for own in inputs]
+        ctx.channels = [each.shape[1] for each in inputs]
 
     @staticmethod
     @once_differentiable

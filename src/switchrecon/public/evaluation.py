@@ -42,6 +42,6 @@ def evaluate(
         by run and estimate and for ``zero-filled``.
     """
     several = [runs] if isinstance(runs, Run | str | Path) else list(runs)
-    folders = [own.folder if isinstance(own, Run) else Path(own) for own in several]
+    folders = [each.folder if isinstance(each, Run) else Path(each) for each in several]
     folder = Path(tempfile.mkdtemp(prefix="switchrecon-")) if out is None else Path(out)
     return run_evaluation(folders, as_scans(references, "reference"), folder, device=device, **options)

@@ -171,8 +171,8 @@ def as_scans(scans: Scans, role: str) -> list[str | Path | Scan]:
     alone = isinstance(scans, str | Path | Scan | np.ndarray) or _is_pair(scans)
     several = cast("Sequence[str | Path | Scan | Arrays]", [scans] if alone else scans)
     return [
-        own if isinstance(own, str | Path | Scan) else from_arrays(own, f"{role} array {number}")
-        for number, own in enumerate(several, 1)
+        each if isinstance(each, str | Path | Scan) else from_arrays(each, f"{role} array {number}")
+        for number, each in enumerate(several, 1)
     ]
 
 

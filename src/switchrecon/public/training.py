@@ -97,7 +97,7 @@ def train(
         Settings; None: the defaults.
     full, sub
         Fully sampled scans, and undersampled scans of other subjects: paths, scans of :func:`switchrecon.read`, arrays
-        of k-space, or pairs of k-space and mask; one or several. Each array counts as a subject of its own; fully
+        of k-space, or pairs of k-space and mask; one or several. Each array counts as another subject; fully
         sampled ones in ``sub`` are undersampled by the settings.
     out
         The run folder; None: a new folder for temporary files.

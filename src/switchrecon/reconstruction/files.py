@@ -144,7 +144,7 @@ def ready_scan(reconstructor: Reconstructor, scan: Scan) -> Scan:
         return with_maps(scan, reconstructor.config)
     parts = [with_maps(_some_slices(scan, series.numbers), reconstructor.config) for series in found]
     order = np.argsort(np.concatenate([series.numbers for series in found]), kind="stable")
-    kspace, maps = (np.concatenate(own)[order] for own in zip(*((p.kspace, p.maps) for p in parts), strict=True))
+    kspace, maps = (np.concatenate(each)[order] for each in zip(*((p.kspace, p.maps) for p in parts), strict=True))
     return replace(scan, kspace=kspace, maps=maps, noise=None, calibration=None)
 
 

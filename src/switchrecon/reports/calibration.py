@@ -47,10 +47,10 @@ def overview(studies: Mapping[str, CalibrationStudy]) -> Layout:
     """A row for each calibration by its name: coverage and width of the subjects, and what the doubt is worth."""
     rows = []
     for name, study in studies.items():
-        covered = [own.covered for own in study.subjects]
+        covered = [one.covered for one in study.subjects]
         held = sum(share >= COVERED / 100 for share in covered)
-        width = float(np.mean([own.half_width for own in study.subjects]))
-        worth = [("n/a" if own.median is None else f"{own.median:.2f}") for own in (study.spearman, study.auroc)]
+        width = float(np.mean([one.half_width for one in study.subjects]))
+        worth = [("n/a" if one.median is None else f"{one.median:.2f}") for one in (study.spearman, study.auroc)]
         rows.append((name, f"{len(covered)}", f"{held}", f"{min(covered):.1%}", f"{width:.1%}", *worth))
     header = ("calibration", "subjects", "bands that hold", "least covered", "half width", "Spearman", "AUROC")
     note = (
@@ -61,17 +61,17 @@ def overview(studies: Mapping[str, CalibrationStudy]) -> Layout:
 
 
 def _coverage(study: CalibrationStudy) -> Section:
-    folds = len({own.fold for own in study.subjects}) > 1
+    folds = len({one.fold for one in study.subjects}) > 1
     rows = [
         (
             f"subject-{number:03d}",
-            *([f"{own.fold}"] if folds else []),
-            f"{own.slices}",
-            f"{own.score:.3g}",
-            f"{own.covered:.1%}",
-            f"{own.half_width:.1%}",
+            *([f"{one.fold}"] if folds else []),
+            f"{one.slices}",
+            f"{one.score:.3g}",
+            f"{one.covered:.1%}",
+            f"{one.half_width:.1%}",
         )
-        for number, own in enumerate(study.subjects, 1)
+        for number, one in enumerate(study.subjects, 1)
     ]
     header = ("subject", *(["fold"] if folds else []), "slices", "score", "covered", "half width")
     note = (
@@ -79,7 +79,7 @@ def _coverage(study: CalibrationStudy) -> Section:
         "the share whose truth lies in the band that the largest score of the other subjects gives; half width: "
         "that band's mean over the mean magnitude."
     )
-    covered = [own.covered for own in study.subjects]
+    covered = [one.covered for one in study.subjects]
     held = sum(share >= COVERED / 100 for share in covered)
     caption = f"Each bar is a subject; the line is at nine tenths. {held} of {len(covered)} bands hold."
     title = "share of the foreground in the band of the other subjects"

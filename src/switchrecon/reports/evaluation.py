@@ -76,7 +76,7 @@ def _evaluation(folder: Path) -> dict[str, Any]:
         evaluation = Evaluation.read(file)
     columns = evaluation.all_columns()
     # By name alone: a report embeds what lies in its folder, nothing else.
-    pictures = [picture(folder / Path(own.file).name, own.caption) for own in facts.pictures]
+    pictures = [picture(folder / Path(each.file).name, each.caption) for each in facts.pictures]
     content: dict[str, Any] = {
         **facts.model_dump(include={"title", "created", "reduced", "data", "machine"}),
         "sampling": _sampling(facts.sampling, facts.matrix),

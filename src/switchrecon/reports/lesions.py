@@ -67,11 +67,11 @@ def overview(study: LesionStudy) -> Layout:
     header = ("method", "discs", "recovery", "leak", "lost", "95 % interval", "lost but doubted")
     rows = []
     for name, method in study.methods.items():
-        own = method.total
-        interval = "n/a" if own.low is None else f"{own.low:.0%} to {own.high:.0%}"
-        doubted = "n/a" if own.doubted is None else f"{own.doubted:.0%}"
+        one = method.total
+        interval = "n/a" if one.low is None else f"{one.low:.0%} to {one.high:.0%}"
+        doubted = "n/a" if one.doubted is None else f"{one.doubted:.0%}"
         rows.append(
-            (name, f"{own.lesions}", f"{own.recovery:.2f}", f"{own.leak:.2f}", f"{own.lost:.0%}", interval, doubted)
+            (name, f"{one.lesions}", f"{one.recovery:.2f}", f"{one.leak:.2f}", f"{one.lost:.0%}", interval, doubted)
         )
     return Layout("All discs", header, tuple(rows), f"{NOTE} The interval is over subjects.")
 
@@ -80,19 +80,19 @@ def _by_size(study: LesionStudy) -> list[Layout]:
     """Return a table for each diameter: recovery and share lost by contrast."""
     sizes = next(iter(study.methods.values())).sizes
     layouts = []
-    for diameter in sorted({own.diameter for own in sizes if own.diameter is not None}):
-        contrasts = sorted({own.contrast for own in sizes if own.diameter == diameter and own.contrast is not None})
+    for diameter in sorted({one.diameter for one in sizes if one.diameter is not None}):
+        contrasts = sorted({one.contrast for one in sizes if one.diameter == diameter and one.contrast is not None})
         rows = []
         for name, method in study.methods.items():
-            by_contrast = {own.contrast: own for own in method.sizes if own.diameter == diameter}
+            by_contrast = {one.contrast: one for one in method.sizes if one.diameter == diameter}
             rows.append((name, *(_cell(by_contrast[contrast]) for contrast in contrasts)))
         header = ("method", *(f"{contrast:+.0%}" for contrast in contrasts))
         layouts.append(Layout(f"Diameter {diameter} pixels", header, tuple(rows), "Mean recovery; share lost."))
     return layouts
 
 
-def _cell(own: Kept) -> str:
-    return f"{own.recovery:.2f}; {own.lost:.0%}"
+def _cell(one: Kept) -> str:
+    return f"{one.recovery:.2f}; {one.lost:.0%}"
 
 
 def _false(study: LesionStudy) -> Layout:

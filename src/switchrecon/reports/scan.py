@@ -47,7 +47,7 @@ def write_scan_page(made: Made, truth: np.ndarray | None, mask: np.ndarray, file
         If the file cannot be written.
     """
     images = np.abs(made.image)
-    parts: dict[str, np.ndarray] = {own.name: np.abs(own.values) for own in made.maps}
+    parts: dict[str, np.ndarray] = {each.name: np.abs(each.values) for each in made.maps}
     if truth is not None:
         parts["error"] = np.abs(images - truth)
     drawings = []
@@ -56,7 +56,7 @@ def write_scan_page(made: Made, truth: np.ndarray | None, mask: np.ndarray, file
         caption = f"Slice {number}. Every scale is in % of the 99th percentile of the slice's image."
         png = maps_figure(images[number], one)
         drawings.append(Drawing(png, caption, f"{caption} Image, {', '.join(parts)}."))
-    about = [f"{own.name}: {own.about}." for own in made.maps]
+    about = [f"{each.name}: {each.about}." for each in made.maps]
     if truth is not None:
         about.append("error: the magnitude's difference from that of the fully sampled scan.")
     section = Section("Maps", about, (), drawings)

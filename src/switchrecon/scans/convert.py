@@ -23,7 +23,7 @@ from switchrecon.scans.writing import check_absent, targets_of, tell_series
 def zero_filled_images(scan: Scan, numbers: Sequence[int]) -> np.ndarray:
     """Images of the measured samples, coils combined by root sum of squares; float32 (slices, H, W)."""
     coils = (torch.from_numpy(scan.kspace[number].reshape(-1, *scan.matrix)) for number in numbers)
-    return np.stack([root_sum_of_squares(inverse_fourier(own)).numpy() for own in coils])
+    return np.stack([root_sum_of_squares(inverse_fourier(each)).numpy() for each in coils])
 
 
 def writers() -> dict[str, Format]:

@@ -76,8 +76,8 @@ class _Frame:
 
     def find(self, name: str, group: str = "") -> Any:
         """Return an attribute: of the frame itself, of all frames, or of the file; None where there is none."""
-        for own in self.groups:
-            for item in own.get(group) or []:
+        for entry in self.groups:
+            for item in entry.get(group) or []:
                 if name in item:
                     return item.get(name)
         return self.header.get(name)
@@ -185,8 +185,8 @@ def _check_one_series(path: Path, frames: list[_Frame]) -> None:
         raise DataError(f"{path}: holds images of {len(patients)} patients; expected one a folder")
     for frame in frames:
         for name, group, length in SHARED:
-            own, other = (np.array(f.vector(name, group, length), dtype=float) for f in (frame, first))
-            if own.shape != other.shape or not np.allclose(own, other, atol=1e-4, equal_nan=True):
+            entry, other = (np.array(f.vector(name, group, length), dtype=float) for f in (frame, first))
+            if entry.shape != other.shape or not np.allclose(entry, other, atol=1e-4, equal_nan=True):
                 raise DataError(f"{frame.file}: {name} differs from {first.file.name}; expected parallel, equal slices")
         size = (frame.header.Rows, frame.header.Columns)
         if size != (first.header.Rows, first.header.Columns):

@@ -146,9 +146,9 @@ def write_dicom(scan: Scan, images: np.ndarray, target: Path) -> None:
             if len(found) > 1:
                 place = folder / "_".join(f"{name}-{n}" for name, n in series.labels.items())
                 place.mkdir()
-            part, own = one_series(scan, magnitudes, series)
-            slope = float(str(_decimal(own.max() / LARGEST))) or 1.0  # as it will be read
-            values = np.rint(own / slope).clip(0, LARGEST).astype("<u2")
+            part, one = one_series(scan, magnitudes, series)
+            slope = float(str(_decimal(one.max() / LARGEST))) or 1.0  # as it will be read
+            values = np.rint(one / slope).clip(0, LARGEST).astype("<u2")
             common = _common(part, values, slope, series.labels, order, whole)
             if times:
                 common.TemporalPositionIdentifier = series.labels[times[0]]

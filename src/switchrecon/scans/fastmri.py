@@ -154,15 +154,15 @@ def write_fastmri(scan: Scan, images: np.ndarray, target: Path) -> None:
 def write_fastmri_maps(scan: Scan, maps: Sequence[Map], target: Path) -> None:
     """Write the images as :func:`write_fastmri` does, and maps under their names, with a ``description``."""
     with write_hdf5(target) as file:
-        for own in maps:
+        for each in maps:
             dataset = file.create_dataset(
-                own.name or "reconstruction",
-                data=np.abs(own.values).astype(np.float32),
-                chunks=(1, *own.values.shape[1:]),
+                each.name or "reconstruction",
+                data=np.abs(each.values).astype(np.float32),
+                chunks=(1, *each.values.shape[1:]),
                 fletcher32=True,
             )
-            if own.about:
-                dataset.attrs["description"] = own.about
+            if each.about:
+                dataset.attrs["description"] = each.about
         file.attrs["note"] = NOTE
 
 

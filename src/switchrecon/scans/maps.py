@@ -65,7 +65,7 @@ def shown(images: np.ndarray, maps: Sequence[Map]) -> list[tuple[Shown, np.ndarr
     """Return the maps and, last, the images, with their descriptions; so no image is written before its maps."""
     magnitudes = np.abs(images)
     whole, white = hashlib.sha256(np.ascontiguousarray(magnitudes).tobytes()).hexdigest(), white_of(magnitudes)
-    parts = [(Shown(own.name, own.about, order, whole, white), own.values) for order, own in enumerate(maps, 1)]
+    parts = [(Shown(each.name, each.about, order, whole, white), each.values) for order, each in enumerate(maps, 1)]
     return [*parts, (Shown("", "", 0, whole, white), images)]
 
 

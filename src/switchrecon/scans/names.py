@@ -1,4 +1,4 @@
-"""What the names of scans say, and the names of what is written for them. IXI and BIDS names are understood."""
+"""The meaning of scans' names (IXI and BIDS), and names of files that are written for scans."""
 
 import re
 from pathlib import Path
@@ -42,7 +42,7 @@ def stem(path: Path) -> str:
 
 
 def named(path: Path, *suffixes: str) -> str:
-    """The name of a file written for a scan: its own where it has one of the suffixes, else with the first of them."""
+    """Return the name of a file written for a scan: the scan's, with the first suffix unless it has one of them."""
     return path.name if path.name.lower().endswith(suffixes) else stem(path) + suffixes[0]
 
 

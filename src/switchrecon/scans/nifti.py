@@ -127,7 +127,7 @@ def read_nifti(path: Path, options: ReadOptions) -> Scan:
         check_size(path, "the volume, as k-space,", shape, np.dtype(np.complex64).itemsize)
         unit = MILLIMETRES.get(int(source.header["xyzt_units"]) & 7, 1.0)
         canonical = nibabel.as_closest_canonical(source)
-        # Of the affine, which says where voxels lie; the header's own sizes may be another's.
+        # Sizes of the affine, which says where voxels are; those in the header may differ.
         zooms = [float(length) * unit for length in np.linalg.norm(canonical.affine[:3, :3], axis=0)]
         if max(zooms) > MOST_ASPECT * min(zooms):
             raise DataError(f"{path}: found voxel sizes {zooms}, expected similar numbers")

@@ -64,7 +64,7 @@ def affine_of(heads: np.ndarray, sorted_kspace: Sorted, forward: bool | None = N
     stack = heads[np.all([index[name] == index[name][0] for name in ORDER[:-1]], axis=0)]
     found = [_directions(head) for head in stack]
     directions = found[0]
-    if directions is None or any(own is None or not np.allclose(own, directions, atol=1e-3) for own in found):
+    if directions is None or any(each is None or not np.allclose(each, directions, atol=1e-3) for each in found):
         return None
     height, width = sorted_kspace.kspace.shape[-2:]
     spacing = np.array(sorted_kspace.field) / (height, width, 1)

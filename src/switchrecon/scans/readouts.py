@@ -105,7 +105,7 @@ def kinds_of(head: np.ndarray, embedded: bool) -> np.ndarray:
     """What each readout was measured for: ``imaging``, ``parallel calibration`` or a name of :data:`NOT_IMAGING`.
 
     Lines for parallel-imaging calibration alone are imaging lines where the header says that they are embedded in
-    the image's own k-space.
+    the image's k-space.
     """
     flags = head["flags"].astype(np.uint64)
     kinds = np.full(flags.shape, "imaging", dtype=object)

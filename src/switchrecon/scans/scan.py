@@ -31,7 +31,7 @@ class Scan:
     path
         The file.
     subject
-        Who was scanned: from the file's own fields or its name. Never written to any output.
+        Who was scanned: from the fields of the file, or from its name. Never written to any output.
     kspace
         complex64 (slices, coils, H, W); centred, in the file's units. (slices, H, W) is taken as that of one coil.
     mask
@@ -56,9 +56,9 @@ class Scan:
     format
         The format that the file was read as; None for a scan that was made otherwise.
     shown
-        What a writer is given with it, where that is one of several.
+        What a writer gets with the scan, if it is one of several.
     drawn_by
-        The subject that the file itself names, where a table gave another.
+        The subject that the file names, if a table gave another one.
     """
 
     path: Path
@@ -83,12 +83,12 @@ class Scan:
 
     @property
     def name(self) -> str:
-        """What its masks, phase and noise are drawn by; see :func:`draw_name`."""
+        """Name from which masks, phase and noise are seeded; see :func:`draw_name`."""
         return draw_name(self.path, self.drawn_by or self.subject)
 
     @property
     def coils(self) -> int:
-        """How many receiver coils; 1 for coil-combined k-space."""
+        """Number of receiver coils; 1 for coil-combined k-space."""
         return self.kspace.shape[1]
 
     @property
@@ -123,7 +123,7 @@ class Scan:
 
 
 def _resized_affine(affine: np.ndarray | None, old: tuple[int, int], new: tuple[int, int]) -> np.ndarray | None:
-    """Return the field of view stays and so does its centre, the pixel (H // 2, W // 2)."""
+    """Return the affine at another matrix with the same field of view and centre, the pixel (H // 2, W // 2)."""
     if affine is None:
         return None
     change = np.eye(4)
@@ -138,9 +138,9 @@ SCANNERS = (".dat", ".dcm", ".mrd", "")  # of files that a scanner names, by the
 
 
 def draw_name(path: Path, subject: str) -> str:
-    """What a scan's masks, phase and noise are drawn by: the file's name, as in fastMRI, so that its folder can move.
+    """Return the name that seeds a scan's masks, phase and noise: the file's, as in fastMRI, so that folders can move.
 
-    A scanner gives one name to the files of many subjects; there the subject is a part of it.
+    Scanners give the same name to files of many subjects; then the subject is a part of it.
     """
     return f"{subject}/{path.name}" if path.is_dir() or path.suffix in SCANNERS else path.name
 
@@ -220,14 +220,14 @@ def inferred_masks(kspace: np.ndarray) -> np.ndarray | None:
 
     A slice of zeros says nothing: it gets the mask of the nearest slice that does.
     """
-    telling = [number for number, own in enumerate(kspace) if own.any()]
+    telling = [number for number, each in enumerate(kspace) if each.any()]
     masks = {number: infer_mask(kspace[number]) for number in telling}
-    if all(own is None for own in masks.values()):
+    if all(each is None for each in masks.values()):
         return None
     full = np.ones(kspace.shape[-2:], dtype=bool)
     nearest = [min(telling, key=lambda other: abs(other - number)) for number in range(len(kspace))]
     found = [masks[number] for number in nearest]
-    return np.stack([full if own is None else own for own in found])
+    return np.stack([full if each is None else each for each in found])
 
 
 def fitted_mask(path: Path, name: str, stored: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
@@ -293,8 +293,8 @@ def masked(path: Path, kspace: np.ndarray, mask: np.ndarray) -> np.ndarray:
         raise DataError(
             f"{path}: its mask leaves no sample but zeros; expected 0 where nothing was measured, and 1 elsewhere"
         )
-    claimed = [own & ~found for own, k in zip(mask, kspace, strict=True) if (found := _gaps(k)) is not None]
-    wrong = sum(int(own.sum()) for own in claimed)
+    claimed = [each & ~found for each, k in zip(mask, kspace, strict=True) if (found := _gaps(k)) is not None]
+    wrong = sum(int(each.sum()) for each in claimed)
     if wrong > MOST_WRONG * mask.size:
         logger.warning(
             "%s: its mask says that %.0f %% of the samples were measured, of which %.0f %% are zero in all coils; they "

@@ -54,7 +54,7 @@ def _entries(start: bytes, size: int) -> list[tuple[int, int]]:
     if first >= 10000 or not 0 < count <= 64:
         return [(0, size)]
     entries = [start[8 + 152 * i :][8:24] for i in range(count)]
-    found = [tuple(np.frombuffer(own, "<u8").tolist()) for own in entries if len(own) == 16]
+    found = [tuple(np.frombuffer(one, "<u8").tolist()) for one in entries if len(one) == 16]
     return [(offset, length) for offset, length in found]
 
 
@@ -150,14 +150,14 @@ def readouts_of(path: Path, measurements: list[dict[str, Any]]) -> tuple[Header,
     for i, (block, dwell) in enumerate(chosen):
         data = np.ascontiguousarray(block.data, dtype=np.complex64)
         samples[i] = data.view(np.float32).reshape(-1)
-        own = head[i]
-        own["active_channels"], own["number_of_samples"] = data.shape
-        own["flags"] = sum(1 << (bit - 1) for name, bit in FLAGS.items() if block.is_flag_set(name))
-        own["center_sample"] = block.mdh.CenterCol
-        own["discard_pre"], own["discard_post"] = block.mdh.CutOff.Pre, block.mdh.CutOff.Post
-        own["sample_time_us"] = dwell
+        one = head[i]
+        one["active_channels"], one["number_of_samples"] = data.shape
+        one["flags"] = sum(1 << (bit - 1) for name, bit in FLAGS.items() if block.is_flag_set(name))
+        one["center_sample"] = block.mdh.CenterCol
+        one["discard_pre"], one["discard_post"] = block.mdh.CutOff.Pre, block.mdh.CutOff.Post
+        one["sample_time_us"] = dwell
         for name, counter in COUNTERS.items():
-            own["idx"][name] = getattr(block.mdh.Counter, counter)
+            one["idx"][name] = getattr(block.mdh.Counter, counter)
     return Header([_encoding(path, measurements[-1]["hdr"].get("MeasYaps", {}), images)], 1.0, ""), Readouts(
         head, samples
     )

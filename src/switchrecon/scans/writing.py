@@ -147,7 +147,7 @@ def write_images(
 def _write_series(written: Format, scan: Scan, maps: Sequence[Map], target: Path, overwrite: bool) -> list[Path]:
     """Write each series of images or maps; return the files. Several maps are given if they go into one file."""
     plain, _ = without_padding(scan, maps[0].values)
-    maps = [replace(own, values=without_padding(scan, own.values)[1]) for own in maps]
+    maps = [replace(each, values=without_padding(scan, each.values)[1]) for each in maps]
     first = maps[0]
 
     def write(part: Scan, parts: Sequence[Map], place: Path) -> Path:
@@ -167,7 +167,7 @@ def _write_series(written: Format, scan: Scan, maps: Sequence[Map], target: Path
     return [
         write(
             one_series(plain, first.values, series)[0],
-            [replace(own, values=own.values[series.numbers]) for own in maps],
+            [replace(each, values=each.values[series.numbers]) for each in maps],
             place,
         )
         for series, place in found

@@ -22,7 +22,7 @@ COPIED = (
 COUNTED = ("average", "slice", "contrast", "phase", "repetition", "set")
 SHARED_FLAGS = np.uint64(sum(1 << (number - 1) for number in (*range(5, 17), *range(57, 65))))
 """Flags that mean the same in a readout's head and in an image's: first and last in …, and the users' eight."""
-HEADROOM = 2  # of the first image, so that brighter slices seldom need a slope of their own
+HEADROOM = 2  # factor for the first image, so that brighter slices seldom need another slope
 
 
 def central_head(unit: Unit, key: Key, encoding: Encoding) -> np.void:
@@ -116,14 +116,14 @@ class Answers:
         assert indices is not None
         keys = [tuple(int(n) for n in row) for row in indices[::depth]]
         chosen = [Map("", image, said), *(maps if self.answering.series == "all" else [])]
-        for own in chosen:
+        for one in chosen:
             for place, key in enumerate(keys):
-                slab = own.values[place * depth : (place + 1) * depth]
+                slab = one.values[place * depth : (place + 1) * depth]
                 pixels = placed(slab, self.header, self.encoding, scan.geometry.field_of_view)
-                yield self._message(own, central_head(unit, key, self.encoding), pixels, made_by)
+                yield self._message(one, central_head(unit, key, self.encoding), pixels, made_by)
 
-    def _message(self, own: Map, readout: np.void, values: np.ndarray, made_by: str) -> bytes:
-        series = self._series.setdefault(own.name, _Series(self.after + len(self._series) + 1))
+    def _message(self, one: Map, readout: np.void, values: np.ndarray, made_by: str) -> bytes:
+        series = self._series.setdefault(one.name, _Series(self.after + len(self._series) + 1))
         series.images += 1
         head = np.zeros((), IMAGE)
         for name in COPIED:
@@ -134,18 +134,18 @@ class Answers:
         head["field_of_view"] = self.encoding.recon_field
         head["image_index"], head["image_series_index"] = series.images & 0xFFFF, series.number & 0xFFFF
         head["image_type"] = COMPLEX if self.answering.pixels == "complex" else MAGNITUDE
-        meta = self._meta(own, readout, series, made_by)
+        meta = self._meta(one, readout, series, made_by)
         return image(head, meta, self._pixels(values, series, meta))
 
-    def _meta(self, own: Map, readout: np.void, series: _Series, made_by: str) -> dict[str, object]:
-        name = f"{made_by}_{own.name}" if own.name else made_by
+    def _meta(self, one: Map, readout: np.void, series: _Series, made_by: str) -> dict[str, object]:
+        name = f"{made_by}_{one.name}" if one.name else made_by
         return {
-            "DataRole": ["Image", "Quantitative"] if own.name else "Image",
+            "DataRole": ["Image", "Quantitative"] if one.name else "Image",
             "ImageProcessingHistory": ["switchrecon", made_by],
-            "ImageType": f"AI_{own.name.upper() or 'RECON'}",
+            "ImageType": f"AI_{one.name.upper() or 'RECON'}",
             "SeriesDescription": f"switchrecon_{name}_RESEARCH",
             "SequenceDescriptionAdditional": f"switchrecon_{name}",
-            "ImageComment": f"{NOTE}. {own.about}",
+            "ImageComment": f"{NOTE}. {one.about}",
             "Keep_image_geometry": 1,
             "ImageRowDir": [f"{float(value):.18f}" for value in readout["read_dir"]],
             "ImageColumnDir": [f"{float(value):.18f}" for value in readout["phase_dir"]],
@@ -162,7 +162,7 @@ class Answers:
         most, brightest = (1 << self.answering.bits) - 1, float(magnitude.max(initial=0))
         if series.slope == 0:
             series.slope = HEADROOM * brightest / most
-        # One slope for a series; an image that does not fit gets one of its own, so that nothing is cut off.
+        # One slope for a series; an image that does not fit gets another, so that nothing is cut off.
         slope = series.slope if brightest <= series.slope * most else brightest / most
         slope = float(f"{slope * (1 + 1e-6):.9g}") or 1.0
         meta |= {

@@ -52,9 +52,9 @@ def listed_runs(folder: Path) -> dict[str, Path]:
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected one that holds run folders")
-    found = [folder] if (folder / MODEL).is_file() else [own for own in folder.iterdir() if (own / MODEL).is_file()]
-    runs = {own.resolve().name if own is folder else own.name: own for own in sorted(found)}
-    runs = {name: own for name, own in runs.items() if NAME.fullmatch(name) and name != ZERO_FILLED}
+    found = [folder] if (folder / MODEL).is_file() else [each for each in folder.iterdir() if (each / MODEL).is_file()]
+    runs = {each.resolve().name if each is folder else each.name: each for each in sorted(found)}
+    runs = {name: each for name, each in runs.items() if NAME.fullmatch(name) and name != ZERO_FILLED}
     if not runs:
         raise DataError(
             f"{folder}: holds no run; expected folders with {MODEL}, named with letters, digits, '.', '_' and '-'"
@@ -88,7 +88,7 @@ def asked_name(config: bytes, parameters: Iterable[Mapping[str, str]]) -> str:
         The parameters of the header and of TEXT messages, in this order.
     """
     names = [parameters_in(config).get("config") or config.decode("utf-8", "replace").strip().removesuffix(".xml")]
-    names += [own["config"] for own in parameters if own.get("config")]
+    names += [each["config"] for each in parameters if each.get("config")]
     return names[-1]
 
 
@@ -126,8 +126,8 @@ def answering(given: Answering, parameters: Iterable[Mapping[str, str]]) -> Answ
         For a value that does not exist.
     """
     values: dict[str, str] = {}
-    for own in parameters:
-        values |= {key.lower(): value for key, value in own.items()}
+    for each in parameters:
+        values |= {key.lower(): value for key, value in each.items()}
     if "bitsstored" in values:  # as scanners call it
         values.setdefault("bits", values["bitsstored"])
     for name, valid in (("pixels", get_args(Pixels)), ("series", get_args(Series)), ("bits", ("12", "16"))):

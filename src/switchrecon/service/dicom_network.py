@@ -177,8 +177,8 @@ def send(peer: Peer, series: Path, source: Path | None, title: str = TITLE) -> i
 def _identity(source: Path | None) -> dict[str, Any]:
     if source is None or not is_dicom(source):
         return {}
-    inside = sorted(own for own in source.iterdir() if own.is_file()) if source.is_dir() else [source]
-    first = next(own for own in inside if is_dicom(own))
+    inside = sorted(each for each in source.iterdir() if each.is_file()) if source.is_dir() else [source]
+    first = next(each for each in inside if is_dicom(each))
     header = pydicom_module().dcmread(first, stop_before_pixels=True)
     return {name: header.get(name) for name in IDENTITY if name in header}
 

@@ -17,7 +17,7 @@ def misfit(reconstructor: Reconstructor, scan: Scan) -> str:
     reconstructor
         The run.
     scan
-        At its own matrix.
+        The scan at its original matrix.
     """
     if scan.mask is None:
         return "its k-space is fully sampled; the run is for undersampled scans"

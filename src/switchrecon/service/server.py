@@ -251,9 +251,9 @@ class Server:
                 place.process.kill()
         if leaving:
             return
-        doubtful = [own for own in self._places.values() if own.process is not None and own.doubtful(now)]
+        doubtful = [one for one in self._places.values() if one.process is not None and one.doubtful(now)]
         if doubtful:
-            chosen = min(doubtful, key=lambda own: own.begun)
+            chosen = min(doubtful, key=lambda one: one.begun)
             chosen.leaving = now
             assert chosen.process is not None
             chosen.process.terminate()

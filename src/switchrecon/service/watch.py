@@ -152,7 +152,7 @@ class Watch:
             if scan.is_file() and scan.parent != folder and is_dicom(scan):
                 continue  # of the series that its folder is
             try:
-                parts = sorted(own for own in scan.iterdir() if own.is_file()) if scan.is_dir() else None
+                parts = sorted(each for each in scan.iterdir() if each.is_file()) if scan.is_dir() else None
                 yield scan, list(recognise(scan).parts(scan)) if parts is None else parts
             except (OSError, SwitchreconError):
                 yield scan, [scan]  # not readable yet, or never: then the reconstruction says why
@@ -167,13 +167,13 @@ class Watch:
                 by_series.setdefault(str(header.SeriesInstanceUID), []).append(path)
             except Exception:  # still being written, or damaged: by itself, so that it is set aside with its reason
                 by_series.setdefault(path.name, []).append(path)
-        for own in by_series.values():
-            links = self.settings.out / SERIES / stem(own[0])
+        for each in by_series.values():
+            links = self.settings.out / SERIES / stem(each[0])
             links.mkdir(parents=True, exist_ok=True)
-            for path in own:
+            for path in each:
                 if not (links / path.name).exists():
                     (links / path.name).symlink_to(path.resolve())
-            yield links, own
+            yield links, each
 
     def _name(self, scan: Path) -> str:
         base = self.settings.out / SERIES if scan.is_relative_to(self.settings.out) else self.settings.folder

@@ -74,7 +74,7 @@ class Batches:
     """Draws the batch of any step.
 
     An epoch is one pass over the smaller pile; as many slices are drawn from the other one. Order, augmentation and z
-    are seeded by the run's seed and the epoch or step, masks by their own seed and the step.
+    are seeded by the run's seed and the epoch or step, masks by mask.seed and the step.
 
     Parameters
     ----------
@@ -132,8 +132,8 @@ class Batches:
         epoch, place = divmod(position, self.per_epoch)
         order = numpy_random("order", domain, self.config.seed, epoch).permutation(len(pile.slices))
         choice = seed_for("symmetry", domain, self.config.seed, position) % len(self.symmetries)
-        own = pile.slices[order[place]]
-        moved = own.moved(self.symmetries[choice])
+        unmoved = pile.slices[order[place]]
+        moved = unmoved.moved(self.symmetries[choice])
         if domain == "full" and self.config.distortion > 0:
             progress = position / (self.steps * self.share.total)
             random = numpy_random("distortion", self.config.seed, position)
@@ -142,21 +142,21 @@ class Batches:
             random = numpy_random("contrast", self.config.seed, position)
             if random.uniform() < self.config.contrast:
                 moved = moved.in_another_contrast(random, self.center_fraction)
-        return own, moved
+        return unmoved, moved
 
     @property
     def _sub(self) -> Pile:
         assert self.data.sub is not None
         return self.data.sub
 
-    def _equation_1_mask(self, own: Slice, position: int) -> Tensor:
+    def _equation_1_mask(self, unmoved: Slice, position: int) -> Tensor:
         """R for y in Eq. (1)."""
         kind, matrix = self.config.sampling_consistency_mask, self.data.matrix
         if kind == "slice":
-            return own.mask
+            return unmoved.mask
         settings = self.config.mask.model_copy(update={"per": "dataset"})
         repeat = position if kind == "fresh" else None
-        drawn = draw_mask(settings, matrix, volume=own.volume, index=own.index, repeat=repeat)
+        drawn = draw_mask(settings, matrix, volume=unmoved.volume, index=unmoved.index, repeat=repeat)
         return send(torch.from_numpy(drawn), self.device)
 
     def _z(self, position: int) -> Tensor:
@@ -171,15 +171,15 @@ class Batches:
             _, x = self._draw(self._sub, "sub", position)
             if self.data.full is None:  # X alone: y is not used
                 return BatchItem(x.image, x.image, x.mask, x.mask, x.coils, x.coils, x.kspace)
-            own, y = self._draw(self.data.full, "full", position)
-            mask_y = self._equation_1_mask(own, position)
+            unmoved, y = self._draw(self.data.full, "full", position)
+            mask_y = self._equation_1_mask(unmoved, position)
             return BatchItem(x.image, y.image, x.mask, mask_y, x.coils, y.coils, x.kspace)
         assert self.data.full is not None
-        own, y = self._draw(self.data.full, "full", position)
+        unmoved, y = self._draw(self.data.full, "full", position)
         mask = y.mask
         if self.pairing == "simulated":
             settings = self.config.simulated_mask or self.config.mask
-            drawn = draw_mask(settings, self.data.matrix, volume=own.volume, index=own.index, repeat=position)
+            drawn = draw_mask(settings, self.data.matrix, volume=unmoved.volume, index=unmoved.index, repeat=position)
             mask = send(torch.from_numpy(drawn), self.device)
         encoding = Encoding(mask, y.coils)
         measured = Sampling(mask)(y.kspace)

@@ -26,7 +26,7 @@ def check_estimate(method: Method, config: Config) -> None:
         If that is so; the message names methods that can.
     """
     if config.estimate == "ensemble" and not method.cast.extractor:
-        able = ", ".join(name for name, own in METHODS.items() if own.cast.extractor)
+        able = ", ".join(name for name, other in METHODS.items() if other.cast.extractor)
         raise ConfigError(
             f"estimate 'ensemble' needs the noise extractor H, which method '{config.method}' has not; choose estimate "
             f"'generator', or one of the methods {able}"
@@ -116,9 +116,9 @@ def describe_data(data: TrainingData, config: Config) -> None:
     for name, pile in (("fully sampled", data.full), ("undersampled", data.sub)):
         if pile is not None:
             dropped = f", {pile.dropped} near-empty ones dropped" if pile.dropped else ""
-            own = f", acceleration {_acceleration(pile, data.matrix)}" if pile is data.sub else ""
+            sampled = f", acceleration {_acceleration(pile, data.matrix)}" if pile is data.sub else ""
             found = f"{count(len(pile.slices), 'slice')} of {count(len(pile.subjects), 'subject')}"
-            logger.info(f"{name}: {found}{dropped}{own}")
+            logger.info(f"{name}: {found}{dropped}{sampled}")
     for sentence in synthetic_sentences(data.piles):
         logger.info(sentence)
     if data.sub is not None and data.sub.retrospective < data.sub.scans:

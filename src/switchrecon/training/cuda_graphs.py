@@ -220,7 +220,7 @@ class Recorded:
             for phase in phases
             for objective in phase.objectives
         ):
-            self._give_up("an objective is not the package's own")  # it may depend on values that are not recorded
+            self._give_up("an objective is not the package's")  # it may depend on values that are not recorded
         if self.given_up:
             return self.step(state, phases, batch)
         if state.course.setbacks != self.setbacks:  # the optimisers' tensors are not the recorded ones any more
@@ -239,7 +239,7 @@ class Recorded:
             return self._watched(state, phases, batch)
         lookaheads = [o for p in phases if isinstance(o := state.optimizers[p.group], Lookahead)]
         tensors = tensors_of(batch)  # those of draws as well
-        key = (kind, _shapes(tensors), tuple(own.due for own in lookaheads))
+        key = (kind, _shapes(tensors), tuple(each.due for each in lookaheads))
         if key not in self.recordings:
             if len(self.recordings) == MOST_RECORDINGS:
                 return self.step(state, phases, batch)
@@ -283,23 +283,23 @@ class Recorded:
         lookaheads: Sequence[Lookahead],
     ) -> _Recording:
         inputs = {name: tensor.clone() for name, tensor in tensors.items()}
-        counts = [own.count for own in lookaheads]
+        counts = [each.count for each in lookaheads]
         try:
             replay, results = self.recorder.record(lambda: self.step(state, phases, batch_of(inputs)))
         finally:
-            for own, count in zip(lookaheads, counts, strict=True):
-                own.count = count
+            for each, count in zip(lookaheads, counts, strict=True):
+                each.count = count
         return _Recording(inputs, replay, results)
 
     def _replayed(
         self, recording: _Recording, tensors: dict[str, Tensor], lookaheads: Sequence[Lookahead]
     ) -> Measured[Tensor]:
-        counts = [own.count for own in lookaheads]
+        counts = [each.count for each in lookaheads]
         for name, tensor in tensors.items():
             recording.inputs[name].copy_(tensor)
         recording.replay()
-        for own, count in zip(lookaheads, counts, strict=True):  # a replay runs no Python
-            own.count = count + 1
+        for each, count in zip(lookaheads, counts, strict=True):  # a replay runs no Python
+            each.count = count + 1
         return recording.results.having([value.clone() for value in recording.results.values])
 
     def _difference(

@@ -61,8 +61,8 @@ class StepDraws:
         if calibrator is not None:
             randoms = [numpy_random("calibration", self.source.config.seed, position) for position in self.positions]
             images = torch.stack([calibrator.image(y, random) for y, random in zip(self.y.cpu(), randoms, strict=True)])
-            own = zip(images, kspace.cpu(), randoms, strict=True)
-            noise = torch.stack([calibrator.noise(y, k, random) for y, k, random in own])
+            drawn = zip(images, kspace.cpu(), randoms, strict=True)
+            noise = torch.stack([calibrator.noise(y, k, random) for y, k, random in drawn])
             images = images.to(self.y.device)
             kspace = encoding(images) + noise.to(self.y.device)
         representation = self.source.config.representation
@@ -70,8 +70,8 @@ class StepDraws:
 
     def split(self) -> Drawn:
         """Split x's samples: return the image of the kept ones, their encoding, and weights of the others."""
-        own = [self.source.split(mask, p) for mask, p in zip(self.encoding_x.mask, self.positions, strict=True)]
-        kept, weights = (torch.stack(list(part)) for part in zip(*own, strict=True))
+        splits = [self.source.split(mask, p) for mask, p in zip(self.encoding_x.mask, self.positions, strict=True)]
+        kept, weights = (torch.stack(list(part)) for part in zip(*splits, strict=True))
         encoding = self.encoding_x.sampled_by(kept)
         return to_network(encoding.H(self.measured), self.source.config.representation), encoding, weights
 
@@ -84,7 +84,7 @@ class StepDraws:
             masks.append(self.source.mask("turned mask", position))
 
         def turned(maps: Tensor) -> Tensor:
-            return torch.stack([move(own, symmetry) for own, symmetry in zip(maps, symmetries, strict=True)])
+            return torch.stack([move(one, symmetry) for one, symmetry in zip(maps, symmetries, strict=True)])
 
         places = torch.stack([self.source.places[symmetry] for symmetry in symmetries])
         return places, Encoding(torch.stack(masks), self.encoding_x.coils.changed(turned))
@@ -142,14 +142,14 @@ class DrawSource:
     @cached_property
     def directions(self) -> set[Direction]:
         """Directions of the lines of X's masks, which no symmetry in use turns; None for points."""
-        return {own.line_direction for own in self.sampled.sources}
+        return {one.line_direction for one in self.sampled.sources}
 
     @cached_property
     def places(self) -> dict[int, Tensor]:
         """For each symmetry, where each pixel comes from: int64 (H W)."""
         height, width = self.data.matrix
-        own = torch.arange(height * width, device=self.device).view(height, width)
-        return {symmetry: move(own, symmetry).flatten() for symmetry in self.symmetries}
+        pixels = torch.arange(height * width, device=self.device).view(height, width)
+        return {symmetry: move(pixels, symmetry).flatten() for symmetry in self.symmetries}
 
     @cached_property
     def centre(self) -> Tensor:
@@ -161,7 +161,7 @@ class DrawSource:
         fraction = self.data.centre_fraction(self.config)
         parts = (fraction, fraction)
         if not self.sampled.slices[0].coils.alike:
-            region = maps_region([own.mask.numpy() for own in self.sampled.sources])
+            region = maps_region([one.mask.numpy() for one in self.sampled.sources])
             parts = max(fraction, region[0] / height), max(fraction, region[1] / width)
         rows, columns = centre_slice(height, parts[0]), centre_slice(width, parts[1])
         direction = self.sampled.sources[0].line_direction
@@ -173,8 +173,8 @@ class DrawSource:
     def density(self) -> Tensor:
         """Probability that a sample is measured: mean of X's masks and their symmetric copies, (H, W) in (0, 1]."""
         total = torch.zeros(self.data.matrix)
-        for own in self.sampled.sources:
-            total += own.mask
+        for one in self.sampled.sources:
+            total += one.mask
         copies = torch.stack([move(total / len(self.sampled.sources), symmetry) for symmetry in self.symmetries])
         return copies.mean(0).clamp_min(LEAST_DENSITY).to(self.device)
 

@@ -135,9 +135,13 @@ def _facts(data: TrainingData) -> tuple[PlannedPile, ...]:
     names = {"full": "fully sampled", "sub": "undersampled"}
     return tuple(
         PlannedPile(
-            names[name], own.scans, len(own.subjects), len(own.slices), own.acceleration() if name == "sub" else None
+            names[name],
+            each.scans,
+            len(each.subjects),
+            len(each.slices),
+            each.acceleration() if name == "sub" else None,
         )
-        for name, own in data.piles.items()
+        for name, each in data.piles.items()
     )
 
 

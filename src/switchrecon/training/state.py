@@ -151,9 +151,9 @@ def load_parts(state: State, tensors: dict[str, Tensor], rest: dict[str, Any]) -
     state.average.averaged.load_state_dict(part("average."))
     for name, optimizer in state.optimizers.items():
         stored = unflatten_optimizer(f"optimizer.{name}", tensors, rest["optimizers"][name])
-        own = [{name: group[name] for name in ("lr", "capturable")} for group in optimizer.param_groups]
+        current = [{name: group[name] for name in ("lr", "capturable")} for group in optimizer.param_groups]
         # These two depend on this device, not on that of the checkpoint; the loop sets the learning rate again.
-        stored["param_groups"] = [{**g, **mine} for g, mine in zip(stored["param_groups"], own, strict=True)]
+        stored["param_groups"] = [{**g, **mine} for g, mine in zip(stored["param_groups"], current, strict=True)]
         optimizer.load_state_dict(stored)
     state.step = rest["step"]
     state.course = Course(**{**rest["course"], "remarks": [(step, text) for step, text in rest["course"]["remarks"]]})

@@ -160,10 +160,10 @@ class Watch:
             assert batch.draws is not None
             image, encoding, reference = batch.draws.pair()
         truth, made, x = (
-            from_network(own, self.representation).abs().cpu().numpy()
-            for own in (reference, generator.to_full(image, encoding), image)
+            from_network(each, self.representation).abs().cpu().numpy()
+            for each in (reference, generator.to_full(image, encoding), image)
         )
-        return [(psnr(t, m), psnr(t, own)) for t, m, own in zip(truth, made, x, strict=True)]
+        return [(psnr(t, m), psnr(t, each)) for t, m, each in zip(truth, made, x, strict=True)]
 
     def _held_out(self, generator: Generators, batch: Batch) -> list[tuple[float, float]]:
         """Weighted energy of the errors at held-out samples: of the run, and of zero filling."""

@@ -201,7 +201,7 @@ def calibration_of(
     passes, folds
         How many reconstructions there were.
     fold
-        The fold of a cross-validation that the run's own subjects are of, where runs of several folds have measured.
+        The fold of a cross-validation of the run's subjects, if runs of several folds were measured.
 
     Raises
     ------

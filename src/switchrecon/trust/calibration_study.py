@@ -97,9 +97,9 @@ class CalibrationStudy(Record):
 def study_of(made: Calibration, measured: Measured) -> CalibrationStudy:
     """Summarise what was measured of the subjects of a calibration."""
     known = list(measured.subjects.values())
-    slices = [pair for own in known for pair in zip(own.errors, own.doubts, own.tops, strict=True)]
-    kept = [_risks(own) for own in known]
-    risks, oracle = (np.mean([own[which] for own in kept], axis=0) for which in (0, 1))
+    slices = [pair for one in known for pair in zip(one.errors, one.doubts, one.tops, strict=True)]
+    kept = [_risks(one) for one in known]
+    risks, oracle = (np.mean([one[which] for one in kept], axis=0) for which in (0, 1))
     return CalibrationStudy(
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         claim=made.claim,
@@ -123,13 +123,13 @@ def write_study(out: Path, study: CalibrationStudy) -> None:
     rows = [
         {
             "subject": f"subject-{number:03d}",
-            "fold": own.fold,
-            "slices": own.slices,
-            "score": f"{own.score:.6g}",
-            "covered_by_others": f"{own.covered:.6g}",
-            "half_width_by_others": f"{own.half_width:.6g}",
+            "fold": one.fold,
+            "slices": one.slices,
+            "score": f"{one.score:.6g}",
+            "covered_by_others": f"{one.covered:.6g}",
+            "half_width_by_others": f"{one.half_width:.6g}",
         }
-        for number, own in enumerate(study.subjects, 1)
+        for number, one in enumerate(study.subjects, 1)
     ]
     write_text(out / CSV, csv_text(rows))
     study.write(out / FILE)
@@ -145,22 +145,22 @@ def quartiles(values: Sequence[float]) -> Quartiles:
 
 
 def _row(known: Sequence[Subject], number: int) -> SubjectRow:
-    own = known[number]
+    one = known[number]
     factor = max(other.score for place, other in enumerate(known) if place != number)
     return SubjectRow(
-        slices=len(own.errors),
-        score=own.score,
-        covered=own.covered(factor),
-        half_width=own.width(factor),
-        fold=own.fold,
+        slices=len(one.errors),
+        score=one.score,
+        covered=one.covered(factor),
+        half_width=one.width(factor),
+        fold=one.fold,
     )
 
 
-def _risks(own: Subject) -> tuple[np.ndarray, np.ndarray]:
+def _risks(one: Subject) -> tuple[np.ndarray, np.ndarray]:
     """Return a subject's curve and the oracle's, in units of each slice's 99th percentile."""
     error, doubt = (
-        np.concatenate([values / top for values, top in zip(of, own.tops, strict=True)])
-        for of in (own.errors, own.doubts)
+        np.concatenate([values / top for values, top in zip(of, one.tops, strict=True)])
+        for of in (one.errors, one.doubts)
     )
     return risk(error, doubt), risk(error, error)
 
@@ -168,9 +168,9 @@ def _risks(own: Subject) -> tuple[np.ndarray, np.ndarray]:
 def _p_values(known: Sequence[Subject]) -> dict[str, tuple[float, ...]]:
     """Return each subject's p-value against the others, as it is and under other conditions."""
     found: dict[str, list[float]] = {SAME: []}
-    for number, own in enumerate(known):
+    for number, one in enumerate(known):
         others = [features_of(other) for place, other in enumerate(known) if place != number]
-        found[SAME].append(unlikeness(features_of(own), others)[0])
-        for name, features in own.shifted.items():
+        found[SAME].append(unlikeness(features_of(one), others)[0])
+        for name, features in one.shifted.items():
             found.setdefault(name, []).append(unlikeness(np.mean(features, axis=0).tolist(), others)[0])
     return {name: tuple(values) for name, values in found.items()}

@@ -128,9 +128,9 @@ def unlikeness(new: Sequence[float], others: Sequence[Sequence[float]]) -> tuple
         return 1.0, -1
     table = table[:, usable]
     rest = [np.delete(table, number, axis=0) for number in range(len(table))]
-    distance = np.abs(table - np.array([own.mean(0) for own in rest]))
+    distance = np.abs(table - np.array([each.mean(0) for each in rest]))
     distance[distance <= ROUNDING * np.abs(table).max(0)] = 0
-    spread = np.array([own.std(0, ddof=1) for own in rest])
+    spread = np.array([each.std(0, ddof=1) for each in rest])
     with np.errstate(divide="ignore", invalid="ignore"):
         relative = np.where(distance == 0, 0.0, distance / spread)  # of a feature that all others share: infinite
     scores = relative.max(1)

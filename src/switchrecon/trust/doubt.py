@@ -86,7 +86,7 @@ def left_out(
     free = [units(mask, center_fraction) for mask in encoding.mask.cpu().numpy()]
     images = []
     for number in range(passes):
-        kept = encoding.mask & ~_dropped(free, [numpy_random("doubt", name, own, number) for own in numbers])
+        kept = encoding.mask & ~_dropped(free, [numpy_random("doubt", name, each, number) for each in numbers])
         images.append(estimate(kspace * kept[:, None], encoding.sampled_by(kept)))
     return images
 
@@ -102,7 +102,7 @@ def mirrored(estimate: Estimate, encoding: Encoding, image: Tensor, axes: tuple[
 
 def _spread(image: Tensor, passes: Sequence[Tensor]) -> Tensor:
     """Return the root mean square of the magnitudes' change over passes and neighbours, (N, H, W)."""
-    squares = torch.stack([(own.abs() - image.abs()).square() for own in passes]).mean(0)
+    squares = torch.stack([(each.abs() - image.abs()).square() for each in passes]).mean(0)
     return F.avg_pool2d(squares[:, None], SIDE, 1, SIDE // 2, count_include_pad=False)[:, 0].sqrt()
 
 

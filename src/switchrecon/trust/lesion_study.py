@@ -122,7 +122,7 @@ def study_of(found: Found, weights: Mapping[str, Sequence[str]], passes: int = P
         slices=len({(lesion.scan, lesion.slice) for lesion in lesions}),
         passes=passes,
         methods={name: _method(seen) for name, seen in found.items()},
-        weights_sha256={name: tuple(own) for name, own in weights.items()},
+        weights_sha256={name: tuple(each) for name, each in weights.items()},
         versions=versions(),
     )
 
@@ -163,7 +163,7 @@ def _method(slices: Sequence[Seen]) -> MethodLesions:
     return MethodLesions(
         total=_kept(lesions),
         sizes=tuple(
-            _kept([own for own in lesions if (own.disc.diameter, own.contrast) == kind], *kind) for kind in kinds
+            _kept([each for each in lesions if (each.disc.diameter, each.contrast) == kind], *kind) for kind in kinds
         ),
         curve=tuple(
             Point(
@@ -180,19 +180,19 @@ def _kept(lesions: Sequence[Lesion], diameter: int | None = None, contrast: floa
     def mean(values: Iterable[float]) -> float:
         return float(np.mean(list(values)))
 
-    lost = [own for own in lesions if own.lost]
+    lost = [each for each in lesions if each.lost]
     by_unit = {
-        Unit(0, str(own.subject), str(own.scan), str(number)): float(own.lost) for number, own in enumerate(lesions)
+        Unit(0, str(each.subject), str(each.scan), str(number)): float(each.lost) for number, each in enumerate(lesions)
     }
     low, high = clustered_interval(by_unit)
     return Kept(
         diameter=diameter,
         contrast=contrast,
         lesions=len(lesions),
-        recovery=mean(own.recovery for own in lesions),
-        leak=mean(own.leak for own in lesions),
+        recovery=mean(each.recovery for each in lesions),
+        leak=mean(each.leak for each in lesions),
         lost=len(lost) / len(lesions),
         low=low,
         high=high,
-        doubted=mean(bool(own.doubted) for own in lost) if lost else None,
+        doubted=mean(bool(each.doubted) for each in lost) if lost else None,
     )

@@ -227,7 +227,7 @@ def looking(calibration: Calibration | None, passes: int = PASSES, folds: int = 
             )
         if calibration is None:
             return Beside([Map("spread", looked.doubt.numpy(), SPREAD)], [said, UNCALIBRATED], record)
-        others = [[math.nan if value is None else value for value in own] for own in calibration.features]
+        others = [[math.nan if value is None else value for value in each] for each in calibration.features]
         p_value, which = unlikeness(looked.features, others)
         least = NAMES[which] if which >= 0 else ""
         alike = shown(p_value, calibration.subjects) + (f"; least alike in: {least}" if least else "")

@@ -60,7 +60,7 @@ def _noisier(reconstructor: Reconstructor, scan: Scan, numbers: list[int]) -> Sc
     """Noise is added to what was measured, so that maps of coils stay."""
     measured = measured_as(reconstructor, scan, numbers)
     assert measured.mask is not None
-    level = NOISE * max(float(np.abs(np.fft.ifft2(own, norm="ortho")).max()) for own in scan.kspace)
+    level = NOISE * max(float(np.abs(np.fft.ifft2(each, norm="ortho")).max()) for each in scan.kspace)
     parts = numpy_random("shifted noise", scan.name).normal(scale=level, size=(2, *measured.kspace.shape))
     measured.kspace = ((measured.kspace + parts[0] + 1j * parts[1]) * measured.mask[:, None]).astype(np.complex64)
     return measured
