@@ -24,21 +24,20 @@ def evaluate(
     Parameters
     ----------
     runs
-        What :func:`switchrecon.train` returned, or run folders, with equal matrix and masks; one or several.
+        Runs from :func:`switchrecon.train`, or run folders, with equal matrix and masks; one or several.
     references
         Fully sampled scans of subjects that no run was trained on: paths, scans or arrays.
     out
-        Folder for metrics and images, which ``switchrecon report`` makes a page of; None: a new folder for temporary
-        files.
+        Folder for metrics and images, from which ``switchrecon report`` makes a page; None: a new temporary folder.
     device
         As for :func:`switchrecon.train`.
     **options
-        Others of :func:`switchrecon.evaluation.evaluate.evaluate`, such as ``slices_per_scan=10``.
+        Other options of :func:`switchrecon.evaluation.evaluate.evaluate`, such as ``slices_per_scan=10``.
 
     Returns
     -------
     Evaluation
-        What ``metrics.json`` holds. ``value("joint", "psnr")`` has ``mean`` and ``std``; ``methods`` has all of them,
+        The content of ``metrics.json``: ``value("joint", "psnr")`` has ``mean`` and ``std``; ``methods`` all values,
         by run and estimate and for ``zero-filled``.
     """
     several = [runs] if isinstance(runs, Run | str | Path) else list(runs)

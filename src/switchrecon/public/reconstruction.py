@@ -1,4 +1,4 @@
-"""Reconstruction from Python: images alone, or with what is known of them without a truth."""
+"""Reconstruction from Python: images alone, or with maps of the invented part and of doubt."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ from switchrecon.trust.result import as_arrays, result_of
 class Reconstructor(reconstructor.Reconstructor):
     """A trained reconstruction: ``image = reconstruct(kspace, mask)``; with ``doubt=8`` also how sure it is.
 
-    Make one with :meth:`load`.
+    :meth:`load` makes one from a run.
     """
 
     def __call__(self, kspace: Any, mask: Any, maps: Any = None, doubt: int | bool = False) -> Any:
@@ -23,21 +23,21 @@ class Reconstructor(reconstructor.Reconstructor):
         kspace, mask, maps
             NumPy arrays or torch tensors; see :meth:`switchrecon.reconstruction.reconstructor.Reconstructor.__call__`.
         doubt
-            How many more reconstructions say how sure the image is; True: 8. A calibrated run promises something for
-            the number that it was calibrated with.
+            Number of further reconstructions that measure how sure the image is; True: 8. The promise of a calibrated
+            run holds for the number that it was calibrated with.
 
         Returns
         -------
         numpy.ndarray, torch.Tensor or Result
             Without ``doubt`` the image alone. With it :class:`switchrecon.trust.result.Result`: ``image``,
-            ``invented``, ``doubt``, ``residual``, ``held_out``, and what is claimed.
+            ``invented``, ``doubt``, ``residual``, ``held_out``, and the promise.
 
         Raises
         ------
         DataError
-            As without ``doubt``, and for a number of passes under 1.
+            As without ``doubt``, or if the number of passes is below 1.
         RunError
-            For a calibration that is damaged or of another run.
+            If the calibration is damaged, or belongs to another run.
         """
         if doubt is False:
             return super().__call__(kspace, mask, maps)

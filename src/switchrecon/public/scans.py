@@ -34,7 +34,7 @@ def read(
     path
         A file, or the folder of a DICOM series.
     slice_axis, phase, variable
-        Where the file leaves a choice; see the settings of the same names.
+        Options if the file leaves a choice; see the settings of the same names.
 
     Returns
     -------
@@ -45,7 +45,7 @@ def read(
     Raises
     ------
     DataError
-        For a file that cannot be used, or a path that holds several scans.
+        If the file cannot be used, or the path holds several scans.
     """
     found = find_files([path])
     if len(found) != 1:
@@ -59,7 +59,7 @@ def inspect(scan: str | Path | Scan, picture: str | Path | None = None) -> ScanF
     Parameters
     ----------
     scan
-        A path, or what :func:`read` gave.
+        A path, or a scan from :func:`read`.
     picture
         Write a PNG of what was measured and of the zero-filled image, for a path.
     """
@@ -95,16 +95,16 @@ def undersample(scan: Scan, mask: np.ndarray | None = None, **settings: Any) -> 
     Parameters
     ----------
     scan
-        From :func:`read` or :func:`phantom`. It stays as it is.
+        A scan from :func:`read` or :func:`phantom`; it is not changed.
     mask
         Not 0 where measured: (W,), (H, W) or (slices, H, W). None: one is drawn for each slice.
     **settings
-        Of the masks that are drawn; see :func:`mask`.
+        Settings of the masks that are drawn; see :func:`mask`.
 
     Raises
     ------
     DataError
-        For a scan that is undersampled already, or a mask that does not fit.
+        If the scan is undersampled already, or the mask does not fit.
     """
     check_fully_sampled(scan, "expected a fully sampled scan")
     shape = (len(scan.kspace), *scan.matrix)
@@ -124,11 +124,11 @@ def phantom(subject: int = 0, *, slices: int = 6, matrix: int = 64, coils: int =
     Parameters
     ----------
     subject
-        A number; each gives another head.
+        A number; each number gives another head.
     slices, matrix
-        Their number and their side.
+        Number of slices, and their side in pixels.
     coils
-        Receiver coils around the head.
+        Number of receiver coils around the head.
     """
     images = torch.from_numpy(head_images(subject, slices, matrix, coils))
     name = f"phantom-{subject:04d}"
@@ -149,7 +149,7 @@ def from_arrays(arrays: Arrays, name: str) -> Scan:
     Raises
     ------
     DataError
-        For another type or shape, NaN, infinity, or only zeros.
+        If type or shape is another one, or values are not finite or all zero.
     """
     kspace, given = arrays if isinstance(arrays, tuple) else (arrays, None)
     kspace = np.asarray(kspace)
@@ -159,7 +159,7 @@ def from_arrays(arrays: Arrays, name: str) -> Scan:
             f"{name}: found {kspace.dtype} of shape {kspace.shape}; expected complex k-space (H, W), (slices, H, W) or "
             "(slices, coils, H, W)"
         )
-    kspace = np.array(kspace[None] if kspace.ndim == 2 else kspace, np.complex64)  # a copy: the caller's may change
+    kspace = np.array(kspace[None] if kspace.ndim == 2 else kspace, np.complex64)  # a copy: callers may change theirs
     if given is None:
         return kspace_scan(path, name, kspace, what="the array")
     shape = (len(kspace), *kspace.shape[-2:])

@@ -23,12 +23,12 @@ from switchrecon.training.train import train as run_training
 
 @dataclass(frozen=True)
 class Run:
-    """A finished training: its folder, and what is in it."""
+    """A finished training, in its run folder."""
 
     folder: Path
 
     def reconstructor(self, **options: Any) -> Reconstructor:
-        """Load it; the options are those of :meth:`Reconstructor.load`, such as ``data_consistency="hard"``."""
+        """Load the run; the options are those of :meth:`Reconstructor.load`, such as ``data_consistency="hard"``."""
         return Reconstructor.load(self.folder, **options)
 
     def reconstruct(self, scan: str | Path | Scan | Arrays, doubt: int | bool = False, **options: Any) -> Any:
@@ -37,22 +37,22 @@ class Run:
         Parameters
         ----------
         scan
-            A path, a record, or arrays.
+            A path, a scan, or arrays.
         doubt
-            How many more reconstructions say how sure the image is; True: 8.
+            Number of further reconstructions that measure how sure the image is; True: 8.
         **options
-            As of :meth:`reconstructor`.
+            As for :meth:`reconstructor`.
 
         Returns
         -------
         numpy.ndarray or Result
-            Images (slices, H, W), complex64, or float32 where the run has magnitudes; with ``doubt``
+            Images (slices, H, W), complex64, or float32 if the run has magnitudes; with ``doubt``
             :class:`switchrecon.trust.result.Result`, see :meth:`switchrecon.public.reconstruction.Reconstructor`.
 
         Raises
         ------
         DataError
-            For a fully sampled scan, or one of another matrix than the run's without ``resize=True``.
+            If the scan is fully sampled, or its matrix is not the run's and ``resize=True`` is not given.
         """
         loaded = self.reconstructor(**options)
         [found] = find_scans(as_scans(scan, "scan"))
@@ -71,7 +71,7 @@ class Run:
 
     @cached_property
     def card(self) -> Card:
-        """What is known of the model: settings, sizes, data, versions; nothing of it names a subject."""
+        """Facts about the model: settings, sizes, data, versions; no names of subjects."""
         return load_model(self.folder / "model.safetensors")[1]
 
 
@@ -108,9 +108,9 @@ def train(
     device
         ``cpu``, ``cuda``, ``cuda:N`` or ``auto``. None: the environment variable ``SWITCHRECON_DEVICE``, else auto.
     budget
-        Seconds for all of it, instead of ``steps`` and ``epochs``.
+        Seconds for reading, preparing and training, instead of ``steps`` and ``epochs``.
     start
-        Begin with the weights of this run: a folder, or a run of the package such as ``switchrecon:brain-2d-x4``.
+        Start with the weights of this run: a folder, or a run of the package such as ``switchrecon:brain-2d-x4``.
     progress
         Show a bar on a terminal or in a notebook.
     **settings
@@ -119,7 +119,7 @@ def train(
     Raises
     ------
     SwitchreconError
-        For settings or scans that cannot be used, before anything is written.
+        If settings or scans cannot be used; nothing has been written then.
     """
     given = config.model_dump(exclude_unset=True) if config is not None else {}
     if {"steps", "epochs"} & settings.keys():  # one length takes the place of the other
