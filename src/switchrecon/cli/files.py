@@ -59,8 +59,11 @@ def inspect(
         try:
             known.append(inspect_file(path, picture, ReadOptions(variable=variable, layout=layout)))
         except Exception as error:  # of one file; the others are read all the same
-            named = isinstance(error, SwitchreconError)
-            reason = str(error) if named else f"{path}: unexpected {type(error).__name__}: {error}"
+            reason = str(error)
+            if isinstance(error, OSError) and error.filename is not None:  # such as a full disk
+                reason = f"{error.filename}: {error.strerror}"
+            elif not isinstance(error, SwitchreconError):
+                reason = f"{path}: unexpected {type(error).__name__}: {error}"
             typer.echo(f"failed: {reason}", err=True)
             failed += 1
             continue

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from switchrecon.core.files import write_text
 from switchrecon.core.records import IndexedRecord
 from switchrecon.core.sentences import first_problem
 from switchrecon.errors import RunError
+from switchrecon.runs.events import EventFile, event_file
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class RunLog:
     def __init__(self, folder: Path, past: Sequence[LogEntry], step: int) -> None:
         self.folder = folder
         self.file = folder / "log.jsonl"
-        self.events: Any = None
+        self.events: EventFile | None = None
         self.past = self._keep(past, step)
         self.seconds = self.past[-1].seconds if self.past else 0.0
         self.started = time.monotonic()
@@ -77,7 +77,7 @@ class RunLog:
         kept = [entry for entry in entries if entry.step <= step]
         write_text(self.file, "".join(entry.line for entry in kept))
         self.close()
-        self.events = _tensorboard(self.folder / "tensorboard", step)
+        self.events = event_file(self.folder / "tensorboard", step)
         return kept
 
     def take_past(self) -> list[LogEntry]:
@@ -107,13 +107,13 @@ class RunLog:
         if self.events is not None:
             for entry in entries:
                 for name, value in entry.losses.items():
-                    self.events.add_scalar(f"losses/{name}", value, entry.step)
-                self.events.add_scalar("learning_rate", entry.learning_rate, entry.step)
+                    self.events.scalar(f"losses/{name}", value, entry.step)
+                self.events.scalar("learning_rate", entry.learning_rate, entry.step)
 
     def picture(self, name: str, image: np.ndarray, step: int) -> None:
         """Add a picture, shape (H, W) in [0, 1], to the TensorBoard events."""
         if self.events is not None:
-            self.events.add_image(name, image[None], step)
+            self.events.picture(name, image, step)
 
     def close(self) -> None:
         """Finish the event file."""
@@ -160,18 +160,6 @@ class MemoryLog:
 
     def close(self) -> None:
         """Do nothing."""
-
-
-def _tensorboard(folder: Path, step: int) -> Any:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        return None
-    try:
-        return SummaryWriter(str(folder), purge_step=step + 1)
-    except UnicodeEncodeError:
-        logger.warning("%s: TensorBoard takes no name that is not UTF-8; its events are left out", folder)
-        return None
 
 
 def read_log(folder: Path) -> list[LogEntry]:

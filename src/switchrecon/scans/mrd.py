@@ -262,9 +262,9 @@ def scan_of_readouts(path: Path, header: Header, readouts: Readouts, measurement
     if encoding.trajectory != "cartesian":
         raise DataError(f"{path}: found a trajectory of kind '{encoding.trajectory}'; only Cartesian k-space is read")
     imaging, noise_rows = np.flatnonzero(kinds == "imaging"), np.flatnonzero(kinds == "noise")
+    found = sort_readouts(path, readouts, imaging, encoding)
     if head["idx"]["kspace_encode_step_2"][imaging].any():
         check_partitions(path, head[imaging], encoding.encoded[2])
-    found = sort_readouts(path, readouts, imaging, encoding)
     order = slice_order(head[found.first])
     heads = head[found.first[order]]
     spread = (order[:, None] * found.partitions + np.arange(found.partitions)).reshape(-1)
