@@ -36,7 +36,7 @@ from switchrecon.scans.scan import Scan
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from tests.scans.mrd_files import header, readout, write_mrd
-from tests.scans.protocols import draw, sort
+from tests.scans.protocols import differences, draw, in_every_format, sort
 
 BATCH = 40  # mutations a process, so that a reader that crashes takes no more with it
 PATIENCE = 10  # seconds for one file
@@ -66,6 +66,9 @@ def _nifti(folder: Path) -> None:
     image.header.extensions.append(nibabel.nifti1.Nifti1Extension(6, b"a comment"))
     nibabel.save(image, folder / "one.nii")
     nibabel.save(image, folder / "packed.nii.gz")
+    series = nibabel.Nifti1Image(np.stack([volume, volume], -1), np.eye(4))
+    series.header["intent_name"] = b"contrast"
+    nibabel.save(series, folder / "series.nii")
     nibabel.save(nibabel.Nifti2Image(volume.astype(np.int16), np.eye(4)), folder / "two.nii")
 
 
@@ -210,7 +213,7 @@ def fuzz(folder: Path, seconds: float, mutations: int | None, seed: int) -> tupl
 
 def wrong_protocols(folder: Path, count: int, seed: int) -> list[int]:
     """The seeds of random protocols (repetitions, averages, reversals, ...) that are read to other values than
-    an independent sorter gives."""
+    an independent sorter gives, or that another format does not hold as they are."""
     folder.mkdir(parents=True, exist_ok=True)
     wrong = []
     for number in range(seed, seed + count):
@@ -219,9 +222,12 @@ def wrong_protocols(folder: Path, count: int, seed: int) -> list[int]:
         scan, (kspace, mask) = files.read_scan(protocol.write(path)), sort(protocol)
         same = np.allclose(scan.kspace, kspace, atol=2e-5)
         same &= (scan.mask is None) if mask is None else np.array_equal(scan.mask, mask)
-        if not same:
+        lost = [
+            (name, what) for name, part, again in in_every_format(path, folder) for what in differences(part, again)
+        ]
+        if not same or lost:
             wrong.append(number)
-            print(f"{path}: other values than the sorter's", flush=True)
+            print(f"{path}: other values than the sorter's, or lost in a format: {lost}", flush=True)
         else:
             path.unlink()
     return wrong

@@ -5,12 +5,20 @@ with transforms as matrices. It is slow and simple, so that it can be checked by
 """
 
 from collections import defaultdict
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
+import scipy.io
 
+from switchrecon.core.reading import ReadOptions
+from switchrecon.scans.convert import writers
+from switchrecon.scans.files import read_scan
+from switchrecon.scans.scan import Scan
+from switchrecon.scans.series import one_series, series_of
 from tests.scans.mrd_files import header, readout, write_mrd
 
 
@@ -70,16 +78,19 @@ def draw(seed: int) -> Protocol:
     )
     undersampled = bool(random.randint(2))
     low = int(random.choice([0, 0, random.randint(0, width // 3)]))  # lines missing below: partial Fourier
-    centre = (width // 2 - low, depth // 2)
+    missing = int(random.choice([0, 1])) if depth == 4 else 0  # partitions below: partial Fourier there, too
+    centre = (width // 2 - low, depth // 2 - missing)
     protocol = Protocol((height, width, depth), recon, fields, recon_fields, centre, random.randint(1, 4))
     asked = [line for line in range(low, width) if not undersampled or (line - low) % 3 == 0 or line == width - 1]
     shorter = int(random.choice([0, 0, random.randint(1, height // 3)]))  # samples missing in front: partial echo
-    for contrast, repetition, number in np.ndindex(random.randint(1, 3), random.randint(1, 3), random.randint(1, 3)):
-        for partition in range(depth):
+    counts = [random.randint(1, 3), random.randint(1, 3), *random.choice([1, 1, 1, 2], 2), random.randint(1, 3)]
+    for contrast, repetition, phase, number_of_set, number in np.ndindex(*counts):
+        for partition in range(missing, depth):
             for line in asked:
                 for average in range(int(random.choice([1, 1, 2, 3]))):
                     numbers = {"contrast": contrast, "repetition": repetition, "average": average}
-                    numbers |= {"kspace_encode_step_1": line - low, "kspace_encode_step_2": partition}
+                    numbers |= {"phase": phase, "set": number_of_set}
+                    numbers |= {"kspace_encode_step_1": line - low, "kspace_encode_step_2": partition - missing}
                     numbers["slice"] = number if depth == 1 else 0
                     protocol.lines.append(_line(random, protocol.coils, height, shorter, numbers))
     random.shuffle(protocol.lines)
@@ -133,10 +144,11 @@ def sort(protocol: Protocol) -> tuple[np.ndarray, np.ndarray | None]:
                 echo = kept.shape[1] - 1 - echo
             kept = kept[:, ::-1]
         place = line["kspace_encode_step_1"] + width // 2 - protocol.centre[0]
+        partition = line["kspace_encode_step_2"] + depth // 2 - protocol.centre[1]
         for number in range(kept.shape[1]):
             sample = number + height // 2 - echo
-            key = (line["contrast"], line["repetition"], line["slice"])
-            found[key][line["kspace_encode_step_2"], sample, place].append(kept[:, number])
+            key = tuple(line[name] for name in ("contrast", "repetition", "phase", "set", "slice"))
+            found[key][partition, sample, place].append(kept[:, number])
     volumes, masks = [], []
     for _, samples in sorted(found.items()):
         volume = np.zeros((depth, protocol.coils, height, width), complex)
@@ -180,3 +192,42 @@ def _to_image_space(
         measured += [where] * slices
     kspace = np.concatenate(done)
     return kspace, np.stack(measured) if undersampled else None
+
+
+def in_every_format(path: Path, folder: Path) -> Iterator[tuple[str, Scan, Scan]]:
+    """Write a scan in each format that holds k-space, a file each series: name, what it is, and what it is read as."""
+    scan = read_scan(path)
+    for number, series in enumerate(series_of(scan)):
+        part, kspace = one_series(scan, scan.kspace, series)
+        for format in {
+            writer.name: writer for writer in writers().values() if writer.write_kspace is not None
+        }.values():
+            for ending in format.suffixes:
+                target = folder / f"{number}{ending}"
+                format.write_kspace(part, kspace, target)  # type: ignore[misc]
+                yield target.name, part, read_scan(target)
+        columns = kspace.transpose(2, 3, 1, 0)
+        scipy.io.savemat(folder / f"{number}.mat", {"kspace": columns})
+        with h5py.File(folder / f"{number}-7.mat", "w", userblock_size=512) as file:
+            records = np.zeros(columns.T.shape, [("real", "f4"), ("imag", "f4")])
+            records["real"], records["imag"] = columns.T.real, columns.T.imag
+            file["kspace"] = records
+        with (folder / f"{number}-7.mat").open("r+b") as file:
+            file.write(b"MATLAB 7.3 MAT-file".ljust(124) + b"\x00\x02IM")
+        for name in (f"{number}.mat", f"{number}-7.mat"):
+            yield name, part, read_scan(folder / name, ReadOptions(layout="hwcs"))
+
+
+def differences(part: Scan, again: Scan) -> list[str]:
+    """What a scan lost on its way through a file: k-space, what was measured, and where the file holds it, geometry."""
+    found = []
+    if not np.array_equal(part.kspace, again.kspace):
+        found.append("k-space")
+    holds_mask = again.path.suffix in (".h5", ".hdf5", ".npz")  # others leave it to the zeros
+    if holds_mask and part.mask is not None and (again.mask is None or not np.array_equal(part.mask, again.mask)):
+        found.append("mask")
+    if again.path.suffix in (".h5", ".hdf5") and not np.allclose(
+        again.geometry.field_of_view, part.geometry.field_of_view, rtol=1e-4
+    ):
+        found.append("field of view")
+    return found
