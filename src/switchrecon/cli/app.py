@@ -122,7 +122,8 @@ def _run(arguments: list[str], debug: bool) -> None:
     except OSError as error:
         if debug:
             raise
-        typer.echo(f"error: {error.filename2 or error.filename or 'standard output'}: {error.strerror or error}", err=True)
+        name = error.filename2 or error.filename or "standard output"
+        typer.echo(f"error: {name}: {error.strerror or error}", err=True)
         sys.exit(2)
     except SystemExit as stop:
         if stop.code == INTERRUPTED and speaks_for_all():
