@@ -14,7 +14,7 @@ ROOT = DOCS.parent
 SAID = {
     "nifti": r"'synthetic': True\}\n.*zero-filled +\d+\.\d+ dB.*\njoint +\d+\.\d+ dB.*\n\(4, 64, 64\) complex64\n",
     "fastmri": r"'coils': 1, .*\{'zero-filled': \d.*'joint': \d.*samples are kept to \de-0[5-9] of the largest\n",
-    "multicoil": r"2 slices, 4 coils, 64x64.*\(\[2, 4, 64, 64\]\) torch.*CG-SENSE +SSIM 0\..*joint +SSIM 0\.",
+    "multicoil": r"'slices': 2, 'coils': 4.*\(\[2, 4, 64, 64\]\) torch.*CG-SENSE +SSIM 0\..*joint +SSIM 0\.",
     "your-own": r"objectives: simulated_pairs, held_out_samples, background\n.*CAREFUL.* dB, worst pixel 0\.",
     "cluster": r"#SBATCH.*switchrecon crossval.*rows with the columns convention, setting, method,.*\| joint",
 }

@@ -47,7 +47,8 @@ for folder, subjects in {"full": range(2), "fast": range(2, 5), "test": [5]}.ite
 
 # %%
 switchrecon("convert", HERE / "test" / "subject5.npy", HERE / "subject5.cfl", "--overwrite")
-switchrecon("inspect", HERE / "subject5.cfl")
+facts = sr.inspect(HERE / "subject5.cfl")
+print({name: facts[name] for name in ("format", "slices", "coils", "matrix")})
 
 # %% [markdown]
 # ## Coil sensitivity maps and the encoding operator
