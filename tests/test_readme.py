@@ -14,6 +14,8 @@ import numpy as np
 import pytest
 
 import switchrecon as sr
+from switchrecon.cli.app import INTERRUPTED
+from switchrecon.experiments.engines import BUSY
 from tests.conftest import TRAINED
 from tests.pages import DOCS, code_of, commands_of
 
@@ -52,6 +54,9 @@ def test_the_four_commands_work_on_scans_of_256x256(scans: Path, run_cli: RunCli
     code, _, err = run_cli(*evaluate)
     assert code == 0, err
     assert (scans / "runs/first-evaluation/report.html").is_file()
+    listed = (DOCS / "reference/files.md").read_text(encoding="utf-8")
+    left = [path for folder in ("first", "first-evaluation") for path in (scans / "runs" / folder).iterdir()]
+    assert not [path for path in left if f"`{path.name}{'/' * path.is_dir()}" not in listed]
     code, out, err = run_cli(*reconstruct)
     assert code == 0, err
     assert "acceleration 4" in out
@@ -92,6 +97,11 @@ def served(words: list[str]) -> str:
                 return str(answer.read().decode())
         finally:
             process.send_signal(signal.SIGINT)
+
+
+def test_the_exit_codes_are_those_of_the_command_line() -> None:
+    page = (DOCS / "reference/files.md").read_text(encoding="utf-8").split("## Exit codes")[1]
+    assert {int(code) for code in re.findall(r"^\| (\d+) \|", page, re.M)} == {0, 1, 2, 3, BUSY, INTERRUPTED}
 
 
 TABLES = ("## T2w brain, 2-D random points ×4", "## FLAIR brain, 2-D random points ×4", "## Complex T2w brain, 1-D")
