@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -69,6 +70,11 @@ def test_every_page_is_there(site: Path) -> None:
     ]
     assert not [page for page in (*written, *added) if not (site / page).is_file()]
     assert not (site / "_build").exists()
+
+
+def test_the_menu_names_no_page_twice() -> None:
+    named = re.findall(r"^ +- (?:.*: )?(\S+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert len(named) == len(set(named)) > 20
 
 
 def test_every_link_leads_somewhere(site: Path, pages: dict[Path, Page]) -> None:
