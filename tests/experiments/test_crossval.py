@@ -167,6 +167,15 @@ def test_a_grid_ends_with_table_figures_and_page(finished: Grid) -> None:
     assert "not a medical device" in page
     assert "LPIPS is n/a" in page
     assert "27.47" in page  # the paper's number beside ours
+    assert "has the highest mean PSNR of" in page
+    stacks = json.loads(page.partition('id="viewer-data">')[2].partition("</script>")[0])["stacks"]
+    assert [stack["name"] for stack in stacks] == ["fold 0, scan-001"]
+    assert [layer["name"] for layer in stacks[0]["layers"]] == [
+        "reference",
+        "zero-filled",
+        "switchable",
+        "supervised",
+    ]
     other = json.loads((out / "table-fastmri.json").read_text())
     assert other["test_units"] == 2  # volumes
 

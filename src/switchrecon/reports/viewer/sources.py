@@ -14,6 +14,7 @@ from switchrecon.reports.viewer.stacks import Stack
 from switchrecon.scans.files import find_files
 from switchrecon.scans.names import stem
 
+PROGRESS = "progress"  # the folder of a run's pictures over time
 _DESCRIBED = re.compile(r"_desc-([a-z]+)(?=[_.]|$)")
 
 
@@ -113,7 +114,7 @@ def _evaluations(path: Path) -> list[Path]:
         return [path / "images.npz"]
     within = sorted(file.parent for file in path.rglob("evaluation.json"))
     found = [folder / "images.npz" for folder in within if (folder / "images.npz").is_file()]
-    if not found and (path / "config.yaml").is_file() and (path / "log.jsonl").is_file():
+    if not found and (path / "config.yaml").is_file() and (path / "log.jsonl").is_file() and not _progress(path):
         raise RunError(
             f"{path}: a run holds no images; view an evaluation of it (switchrecon evaluate {path} …) or what "
             f"'switchrecon reconstruct {path} …' has written"
@@ -121,7 +122,15 @@ def _evaluations(path: Path) -> list[Path]:
     return found
 
 
+def _progress(path: Path) -> list[Path]:
+    """The folder of pictures that a run kept while it trained, if this is a run and there is one."""
+    folder = path / PROGRESS
+    return [folder] if (path / "config.yaml").is_file() and folder.is_dir() and pictures_in(folder) else []
+
+
 def _files(path: Path) -> list[Path]:
+    if path.is_dir() and (kept := _progress(path)):
+        return kept
     if path.suffix.lower() == ".png" and path.is_file():
         return [path]
     try:
