@@ -19,6 +19,7 @@ import pytest
 import yaml
 from filelock import FileLock
 
+from switchrecon.cli.crossval import _print_tables
 from switchrecon.errors import ConfigError, RunError
 from switchrecon.experiments import engines
 from switchrecon.experiments.cells import Cell, CellBusy, Options, begin_cell, is_done, is_wanting, run_cell
@@ -178,6 +179,14 @@ def test_a_grid_ends_with_table_figures_and_page(finished: Grid) -> None:
     ]
     other = json.loads((out / "table-fastmri.json").read_text())
     assert other["test_units"] == 2  # volumes
+
+
+def test_a_terminal_gets_tables_and_no_markdown(finished: Grid, capsys: pytest.CaptureFixture[str]) -> None:
+    _print_tables(Table.read(finished.out / "table.json"))
+    out = capsys.readouterr().out
+    assert "supervised/hard" in out
+    assert "|" not in out
+    assert "**" not in out
 
 
 def test_the_table_is_the_mean_of_the_cells(finished: Grid) -> None:

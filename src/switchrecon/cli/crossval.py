@@ -1,5 +1,6 @@
 """The command ``crossval``."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -84,6 +85,7 @@ def crossval(
     from switchrecon.experiments.grid import read_cell
     from switchrecon.experiments.recipe import load_recipe
     from switchrecon.metrics.lpips import load_weights
+    from switchrecon.reports.tables import markdown
 
     if lpips_weights is not None:
         load_weights(lpips_weights)
@@ -116,7 +118,10 @@ def crossval(
         typer.echo(f"{slurm}: an array of {write_slurm(grid, slurm)} cells; submit it with sbatch")
     else:
         table = run_grid(grid, only, engine, workers, address, gpus, progress_console(), threads)
-        _print_tables(table)
+        if sys.stdout.isatty():
+            _print_tables(table)
+        else:
+            typer.echo(markdown(table))  # for whatever reads it
         typer.echo(f"report: {out / 'report.html'}")
         failed = failures(grid) + elsewhere(grid, only)
         for sentence in failed:

@@ -120,11 +120,12 @@ def _viewer(cells: Sequence[Cell]) -> Part | None:
     """The rows of the first fold and seed of each setting beside each other; None where no cell has images."""
     stacks: list[Stack] = []
     finished = [cell for cell in cells if (cell.folder / "evaluation" / "images.npz").is_file() and is_done(cell)]
-    for setting in dict.fromkeys(cell.setting for cell in finished):
+    settings = dict.fromkeys(cell.setting for cell in finished)
+    for setting in settings:
         mine = [cell for cell in finished if cell.setting == setting]
         mine = [cell for cell in mine if (cell.fold, cell.seed) == (mine[0].fold, mine[0].seed)]
         try:
-            stacks += _beside(mine, f"{setting}, " if setting else "")
+            stacks += _beside(mine, f"{setting}, " if len(settings) > 1 else "")
         except DataError:  # a damaged file; the tables stand all the same
             continue
     try:
