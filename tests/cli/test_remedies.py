@@ -13,7 +13,7 @@ from PIL import Image
 from switchrecon.config import SYNONYMS, Config, load_config, parse_config
 from switchrecon.core.sentences import count
 from switchrecon.core.settings import setting_names
-from switchrecon.data.domains import Auc
+from switchrecon.data.domains import Auc, Comparison
 from switchrecon.errors import ConfigError
 from switchrecon.metrics.metrics import nmse, psnr, ssim
 from switchrecon.physics.fourier import fourier
@@ -151,7 +151,7 @@ def test_what_is_no_scan_in_a_folder_is_said(make_scan: MakeScan, run_cli: RunCl
     for name in ("notes.md", "a.PNG", "who.csv"):
         (folder / name).write_text("x")
     assert find_files(folder) == [folder / "subject1.npy"]
-    assert messages == [f"{folder}: 3 files are no scan by its name and left out, such as a.PNG (.csv, .md, .png)"]
+    assert messages == [f"{folder}: 3 files are no scans by their names and left out, such as a.PNG (.csv, .md, .png)"]
     code, out, err = run_cli("inspect", "--json", folder)
     assert (code, out[0], "left out" in err) == (0, "[", True)
 
@@ -209,8 +209,12 @@ def test_a_fully_sampled_scan_is_pictured_by_its_k_space(make_scan: MakeScan, ru
 
 
 def test_an_interval_of_one_subject_is_none() -> None:
-    assert str(Auc(0.69, 0.69, 0.69)) == "AUC 0.69, without an interval: there is one subject in each pile"
-    assert str(Auc(0.69, 0.5, 0.8)) == "AUC 0.69 [0.50, 0.80]"
+    def told(full: int, sub: int) -> str:
+        facts = {"full": full, "sub": sub}
+        return Comparison("unknown", "", Auc(0.69, 0.5, 0.8), facts, facts, 0.1, "", []).auc_text
+
+    assert told(1, 1) == told(4, 1) == "AUC 0.69, without an interval: there is one subject in a pile"
+    assert told(2, 3) == "AUC 0.69 [0.50, 0.80]"
     assert (count(1, "subject"), count(0, "scan"), count(1200, "slice")) == ("1 subject", "0 scans", "1,200 slices")
 
 

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from switchrecon.cli.next_steps import options, say_next
+from switchrecon.cli.next_steps import fresh, options, say_next
 from switchrecon.cli.options import (
     ConfigOption,
     FullOption,
@@ -63,11 +63,13 @@ def compare_domains(
     typer.echo(found.sentence)
     numbers = found.subjects
     piles = f"{count(numbers['full'], 'subject')} in --full, {count(numbers['sub'], 'subject')} in --sub"
-    typer.echo(f"{found.auc} (0.5: alike, 1: told apart always); {piles}; {found.masks}")
+    typer.echo(f"{found.auc_text} (0.5: alike, 1: told apart always); {piles}; {found.masks}")
     for own in found.differences:
         typer.echo(f"  {own.about:10s} {own.what:42s} {own.standardised:+.2f} standard deviations")
     typer.echo(f"pictures: {out / 'domains.png'}")
-    say_next("train", *options("--full", full), *options("--sub", sub), "--out", "runs/first", *found.advice)
+    say_next(
+        "train", *options("--full", full), *options("--sub", sub), "--out", fresh(Path("runs/first")), *found.advice
+    )
 
 
 def masks(

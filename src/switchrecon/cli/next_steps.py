@@ -17,12 +17,17 @@ def say_next(*words: object) -> None:
     PROGRESS.info(f"next: {command(*words)}")
 
 
-def beside(folder: Path, what: str) -> Path:
-    """A folder beside another, named by what it will hold, that does not exist yet."""
+def fresh(folder: Path) -> Path:
+    """The folder, with a number behind its name if it exists already."""
     number = 1
-    while (found := folder.with_name(f"{folder.name}-{what}{'' if number == 1 else f'-{number}'}")).exists():
+    while (found := folder.with_name(f"{folder.name}{'' if number == 1 else f'-{number}'}")).exists():
         number += 1
     return found
+
+
+def beside(folder: Path, what: str) -> Path:
+    """A folder beside another, named by what it will hold, that does not exist yet."""
+    return fresh(folder.with_name(f"{folder.name}-{what}"))
 
 
 def options(name: str, values: Iterable[object]) -> list[str]:

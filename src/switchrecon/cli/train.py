@@ -131,6 +131,7 @@ def train(
     given = {"method": method, "subjects": None if subjects is None else str(subjects.resolve())}
     chosen = load_config(config, settings, **{name: value for name, value in given.items() if value is not None})
     use_threads(threads)
+    named = sub
     full, sub = expanded(full, recursive), expanded(sub, recursive)
     if dry_run:
         plan = plan_training(chosen, full, sub, out, resume, device, start)
@@ -149,7 +150,9 @@ def train(
     failed = card.trial is not None and card.trial.failed
     if sub and not failed:
         first = ["--undersample", "run"] if "sub" in card.data and card.data["sub"].retrospective else []
-        say_next("reconstruct", folder, *sub, "--out", beside(folder, "images"), *first)
+        first += [] if card.config.matrix is None else ["--resize"]  # the scans may have another matrix than the run
+        first += ["--recursive"] if recursive else []
+        say_next("reconstruct", folder, *named, "--out", beside(folder, "images"), *first)
     else:
         say_next("report", folder)
     if failed:

@@ -81,7 +81,8 @@ def calibrate(
             typer.echo(f"k-space of {scans} was computed from magnitude images: the promise is about such scans")
         typer.echo(f"report: {write_calibration_page(place)}")
     if reference:
-        say_next("reconstruct", run, *reference, "--out", beside(run, "images"), "--undersample", "run")
+        first = ["--undersample", "run", "--resize"]  # the scans may have another matrix than the run
+        say_next("reconstruct", run, *reference, "--out", beside(run, "images"), *first)
 
 
 def lesions(

@@ -212,17 +212,12 @@ def auc_interval(scores: Sequence[np.ndarray], subjects: Sequence[Sequence[str]]
 class Auc:
     """How well slices can be told apart: 0.5 not at all, 1 always; with a 95 % interval over subjects.
 
-    One subject in each pile gives no interval: both its ends are the value then.
+    Of one subject there is no interval over subjects; see :attr:`Comparison.auc_text`.
     """
 
     value: float
     low: float
     high: float
-
-    def __str__(self) -> str:
-        if self.low == self.high == self.value and self.value < 1:
-            return f"AUC {self.value:.2f}, without an interval: there is one subject in each pile"
-        return f"AUC {self.value:.2f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 @dataclass(frozen=True)
@@ -264,6 +259,13 @@ class Comparison:
     center_fraction: float
     masks: str
     differences: list[Difference]
+
+    @property
+    def auc_text(self) -> str:
+        """The AUC in words, with its interval where both piles have several subjects."""
+        if min(self.subjects.values()) < 2:
+            return f"AUC {self.auc.value:.2f}, without an interval: there is one subject in a pile"
+        return f"AUC {self.auc.value:.2f} [{self.auc.low:.2f}, {self.auc.high:.2f}]"
 
     @property
     def advice(self) -> list[str]:

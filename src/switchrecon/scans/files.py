@@ -100,9 +100,9 @@ def _tell_skipped(folder: Path, recursive: bool) -> None:
     if others and not _is_scan(folder):
         endings = sorted({path.suffix.lower() or "no ending" for path in others})
         PROGRESS.info(
-            "%s: %s no scan by its name and left out, such as %s (%s)",
+            "%s: %s and left out, such as %s (%s)",
             folder,
-            "1 file is" if len(others) == 1 else f"{len(others)} files are",
+            "1 file is no scan by its name" if len(others) == 1 else f"{len(others)} files are no scans by their names",
             min(others).name,
             ", ".join(endings[:MOST_ENDINGS]),
         )

@@ -23,7 +23,6 @@ from switchrecon.physics.measured import invented_part, noise_levels
 from switchrecon.runs.scores import Score, Scores
 from switchrecon.training.batches import Batches
 from switchrecon.training.state import State
-from switchrecon.training.trial import SHORTEST
 
 PART = 0.03  # largest fraction of the training time
 SLICES = 4  # slices for a score
@@ -47,9 +46,12 @@ class Sparing:
         self.started = clock()
         self.spent, self.latest = 0.0, 0.0
 
-    def allows(self, guess: float = 0.0) -> bool:
-        """Return whether work as long as the latest, or as is guessed before the first, keeps to the part."""
-        return self.spent + (self.latest or guess) <= self.part * (self.clock() - self.started)
+    def allows(self, guess: float = 0.0, times: int = 1) -> bool:
+        """Return whether so many pieces of work, each as long as the latest, keep to the part.
+
+        Before the first piece, ``guess`` says how long one is.
+        """
+        return self.spent + times * (self.latest or guess) <= self.part * (self.clock() - self.started)
 
     @contextmanager
     def work(self) -> Iterator[None]:
@@ -98,7 +100,7 @@ class Watch:
         self.scores.rewind(step)
 
     def look(self, seconds: float, last: bool) -> None:
-        """Score the run and draw the picture if there is time for that, and after the last step of all but short runs.
+        """Score the run and draw the picture if there is time for that; some is kept for the last step.
 
         Parameters
         ----------
@@ -108,7 +110,7 @@ class Watch:
             Whether this is after the last step.
         """
         a_step = (self.sparing.clock() - self.sparing.started) / max(self.state.step - self.first, 1)
-        if (last and self.batches.steps >= SHORTEST) or self.sparing.allows(guess=a_step * SLICES / 2):
+        if self.sparing.allows(a_step * SLICES / 2, 1 if last else 2):  # one is kept for the last step
             with self.sparing.work(), torch.no_grad():
                 self.scores.add(self.score(seconds))
                 self.draw()
