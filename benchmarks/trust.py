@@ -6,7 +6,7 @@ Prints, for the test subjects: the share whose band holds (the truth of nine ten
 beside the promise, coverage and width, Spearman's correlation of doubt with the error over the foreground of a slice,
 the area under the curve for errors above 10 % of the 99th percentile, the same of an oracle, the time of what is always
 measured, and p-values of the same law and of other masks, noise, contrast and anatomy. With --run a run that this
-script has trained before is used again.
+script has trained before is used again; where there is none, it is kept there.
 """
 
 import argparse
@@ -33,14 +33,16 @@ from switchrecon.trust.shifts import SUBJECTS, shifts
 from switchrecon.trust.worth import auroc, spearman
 
 
-def trained(folder: Path, settings: Sequence[str], steps: int, learnt: int, matrix: int) -> Path:
-    """A run of ``joint``, each pile of so many heads with three slices."""
+def trained(
+    folder: Path, settings: Sequence[str], steps: int, learnt: int, matrix: int, out: Path | None = None
+) -> Path:
+    """A run of ``joint``, each pile of so many heads with three slices; in ``run`` in the folder, or in ``out``."""
     full = write_heads(folder / "full", range(1, 1 + learnt), 3, matrix)
     sub = write_heads(folder / "sub", range(31, 31 + learnt), 3, matrix)
     config = load_config(
         None, ["method=joint", "mask.kind=random-1d", f"steps={steps}", f"checkpoint_every={steps}", *settings]
     )
-    return train_run(config, full, sub, folder / "run")
+    return train_run(config, full, sub, out or folder / "run")
 
 
 def train_run(*arguments: object) -> Path:
@@ -106,7 +108,8 @@ def measure(
     """Train, calibrate and look; return the figures by name."""
     known = write_heads(folder / "known", range(100, 100 + calibration), slices, matrix)
     others = write_heads(folder / "others", range(200, 200 + test), slices, matrix)
-    run = trained(folder, settings, steps, learnt, matrix) if run is None else run
+    if run is None or not run.exists():
+        run = trained(folder, settings, steps, learnt, matrix, run)
     made, _ = calibrate(run, known)
     reconstructor = Reconstructor.load(run)
     measured = Measured()
