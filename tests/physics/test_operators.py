@@ -120,6 +120,10 @@ def test_errors_name_the_operator() -> None:
         (Sampling(MASK) @ Fourier() @ Sensitivity(MAPS))(torch.zeros(8, 6, dtype=torch.complex64))
     with pytest.raises(DataError, match=r"^\(Sampling.*\).H: Sampling\(mask 6x8\) does not fit"):
         (Sampling(MASK) @ Fourier()).H(torch.zeros(8, 6, dtype=torch.complex64))
+    with pytest.raises(DataError, match=r"^Sampling.*: Sampling\(mask 1x6x8\) does not fit .*\(1, 8, 6\)"):
+        Encoding(MASK).N(torch.zeros(8, 6, dtype=torch.complex64))
+    with pytest.raises(DataError, match=r"Sampling\(mask 2x1x6x8\) does not fit .*\(1, 6, 8\)"):
+        Encoding(MASK.expand(2, 6, 8)).N(torch.zeros(6, 8, dtype=torch.complex64))
     with pytest.raises(DataError, match="coil images"):
         Sensitivity(MAPS).H(torch.zeros(2, 6, 8, dtype=torch.complex64))
 

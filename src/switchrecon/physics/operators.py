@@ -137,6 +137,11 @@ def _together(first: Tensor, second: Tensor) -> torch.Size | None:
         return None
 
 
+def _where(mask: Tensor, kspace: Tensor) -> Tensor:
+    """K-space where a mask is True, and zero elsewhere."""
+    return torch.where(mask, kspace, torch.zeros((), dtype=kspace.dtype, device=kspace.device))
+
+
 class Fourier(Operator):
     """The centred orthonormal Fourier transform F of the last two dimensions; Fᴴ = F⁻¹."""
 
@@ -166,7 +171,7 @@ class Sampling(Operator):
         """Set unmeasured samples of k-space to zero."""
         if _together(self.mask, image) != image.shape:
             raise DataError(f"{self!r} does not fit k-space of shape {tuple(image.shape)}")
-        return torch.where(self.mask, image, torch.zeros((), dtype=image.dtype, device=image.device))
+        return _where(self.mask, image)
 
     def adjoint(self, data: Tensor) -> Tensor:
         """Set unmeasured samples of k-space to zero: Rᴴ = R."""
@@ -314,7 +319,7 @@ class EncodingNormal(Normal):
             return super().forward(image)  # says what does not fit
         coil_images = own.coils(image)
         kspace = torch.fft.fftn(coil_images, dim=own.transformed, norm="ortho")
-        kept = torch.where(own.shifted_mask, kspace, torch.zeros((), dtype=kspace.dtype, device=kspace.device))
+        kept = _where(own.shifted_mask, kspace)
         return own.coils.adjoint(torch.fft.ifftn(kept, dim=own.transformed, norm="ortho"))
 
 
