@@ -1,7 +1,7 @@
 """Speed and memory, as ratios of things measured in turn: prints a table and writes JSON.
 
 Usage: python benchmarks/bench.py
-    [--parts imports layers growth inference arithmetic simulated threads together steps]
+    [--parts imports layers growth coils inference arithmetic simulated threads together steps]
     [--sides 128 256] [--methods NAME ...] [--repeats N] [--slices 10 1000] [--out runs/bench/bench.json]
 
 Parts that are not run keep what the JSON says of them.
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from growth import measure_growth, measure_imports
+from growth import measure_coils, measure_growth, measure_imports
 from inference import measure_inference
 from layers import measure_layers
 from steps import (
@@ -34,6 +34,7 @@ PARTS = (
     "imports",
     "layers",
     "growth",
+    "coils",
     "inference",
     "arithmetic",
     "simulated",
@@ -92,6 +93,7 @@ def main() -> None:
         "imports": lambda: measure_imports(asked.repeats),
         "layers": lambda: measure_layers(asked.repeats),
         "growth": lambda: measure_growth(*asked.slices, side=128),
+        "coils": lambda: measure_coils((10, 40), side=320, coils=8),
         "inference": lambda: measure_inference(320, asked.repeats),
         "arithmetic": lambda: measure_arithmetic(asked.sides),
         "simulated": lambda: measure_simulated(asked.sides, asked.repeats),

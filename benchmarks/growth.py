@@ -16,6 +16,7 @@ import torch
 
 from switchrecon.config import Config, load_config
 from switchrecon.data.piles import read_training_data
+from switchrecon.phantoms.coils import simulate_maps
 from switchrecon.physics.fourier import inverse_fourier
 from switchrecon.physics.masks import centre_slice
 from switchrecon.scans.files import find_files, read_scan
@@ -24,6 +25,7 @@ from switchrecon.training.batches import Batches
 OF_A_SCAN = 10  # slices
 REPEATS = 3  # the least of each number counts
 BATCHES = 100
+SETTINGS: list[str] = []  # tests measure scans that are too small for the default ones
 
 
 def plain(paths: Sequence[Path], config: Config) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -58,7 +60,7 @@ def prepare(folder: Path, cache: Path, how: str) -> dict[str, float]:
     is the package without a cache; ``made`` and ``found`` with one that is not there yet, or is.
     """
     torch.set_num_threads(1)
-    config = load_config(None, ["method=supervised", "steps=1000000"])
+    config = load_config(None, ["method=supervised", "steps=1000000", *SETTINGS])
     batch = 0.0
     started = time.process_time()
     if how == "read":
@@ -91,8 +93,8 @@ def child(folder: Path, cache: Path, how: str) -> dict[str, float]:
     return found
 
 
-def write_scans(folder: Path, slices: int, side: int, compressed: bool = False) -> None:
-    """Noise in a disc, ten slices a file: its k-space as ``.npy``, or itself as ``.nii.gz``."""
+def write_scans(folder: Path, slices: int, side: int, compressed: bool = False, coils: int = 1) -> None:
+    """Noise in a disc, ten slices a file: its k-space as ``.npy``, of one coil or several, or itself as ``.nii.gz``."""
     folder.mkdir()
     random = np.random.RandomState(0)
     rows, columns = np.mgrid[:side, :side] - side // 2
@@ -102,6 +104,8 @@ def write_scans(folder: Path, slices: int, side: int, compressed: bool = False) 
             counts = (1000 * images).astype(np.int16).transpose(1, 2, 0)
             nibabel.save(nibabel.Nifti1Image(counts, np.eye(4)), folder / f"sub-{number}_T2w.nii.gz")
             continue
+        if coils > 1:
+            images = images[:, None] * simulate_maps(coils, (side, side))
         kspace = np.fft.fftshift(np.fft.fft2(np.fft.ifftshift(images, (-2, -1))), (-2, -1)) / side
         np.save(folder / f"subject{number}.npy", kspace.astype(np.complex64))
 
@@ -142,6 +146,21 @@ def measure_growth(few: int, many: int, side: int) -> dict[str, Any]:
             flush=True,
         )
     return {"growth": found}
+
+
+def measure_coils(counts: Sequence[int], side: int, coils: int) -> dict[str, Any]:
+    """``growth_coils``: number of slices → how → memory and time, with a cache, which is where many belong."""
+    found: dict[str, Any] = {"side": side, "coils": coils}
+    with tempfile.TemporaryDirectory() as place:
+        for slices in counts:
+            folder = Path(place) / str(slices)
+            write_scans(folder, slices, side, coils=coils)
+            values = {how: child(folder, Path(place) / f"cache{slices}", how) for how in ("made", "found")}
+            found[str(slices)] = values
+            said = (f"{how} {own['peak_mib']:.0f} MiB, {own['prepare_seconds']:.1f} s" for how, own in values.items())
+            batch = 1e3 * values["found"]["batch_seconds"]
+            print(f"growth, {slices} slices of {side}x{side}, {coils} coils: {'; '.join(said)}; a batch {batch:.0f} ms")
+    return {"growth_coils": found}
 
 
 def measure_imports(repeats: int) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """The benchmarks run: at the smallest size, without a look at their ratios."""
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -54,6 +55,9 @@ def test_growth(monkeypatch: pytest.MonkeyPatch) -> None:
     assert alone == ["found"]
     assert found["found"]["20"]["prepare_over_read"] > 0
     assert found["compressed"]["prepare_over_read"] > 0
+    monkeypatch.setattr(growth, "SETTINGS", ["mask.center_fraction=0.3"])
+    several = growth.measure_coils([10], 32, 2)["growth_coils"]["10"]
+    assert several["made"]["peak_mib"] > several["found"]["batch_seconds"] > 0
 
 
 def test_calls_made_together() -> None:
@@ -169,3 +173,26 @@ def test_doubts(tmp_path: Path) -> None:
     assert best == "the true error (oracle)"
     assert found[best][1] > 0.5
     assert all(width > 0 for _, _, width in found.values())
+
+
+def test_peers_are_compared_on_the_same_slices_and_those_that_are_not_there_say_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import peers
+
+    asked = argparse.Namespace(out=tmp_path, data=None, matrix=32, steps=2, minutes=None, set=list(SMALL))
+    monkeypatch.setattr(peers, "ITERATIONS", 3)
+    monkeypatch.setitem(peers.ROWS, "another", peers.Row("no-such-package"))
+    names = ("switchrecon, unrolled", "switchrecon, total variation", "another")
+    found = {name: peers.measure(name, asked) for name in names}
+    learned, classical, absent = found.values()
+    assert [own["choice"] for own in learned["tried"]] == list(peers.RATES)
+    assert [own["choice"] for own in classical["tried"]] == list(peers.WEIGHTS)
+    assert learned["choice"] == max(learned["tried"], key=lambda own: float(own["validation"]))["choice"]
+    assert learned["zero-filled"] == classical["zero-filled"], "the same slices and masks"
+    assert learned["steps"] == 2
+    assert classical["psnr"] > 10
+    assert "no-such-package" in absent["missing"]
+    lines = peers.table(found).splitlines()
+    assert len(lines) == 6
+    assert "not there: no-such-package" in lines[-1]
