@@ -1,6 +1,7 @@
 """A stream and its images, with a client made of the ``ismrmrd`` package."""
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import h5py
@@ -14,16 +15,19 @@ from switchrecon.reconstruction.files import reconstruct_files
 from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.service.asked import Answering
 from switchrecon.service.server import Server
+from switchrecon.training.train import train
+from tests.conftest import tiny_config
 from tests.scans.mrd_files import header, lines_of, random_kspace, write_mrd
 from tests.scans.protocols import draw, sort
 from tests.service.client import debian_image, exchange, generate, measurement, packed, pixels, serving, stream
 
-SCAN = ["-m", "64", "-C", "-r", "1", "-a", "2", "-w", "8", "-O", "2"]
+PLACES = np.hypot(*np.meshgrid(np.arange(64) - 32, np.arange(64) - 32))  # of samples, from the centre of k-space
+SCAN = ["-m", "64", "-C", "-r", "1", "-a", "3", "-w", "8", "-O", "2"]
 
 
 @pytest.fixture(scope="module")
 def scan(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One coil, two repetitions of different lines, noise, calibration lines, oversampling."""
+    """One coil, three repetitions of different lines, noise, calibration lines, oversampling."""
     return generate(tmp_path_factory.mktemp("scan") / "scan.h5", "-c", "1", *SCAN)
 
 
@@ -33,7 +37,7 @@ def reconstructed(run: Path, scan: Path, out: Path) -> dict[str, np.ndarray]:
     (outcome,) = reconstruct_files(reconstructor, [scan], out, format="numpy")
     assert outcome.error is None
     return {
-        name: np.concatenate([np.load(out / f"scan_repetition-{n}{name}.npy") for n in (1, 2)])
+        name: np.concatenate([np.load(path) for path in sorted(out.glob(f"scan_repetition-?{name}.npy"))])
         for name in ("", "_desc-invented")
     }
 
@@ -50,19 +54,37 @@ def test_images_and_maps_of_eight_coils_equal_those_of_the_file_to_the_bit(
     expected = reconstructed(run, scan, tmp_path / "out")
     found = stream(server, scan, "small")
     assert found.closed
-    assert found.texts == []
+    assert [text[:3] for text in found.texts] == ["WRN"]  # the run has learned from points, the scan has lines
     assert pixels(found.series(1)).dtype == np.complex64
     np.testing.assert_array_equal(pixels(found.series(1)), expected[""])
     np.testing.assert_array_equal(pixels(found.series(2)), expected["_desc-invented"])
-    assert [image.repetition for image in found.series(1)] == [0, 1]
-    assert [image.image_index for image in found.series(2)] == [1, 2]
+    assert [image.repetition for image in found.series(1)] == [0, 1, 2]
+    assert [image.image_index for image in found.series(2)] == [1, 2, 3]
+
+
+def test_images_of_compressed_coils_equal_those_of_the_file_to_the_bit(
+    make_scan: Callable[..., Path], tmp_path: Path
+) -> None:
+    config = tiny_config("coils=2", "method=supervised")
+    compressing = train(config, [make_scan("full", 1).parent], [make_scan("sub", 2).parent], tmp_path / "run")
+    random, parts = np.random.RandomState(0), []
+    for repetition, number in np.ndindex(2, 2):
+        kspace = (random.normal(size=(4, 64, 64)) + 1j * random.normal(size=(4, 64, 64))) / (1 + np.abs(PLACES))
+        steps = [step for step in range(64) if step % 4 == repetition or 26 <= step < 38]
+        parts += lines_of(kspace.astype(np.complex64), steps, repetition=repetition, slice=number)
+    scan = write_mrd(tmp_path / "scan.mrd", header((64, 64, 1), encoded_field=(200, 200, 5)), parts)
+    expected = reconstructed(compressing, scan, tmp_path / "out")
+    with serving(runs={"run": compressing}, answering=Answering("complex", series="image"), device="cpu") as server:
+        found = stream(server, scan, "run")
+    assert not [text for text in found.texts if text.startswith("ERR")]
+    np.testing.assert_array_equal(pixels(found.images), expected[""])
 
 
 def test_one_stream_gives_the_same_bytes_twice(server: Server, scan: Path) -> None:
     first, second = (
         [image.to_bytes() for image in stream(server, scan, "small", {"pixels": "integer"}).images] for _ in range(2)
     )
-    assert len(first) == 4
+    assert len(first) == 6
     assert first == second
 
 
@@ -71,7 +93,7 @@ def test_magnitudes_come_as_floats_or_as_integers_with_a_slope(
     server: Server, scan: Path, expected: dict[str, np.ndarray], kind: str, bits: int
 ) -> None:
     found = stream(server, scan, "small", {"pixels": kind, "bits": bits, "series": "image"})
-    assert len(found.images) == 2
+    assert len(found.images) == 3
     magnitude = np.abs(expected[""])
     if kind == "float":
         np.testing.assert_array_equal(pixels(found.images), magnitude)
@@ -193,7 +215,7 @@ def test_a_run_is_chosen_by_a_user_parameter_of_the_header(server: Server, scan:
     )
     xml = xml.replace("</ismrmrdHeader>", told)
     found = exchange(server, packed(ConfigFile("openrecon"), xml, *acquisitions))
-    assert len(found.images) == 2
+    assert len(found.images) == 3
     assert found.images[0].meta["BitsStored"] == "16"
 
 
@@ -215,6 +237,13 @@ def test_other_values_of_parameters_are_refused(server: Server, scan: Path, name
 
 
 # Scans that the run was not trained for
+
+
+def test_a_scan_that_measured_more_than_those_of_training_is_told_once(server: Server, tmp_path: Path) -> None:
+    found = stream(server, generate(tmp_path / "a.h5", "-m", "64", "-c", "1", "-r", "1", "-a", "2"), "small")
+    assert len(found.images) == 4
+    assert len(found.texts) == 1
+    assert found.texts[0].startswith("WRN the scan has measured lines at acceleration 2.00")
 
 
 OTHERS = {
@@ -274,4 +303,4 @@ def test_a_header_may_end_with_nul(server: Server, scan: Path) -> None:
     xml, acquisitions = measurement(scan)
     text = xml.encode() + b"\0"
     raw = struct.pack("<HI", 3, len(text)) + text
-    assert len(exchange(server, packed(ConfigFile("small"), raw, *acquisitions)).images) == 4
+    assert len(exchange(server, packed(ConfigFile("small"), raw, *acquisitions)).images) == 6

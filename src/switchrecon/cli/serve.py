@@ -13,7 +13,8 @@ from switchrecon.errors import SwitchreconError
 
 def serve(
     runs: Annotated[
-        Path, typer.Option("--runs", metavar="DIR", help="Folder of run folders; a client asks for one by its name.")
+        Path,
+        typer.Option("--runs", metavar="DIR", help="Folder of run folders, or one; clients ask for a run by its name."),
     ],
     default: Annotated[
         str | None,
@@ -60,12 +61,13 @@ def serve(
 
     Example: switchrecon serve --runs runs --default first
     """
+    from switchrecon.runs.pretrained import run_folder
     from switchrecon.service.asked import ZERO_FILLED, listed_runs, serving
     from switchrecon.service.server import Server, Settings
     from switchrecon.service.wire import Limits
 
     os.umask(0o077)
-    found = listed_runs(runs)
+    found = listed_runs(run_folder(runs))
     if default is not None and default not in (*found, ZERO_FILLED):
         raise SwitchreconError(f"--default '{default}': expected one of {', '.join([*found, ZERO_FILLED])}")
     answering = serving(pixels, bits, "image" if no_maps else "all", outside)

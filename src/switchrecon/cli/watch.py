@@ -61,6 +61,7 @@ def watch(
     Example: switchrecon watch incoming --run runs/first --out images
     """
     from switchrecon.reconstruction.reconstructor import Reconstructor
+    from switchrecon.runs.pretrained import run_folder
     from switchrecon.service import dicom_network
     from switchrecon.service.watch import Watch, Watching, check_sending
     from switchrecon.trust.look import look_of
@@ -70,6 +71,7 @@ def watch(
     peer = dicom_network.parse_peer(send_to) if send_to is not None else None
     if peer is not None or dicom_port is not None:
         dicom_network.pynetdicom_module()
+    run = run_folder(run)
     if not folder.is_dir():
         raise SwitchreconError(f"{folder}: no such folder; expected one that scans come into")
 

@@ -227,6 +227,8 @@ def crop_field(kspace: np.ndarray, axis: int, size: int) -> np.ndarray:
     matrix = (size, width) if axis == -2 else (height, size)
     if matrix == (height, width):
         return kspace
+    if kspace.ndim > 3:  # slice by slice: the last bits of a slice must not depend on how many there are
+        return np.stack([crop_field(own, axis, size) for own in kspace])
     image = inverse_fourier(torch.from_numpy(kspace), (axis,))
     return fourier(crop_or_pad(image, matrix), (axis,)).numpy()
 

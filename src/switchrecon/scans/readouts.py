@@ -322,7 +322,7 @@ def sort_readouts(
     depth = kspace.shape[1]
     measured = np.stack([_plane_measured(path, own) if depth > 1 else own[0] for own in measured])
     if depth > 1:
-        tensor = inverse_fourier(torch.from_numpy(kspace), (1,))
+        tensor = torch.stack([inverse_fourier(own, (0,)) for own in torch.from_numpy(kspace)])
         kept = encoding.without_oversampling(2)
         start = depth // 2 - kept // 2
         kspace, depth = tensor[:, start : start + kept].numpy(), kept

@@ -2,12 +2,21 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
+from struct import Struct
 
 import numpy as np
 
 from switchrecon.scans.header import Encoding
-from switchrecon.scans.readouts import ORDER, Readouts, has_flag, kinds_of
+from switchrecon.scans.readouts import ORDER, Readouts, kinds_of
 from switchrecon.service.messages import ACQUISITION, LAST_IN_MEASUREMENT, LAST_IN_REPETITION, LAST_IN_SLICE
+
+_COUNTERS = tuple(name for name in ACQUISITION["idx"].names or () if name != "user")
+_FLAGS, _SPACE, _IDX = Struct("<Q"), Struct("<H"), Struct(f"<{len(_COUNTERS)}H")
+_FLAGS_AT, _SPACE_AT, _IDX_AT = (
+    int(ACQUISITION.fields[name][1])  # type: ignore[index]
+    for name in ("flags", "encoding_space_ref", "idx")
+)
 
 Key = tuple[int, ...]
 """The counters of :data:`~switchrecon.scans.readouts.ORDER`: what tells one slice from another."""
@@ -85,15 +94,15 @@ class Collector:
 
     def add(self, raw: bytes, samples: np.ndarray) -> list[Unit]:
         """Take a readout; return what has become complete before it."""
-        head = np.frombuffer(raw, ACQUISITION)
-        space = int(head["encoding_space_ref"][0])
-        kind = str(kinds_of(head, False)[0])
+        flags, space = _FLAGS.unpack_from(raw, _FLAGS_AT)[0], _SPACE.unpack_from(raw, _SPACE_AT)[0]
+        counters = dict(zip(_COUNTERS, _IDX.unpack_from(raw, _IDX_AT), strict=True))
+        kind = _kind(flags, False)
         if kind == "imaging" and self.space is None:
             self.space = space
         elsewhere = space != (space if self.space is None else self.space)
         if not elsewhere and space < len(self.encodings) and self.encodings[space].embedded:
-            kind = str(kinds_of(head, True)[0])
-        key: Key = tuple(int(head["idx"][name][0]) for name in ORDER)
+            kind = _kind(flags, True)
+        key: Key = tuple(counters[name] for name in ORDER)
         row = (self.number, raw, samples)
         self.number += 1
         if kind == "noise":
@@ -108,7 +117,7 @@ class Collector:
             group = self._imaging(key, row)
         else:
             return []
-        if group is not None and group.rows and self._look_at_flags(key, head, space):
+        if group is not None and group.rows and self._look_at_flags(key, flags, counters["average"], space):
             done += self.settled()
         return done
 
@@ -123,23 +132,22 @@ class Collector:
         group.bytes += row[2].nbytes
         return group
 
-    def _look_at_flags(self, key: Key, head: np.ndarray, space: int) -> bool:
+    def _look_at_flags(self, key: Key, flags: int, average: int, space: int) -> bool:
         """Note which slices end here; return whether it is certain that no more of them will come."""
-        flags = head["flags"]
         counts = self.counts[space] if space < len(self.counts) else Counts()
-        last_average = counts.averages is None or int(head["idx"]["average"][0]) + 1 >= counts.averages
+        last_average = counts.averages is None or average + 1 >= counts.averages
         ended = []
-        if has_flag(flags, LAST_IN_SLICE)[0] and last_average:
+        if _has(flags, LAST_IN_SLICE) and last_average:
             ended = [key]
-        if has_flag(flags, LAST_IN_REPETITION)[0] and last_average:
+        if _has(flags, LAST_IN_REPETITION) and last_average:
             ended += [other for other in self.imaging if _series(other) == _series(key)]
-        if has_flag(flags, LAST_IN_MEASUREMENT)[0]:
+        if _has(flags, LAST_IN_MEASUREMENT):
             ended += list(self.imaging)
         for other in dict.fromkeys(ended):
             self.imaging[other].ended = True
             if other not in self._waiting:
                 self._waiting.append(other)
-        return bool(ended) and (counts.averages is not None or has_flag(flags, LAST_IN_MEASUREMENT)[0])
+        return bool(ended) and (counts.averages is not None or _has(flags, LAST_IN_MEASUREMENT))
 
     def settled(self, current: Key | None = None) -> list[Unit]:
         """What is complete, now that a readout of slice ``current`` has come, or none for a while.
@@ -154,7 +162,8 @@ class Collector:
         if not self.whole:
             return self._units([(key,) for key in ready if self._unsent(key)])
         series = dict.fromkeys(_series(key) for key in ready)
-        return self._units([keys for own in series if (keys := self._complete_series(own))])
+        following = None if current is None else _series(current)
+        return self._units([keys for own in series if (keys := self._complete_series(own, following))])
 
     def rest(self) -> list[Unit]:
         """What is left at the end of the stream: slices whose end was not announced, or to which readouts came late."""
@@ -169,12 +178,15 @@ class Collector:
         group = self.imaging[key]
         return len(group.rows) > group.sent
 
-    def _complete_series(self, series: Key) -> tuple[Key, ...]:
-        """The slices of a series whose slices have all ended, as many as the header announces; none otherwise."""
+    def _complete_series(self, series: Key, following: Key | None) -> tuple[Key, ...]:
+        """The slices of a series if all have ended, and are as many as the header announces; none otherwise.
+
+        Without a number in the header, they are complete once a readout of another series follows.
+        """
         keys = tuple(key for key in self.imaging if _series(key) == series)
-        space = int(np.frombuffer(self.imaging[keys[0]].rows[0][1], ACQUISITION)["encoding_space_ref"][0])
-        wanted = self.counts[space].slices if space < len(self.counts) else None
-        complete = wanted is not None and len(keys) >= wanted and all(self.imaging[key].ended for key in keys)
+        counts = self.counts[self.space] if self.space is not None and self.space < len(self.counts) else Counts()
+        there = following not in (None, series) if counts.slices is None else len(keys) >= counts.slices
+        complete = there and all(self.imaging[key].ended for key in keys)
         return keys if complete and any(map(self._unsent, keys)) else ()
 
     def _units(self, found: Iterable[tuple[Key, ...]]) -> list[Unit]:
@@ -215,3 +227,15 @@ class Collector:
 def _series(key: Key) -> Key:
     """All but the slice."""
     return key[:-1]
+
+
+@lru_cache(maxsize=4096)
+def _kind(flags: int, embedded: bool) -> str:
+    """See :func:`~switchrecon.scans.readouts.kinds_of`; a scan has few different flags."""
+    head = np.zeros(1, ACQUISITION)
+    head["flags"] = flags
+    return str(kinds_of(head, embedded)[0])
+
+
+def _has(flags: int, number: int) -> bool:
+    return bool(flags >> (number - 1) & 1)

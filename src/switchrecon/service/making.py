@@ -1,5 +1,6 @@
 """From the readouts of a slice or a repetition to messages of images."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import torch
 from switchrecon.errors import DataError
 from switchrecon.physics.coils import root_sum_of_squares
 from switchrecon.physics.fourier import inverse_fourier
-from switchrecon.reconstruction.files import Look, images_of, ready_scan
+from switchrecon.reconstruction.files import Look, images_of, ready_scan, unlike
 from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.scans.mrd import scan_of_readouts
 from switchrecon.scans.readouts import kinds_of
@@ -60,6 +61,7 @@ class Maker:
                 self.look = look_of(folder, self.reconstructor, False, False)
         self._answers: Answers | None = None
         self._after = 0
+        self._told: set[str] = set()
 
     @property
     def needs_whole_series(self) -> bool:
@@ -92,6 +94,11 @@ class Maker:
             return
         problem = misfit(self.reconstructor, scan)
         if not problem:
+            for sentence in unlike(self.reconstructor.card, scan):
+                kind = re.sub(r"[\d.]+", "", sentence)  # repetitions differ in their numbers
+                if kind not in self._told:
+                    self._told.add(kind)
+                    yield messages.text(f"WRN {sentence.removeprefix('warning: ')}")
             ready = ready_scan(self.reconstructor, scan)
             made = images_of(self.reconstructor, ready, self.answering.series == "all", self.look)
             yield from self._answers.messages(scan, unit, made.image, made.maps, description(scan), self.name)
