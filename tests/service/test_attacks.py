@@ -15,6 +15,7 @@ import ismrmrd
 import pytest
 
 from switchrecon.service.asked import Answering
+from switchrecon.service.server import is_loopback
 from switchrecon.service.wire import Limits
 from tests.service.client import Received, connect, exchange, packed, receive, serving
 from tests.service.test_streams import CLOSE, lines, one_image, start, truth
@@ -212,6 +213,13 @@ def test_the_command_ends_at_sigterm_and_listens_before_networks_are_loaded(
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 0, err
+
+
+def test_addresses_of_this_machine_alone_are_known() -> None:
+    assert [is_loopback(own) for own in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::", "10.0.0.1", "a-name")] == [
+        *([True] * 3),
+        *([False] * 4),
+    ]
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def serve(
     """
     from switchrecon.runs.pretrained import run_folder
     from switchrecon.service.asked import ZERO_FILLED, listed_runs, serving
-    from switchrecon.service.server import Server, Settings
+    from switchrecon.service.server import Server, Settings, is_loopback
     from switchrecon.service.wire import Limits
 
     os.umask(0o077)
@@ -76,6 +76,8 @@ def serve(
     server = Server(Settings(found, default, answering, limits, sessions, listen, port, once, device, resize, threads))
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: server.stop())
+    if not is_loopback(listen):
+        typer.echo("warning: other machines can connect, without a password: keep to a private network", err=True)
     typer.echo(f"listening on {server.address}; runs: {', '.join([*found, ZERO_FILLED])}")
     server.serve()
     if once and not server.good:

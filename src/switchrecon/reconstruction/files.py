@@ -15,11 +15,11 @@ from switchrecon.data.coils import with_maps
 from switchrecon.errors import ConfigError, DataError, SwitchreconError
 from switchrecon.physics.coils import root_sum_of_squares
 from switchrecon.physics.fourier import inverse_fourier, slice_by_slice
-from switchrecon.physics.masks import MaskConfig, find_kind, line_direction
+from switchrecon.physics.masks import MaskConfig
 from switchrecon.physics.noise import relative_noise
 from switchrecon.reconstruction.adapt import Adaptation, adapt
+from switchrecon.reconstruction.fit import unlike
 from switchrecon.reconstruction.reconstructor import Reconstruction, Reconstructor
-from switchrecon.runs.card import Card
 from switchrecon.scans.files import find_files, read_scan, recognise
 from switchrecon.scans.formats import Format
 from switchrecon.scans.maps import Map, map_target
@@ -30,7 +30,7 @@ from switchrecon.scans.writing import OWN, image_format, image_target, write_ima
 
 logger = logging.getLogger(__name__)
 
-MOST_UNLIKE = 1.4  # accelerations further apart than this ratio are another problem
+
 INVENTED = "the part of the image that the scan has not measured: the reconstruction supplied it; it is not the error"
 
 
@@ -153,33 +153,6 @@ def _some_slices(scan: Scan, numbers: np.ndarray) -> Scan:
         return None if array is None else array[numbers]
 
     return replace(scan, kspace=scan.kspace[numbers], mask=part(scan.mask), calibration=part(scan.calibration))
-
-
-def unlike(card: Card, scan: Scan) -> list[str]:
-    """Return a sentence for each way in which a scan was measured unlike those that a run has learned from."""
-    assert scan.mask is not None
-    found: list[str] = []
-    if scan.matrix != card.matrix:
-        matrices = ["x".join(map(str, matrix)) for matrix in (scan.matrix, card.matrix)]
-        found.append(
-            f"the network worked at the scan's own matrix {matrices[0]}, where nothing of it was measured: it was "
-            f"trained at {matrices[1]}"
-        )
-    pile = card.data.get("sub")
-    measured = None if pile is None or pile.retrospective == pile.scans else pile.lines
-    settings = (
-        card.config.mask if pile is not None or card.config.simulated_mask is None else card.config.simulated_mask
-    )
-    lines = measured if measured is not None else find_kind(settings.kind).dimensions == 1
-    acceleration = pile.acceleration if pile is not None else settings.acceleration
-    here = any(line_direction(torch.from_numpy(mask)) is not None for mask in scan.mask if mask.any())
-    if here != lines or not 1 / MOST_UNLIKE < scan.acceleration / acceleration < MOST_UNLIKE:
-        kinds = {True: "lines", False: "points"}
-        found.append(
-            f"warning: the scan has measured {kinds[here]} at acceleration {scan.acceleration:.2f}, but the run has "
-            f"learned from {kinds[lines]} at {acceleration:.2f}: its figures do not hold here; train on such scans"
-        )
-    return found
 
 
 def reconstruct_scan(reconstructor: Reconstructor, scan: Scan) -> Reconstruction:

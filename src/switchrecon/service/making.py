@@ -11,7 +11,8 @@ import torch
 from switchrecon.errors import DataError
 from switchrecon.physics.coils import root_sum_of_squares
 from switchrecon.physics.fourier import inverse_fourier
-from switchrecon.reconstruction.files import Look, images_of, ready_scan, unlike
+from switchrecon.reconstruction.files import Look, images_of, ready_scan
+from switchrecon.reconstruction.fit import misfit, unlike
 from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.scans.mrd import scan_of_readouts
 from switchrecon.scans.readouts import kinds_of
@@ -20,7 +21,6 @@ from switchrecon.service import messages
 from switchrecon.service.answer import Answers
 from switchrecon.service.asked import ZERO_FILLED, Answering
 from switchrecon.service.collect import Unit
-from switchrecon.service.fit import misfit
 from switchrecon.service.heading import STREAM, Heading
 from switchrecon.service.messages import IMAGE
 from switchrecon.trust.look import look_of

@@ -4,6 +4,7 @@ It imports no torch; the processes are copies of one that did, while the server 
 """
 
 import contextlib
+import ipaddress
 import logging
 import multiprocessing
 import os
@@ -316,6 +317,14 @@ class Server:
             logger.warning("%d sessions did not end in time", len(left))
         for end in (self._wake, self._woken):
             os.close(end)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _hang_up(peer: socket.socket) -> None:
