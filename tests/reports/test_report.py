@@ -411,13 +411,13 @@ def test_windows_are_positive_and_skip_values_that_are_not_finite() -> None:
 
 def test_all_error_maps_are_drawn_in_that_window(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn: list[tuple[str, float]] = []
-    show = figures._show
+    show = figures.picture_axes
 
     def record(axes: Any, picture: Any, colours: str, upper: float) -> Any:
         drawn.append((colours, upper))
         return show(axes, picture, colours, upper)
 
-    monkeypatch.setattr(figures, "_show", record)
+    monkeypatch.setattr(figures, "picture_axes", record)
     random = np.random.default_rng(1)
     reference, images = random.random((8, 8)), random.random((9, 8, 8))
     comparison_figure(reference, images, [f"m{k}" for k in range(9)], reference > 0.5, {})
