@@ -13,6 +13,7 @@ from ismrmrd.serialization import ConfigFile, ConfigText
 from switchrecon.core.files import NOTE
 from switchrecon.reconstruction.files import reconstruct_files
 from switchrecon.reconstruction.reconstructor import Reconstructor
+from switchrecon.scans.readouts import ORDER
 from switchrecon.service.asked import Answering
 from switchrecon.service.server import Server
 from switchrecon.training.train import train
@@ -127,7 +128,7 @@ def test_random_protocols_equal_an_independent_sorter(server: Server, tmp_path: 
     kept = protocol.recon[1]
     start = wanted.shape[-1] // 2 - kept // 2
     wanted = wanted[..., max(start, 0) : max(start, 0) + kept]  # at the scanner's field of view
-    order = sorted(found.images, key=lambda image: (image.contrast, image.repetition, image.slice))
+    order = sorted(found.images, key=lambda image: tuple(getattr(image, name) for name in ORDER))
     np.testing.assert_allclose(pixels(order), wanted, atol=2e-5 * wanted.max())
 
 
