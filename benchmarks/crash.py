@@ -31,7 +31,7 @@ from switchrecon.training import train as training
 SETTINGS = ["matrix=64", "width=2", "residual_blocks=1", "extractor_depth=3", "lookahead_steps=2", "warm_up=0"]
 STEPS, EVERY = 12, 3
 CONFIG = load_config(None, [*SETTINGS, f"steps={STEPS}", f"checkpoint_every={EVERY}", "method=switchable"])
-sys.modules["torch.utils.tensorboard"] = None  # type: ignore[assignment] # to import it takes longer than to train here
+sys.modules["tensorboard"] = None  # type: ignore[assignment] # to import it takes longer than to train here
 MOMENTS = ("time", "update", "half", "before", "after")
 
 

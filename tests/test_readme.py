@@ -1,7 +1,6 @@
 """What README and the first pages show works as it is written, and their figures are those of the results."""
 
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -81,7 +80,7 @@ def test_the_first_picture_and_the_network_of_the_package(scans: Path, run_cli: 
 
 
 def served(words: list[str]) -> str:
-    """The page whose address a command prints; the command is then stopped as Ctrl-C stops it."""
+    """The page whose address a command prints; the command is then stopped."""
     command = [sys.executable, "-u", "-m", "switchrecon", *words]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
         assert process.stdout is not None

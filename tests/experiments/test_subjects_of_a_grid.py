@@ -106,4 +106,4 @@ def test_compare_domains_takes_the_option(tmp_path: Path, data: Path, run_cli: R
     command = ("compare-domains", *full, *sub, "--out", tmp_path / "out", "--set", "mask.center_fraction=0.3")
     assert "one subject is in both" in run_cli(*command)[2]
     code, said, err = run_cli(*command, "--subjects", tmp_path / "who.csv")
-    assert (code, "2 and 2 subjects" in said) == (0, True), err
+    assert (code, "2 subjects in --full, 2 subjects in --sub" in said) == (0, True), err

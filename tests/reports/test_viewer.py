@@ -444,7 +444,7 @@ def test_a_report_holds_the_viewer_where_images_are_stored(tmp_path: Path) -> No
     digest = base64.b64encode(hashlib.sha256(script[1].encode()).digest()).decode()
     assert f"script-src 'sha256-{digest}'; base-uri" in text
     assert re.search(r'<section class="viewer"[^>]* hidden>', text)  # without scripts, pictures stand alone
-    assert text.index('<div class="viewer-still">') < text.index("scan-000, slice 7")
+    assert text.index('<div class="viewer-still">') < text.rindex("scan-000, slice 7")
     assert "6 of 6 slices are in this file" in text
     (tmp_path / "images.npz").write_bytes(b"PK")
     with pytest.raises(DataError, match=r"images\.npz"):

@@ -198,7 +198,8 @@ def test_a_nifti_source_gets_its_own_grid_back_and_others_the_canonical_one(tmp_
 def test_unknown_geometry_is_the_identity_and_said(tmp_path: Path) -> None:
     images = np.abs(blob_images(0))
     written = nibabel.load(write_images(scan_of(images), images, tmp_path, "nifti"))
-    np.testing.assert_array_equal(written.affine, np.eye(4))
+    assert [int(written.header[code]) for code in ("sform_code", "qform_code")] == [0, 0]
+    np.testing.assert_array_equal(np.abs(written.affine[:3, :3]), np.eye(3))  # of voxels alone
     np.testing.assert_allclose(np.asarray(written.dataobj), np.moveaxis(images, 0, 2))
     assert b"geometry unknown" in bytes(written.header["descrip"])
     series = write_images(scan_of(images), images, tmp_path, "dicom")
@@ -409,7 +410,7 @@ def test_a_small_nifti_file_that_claims_much_is_refused(tmp_path: Path) -> None:
         read_scan(tmp_path / "huge.nii")
     thin = nibabel.Nifti1Image(np.ones((8, 8, 8), dtype=np.float32), np.diag([1e-9, 1, 1, 1]))
     nibabel.save(thin, tmp_path / "thin.nii")
-    with pytest.raises(DataError, match="expected finite and similar numbers"):
+    with pytest.raises(DataError, match="expected similar numbers"):
         read_scan(tmp_path / "thin.nii")
 
 

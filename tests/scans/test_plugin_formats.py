@@ -93,7 +93,7 @@ def test_the_example_of_the_page_is_inspected_trained_and_reconstructed(
         write_lab(tmp_path / "sub/b.lab", kspace_of(2) * LINES),
     )
     code, out, err = run_cli("inspect", full)
-    assert (code, err) == (0, "")
+    assert (code, err) == (0, f"next: switchrecon view {full}\n")
     assert "LAB raw data, k-space" in out
     code, _, err = run_cli("train", "--full", full.parent, "--sub", sub.parent, "--out", tmp_path / "run", *TINY)
     assert code in TRAINED, err

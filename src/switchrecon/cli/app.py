@@ -96,8 +96,9 @@ def main() -> None:
     flags = [word for word in given[:end] if word in ANYWHERE]
     arguments = [*flags, *(word for word in given[:end] if word not in ANYWHERE), *given[end:]]
     level = logging.WARNING if "--quiet" in flags else logging.DEBUG if "--verbose" in flags else logging.INFO
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # names of files may hold bytes that are no text
     with messages_to(_say, level):
         _run(arguments, "--debug" in flags)
 

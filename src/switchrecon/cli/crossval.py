@@ -1,5 +1,6 @@
 """The command ``crossval``."""
 
+import itertools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -133,7 +134,7 @@ def crossval(
 
 
 def _print_tables(table: "Table") -> None:
-    """Each table of the page, as a terminal shows tables."""
+    """Each table of the page, as a terminal shows tables: the columns that fit beside each other."""
     from rich import box
     from rich.console import Console
     from rich.table import Table as Shown
@@ -144,9 +145,16 @@ def _print_tables(table: "Table") -> None:
     console = Console()
     for layout in layouts(table):
         shown = Shown(title=Text(layout.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-        for number, name in enumerate(layout.header):
-            shown.add_column(Text(name), justify="right" if number else "left", overflow="fold")
+        widths = [
+            max(map(len, [*name.split(), *cells])) for name, *cells in zip(layout.header, *layout.rows, strict=True)
+        ]
+        fit = max(2, sum(width <= console.width for width in itertools.accumulate(width + 2 for width in widths)))
+        for number, name in enumerate(layout.header[:fit]):
+            shown.add_column(
+                Text(name), justify="right" if number else "left", overflow="fold", min_width=widths[number]
+            )
         for row in layout.rows:
-            shown.add_row(*map(Text, row))
+            shown.add_row(*map(Text, row[:fit]))
         console.print(shown)
-        console.print(Text(layout.note, style="dim"))
+        more = f" Not shown here: {', '.join(layout.header[fit:])}; the report has them." if layout.header[fit:] else ""
+        console.print(Text(layout.note + more, style="dim"))

@@ -1,5 +1,6 @@
 """The last line of a command: what to do next, as a command that can be pasted."""
 
+import os
 import shlex
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,8 +9,17 @@ from switchrecon.core.messages import PROGRESS
 
 
 def command(*words: object) -> str:
-    """The command line with these words, quoted for the shell where they need it."""
-    return shlex.join(["switchrecon", *map(str, words)])
+    """The command line with these words, quoted for the shell where they need it; bytes that are no text are escaped."""
+    return " ".join(map(_quoted, ["switchrecon", *map(str, words)]))
+
+
+def _quoted(word: str) -> str:
+    content = os.fsencode(word)
+    try:
+        content.decode()
+    except UnicodeDecodeError:
+        return "$'" + "".join(chr(c) if 32 <= c < 127 and c not in b"'\\" else f"\\x{c:02x}" for c in content) + "'"
+    return shlex.quote(word)
 
 
 def say_next(*words: object) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import yaml
 
+from switchrecon.config import Config
 from switchrecon.core.files import write_text
 from switchrecon.core.reading import ReadOptions
 from switchrecon.core.sentences import first_problem
@@ -206,7 +207,7 @@ def lay_out(
     scans = _scans_by_subject(recipe, data, heads or out / "data")
     full_scans = scans
     if recipe.data.full_files:
-        full_scans = _matching_by_subject(recipe.data.full_files, data, _reading(recipe))
+        full_scans = _matching_by_subject(recipe.data.full_files, data, _first_config(recipe).reading)
     try:
         folds = split_subjects(list(scans), recipe.folds)
     except ValueError as error:
@@ -247,15 +248,16 @@ def _files(scans: Scans, subjects: Sequence[str]) -> tuple[Path, ...]:
 def _scans_by_subject(recipe: Recipe, data: Path, heads: Path) -> Scans:
     source = recipe.data
     if source.heads:
-        matrix = recipe.config(next(iter(recipe.settings)), next(iter(recipe.methods)), 0).matrix
-        files = write_heads(heads, range(source.heads), source.head_slices, max(matrix or (64,)), source.head_coils)
-        return _by_subject(files, _reading(recipe), source.subjects)
-    return _matching_by_subject(source.files, data, _reading(recipe), source.subjects)
+        config = _first_config(recipe)
+        side = max(config.matrix or (64,))
+        files = write_heads(heads, range(source.heads), source.head_slices, side, source.head_coils)
+        return _by_subject(files, config.reading, source.subjects)
+    return _matching_by_subject(source.files, data, _first_config(recipe).reading, source.subjects)
 
 
-def _reading(recipe: Recipe) -> ReadOptions:
-    """Return how scans are read: as the first cell's settings say."""
-    return recipe.config(next(iter(recipe.settings)), next(iter(recipe.methods)), 0).reading
+def _first_config(recipe: Recipe) -> Config:
+    """Return the settings of the first cell, by which scans are read."""
+    return recipe.config(next(iter(recipe.settings)), next(iter(recipe.methods)), 0)
 
 
 def _matching_by_subject(patterns: Sequence[str], data: Path, options: ReadOptions, most: int | None = None) -> Scans:

@@ -359,8 +359,7 @@ class Encoding(Composition):
         """The dimensions along which the mask is not the same everywhere; both on a GPU, which is not waited for."""
         if self.mask.device.type != "cpu":
             return PLANE
-        mask = self.mask
-        same = (mask == mask[..., :1, :]).all(), (mask == mask[..., :, :1]).all()
+        same = [(self.mask == edge).all() for edge in (self.mask[..., :1, :], self.mask[..., :, :1])]
         return tuple(dim for dim, alike in zip(PLANE, same, strict=True) if not alike)
 
     @property
@@ -398,6 +397,4 @@ def stacked(coils: Sequence[Coils]) -> Coils:
 
 def with_as_many_coils(arrays: Sequence[Tensor]) -> list[Tensor]:
     """Return arrays (..., n_coils, H, W) of equally many coils: coils of zeros are added where there are fewer."""
-    most = max(array.shape[-3] for array in arrays)
-    missing = [most - array.shape[-3] for array in arrays]
-    return [F.pad(array, (0, 0, 0, 0, 0, n)) if n else array for array, n in zip(arrays, missing, strict=True)]
+    return [F.pad(a, (0, 0, 0, 0, 0, max(b.shape[-3] for b in arrays) - a.shape[-3])) for a in arrays]

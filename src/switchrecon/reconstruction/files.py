@@ -274,7 +274,7 @@ def _one(
     if made.record is not None:
         made.record.write(sidecar(written))
     noise = relative_noise(measured.kspace, measured.mask, made.found.image.numpy())
-    sentences = [*unlike(reconstructor.card, measured), *made.sentences]
+    sentences = [made.sentences[0], *unlike(reconstructor.card, measured), *made.sentences[1:]]
     if page is not None:
         truth = None if scan.mask is not None else _truth(scan)
         told = replace(made, sentences=sentences)
