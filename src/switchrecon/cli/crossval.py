@@ -145,10 +145,9 @@ def _print_tables(table: "Table") -> None:
     console = Console()
     for layout in layouts(table):
         shown = Shown(title=Text(layout.title), box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-        widths = [
-            max(map(len, [*name.split(), *cells])) for name, *cells in zip(layout.header, *layout.rows, strict=True)
-        ]
-        fit = max(2, sum(width <= console.width for width in itertools.accumulate(width + 2 for width in widths)))
+        columns = list(zip(layout.header, *layout.rows, strict=True))
+        widths = [max(map(len, [*name.split(), *cells])) for name, *cells in columns]
+        fit = max(2, sum(width <= console.width for width in itertools.accumulate(width + 3 for width in widths)))
         for number, name in enumerate(layout.header[:fit]):
             shown.add_column(
                 Text(name), justify="right" if number else "left", overflow="fold", min_width=widths[number]

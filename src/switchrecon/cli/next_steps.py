@@ -9,7 +9,7 @@ from switchrecon.core.messages import PROGRESS
 
 
 def command(*words: object) -> str:
-    """The command line with these words, quoted for the shell where they need it; bytes that are no text are escaped."""
+    """The command line with these words, quoted for the shell where they need it; bytes that are no text escaped."""
     return " ".join(map(_quoted, ["switchrecon", *map(str, words)]))
 
 
