@@ -24,14 +24,14 @@ demo: setup
 	$(BIN)/switchrecon demo --out runs/demo
 
 test: check
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # What computes with networks asks what the processor has.
 ASKING := $(addprefix tests/,core nets methods training reconstruction test_stored.py test_benchmarks.py test_processors.py)
 
 test-all: check
-	$(BIN)/pytest -n 2 --dist loadfile -m ""
-	SWITCHRECON_TEST_PROCESSOR=avx2 $(BIN)/pytest -n 2 --dist loadfile $(ASKING)
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder -m ""
+	SWITCHRECON_TEST_PROCESSOR=avx2 $(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder $(ASKING)
 
 bench: setup
 	$(BIN)/python benchmarks/bench.py --out runs/bench/bench.json

@@ -28,6 +28,25 @@ def examples(values: Sequence[Any], *few: Any) -> list[Any]:
     return [value if value in few else pytest.param(value, marks=pytest.mark.more) for value in values]
 
 
+LONG = (
+    "test_tutorials",
+    "test_benchmarks",
+    "test_crossval",
+    "test_ranks",
+    "test_full_disk",
+    "test_readme",
+    "test_site",
+)
+"""Files of tests that begin first, so that no worker is left with one of them at the end."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Order the files; the tests of a file keep their order."""
+    places = {name: place for place, name in enumerate(LONG)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(LONG)))
+
+
 SHARED = Path(os.environ.get("SWITCHRECON_TEST_DATA", Path(__file__).parents[2] / "shared"))
 
 

@@ -113,7 +113,7 @@ def test_files_that_cannot_grow(
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="tmpfs is of Linux")
-@pytest.mark.parametrize("room", [0, 8 << 10, 40 << 10])
+@pytest.mark.parametrize("room", examples([0, 8 << 10, 40 << 10], 40 << 10))
 def test_a_small_disk(
     tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch, run_cli: RunCli, room: int
 ) -> None:

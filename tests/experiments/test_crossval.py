@@ -325,6 +325,7 @@ def wait_for(condition: Callable[[], bool], seconds: float = 120) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.more
 def test_ray_gives_the_same_bits_also_when_a_worker_is_killed(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="Ray is an optional extra and not installed")
     plan = holding_plan(tmp_path, "SWITCHABLE", "SAMPLING")

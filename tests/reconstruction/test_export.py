@@ -71,7 +71,7 @@ def test_the_file_reconstructs_as_the_run_does(
 @pytest.mark.parametrize(
     "settings",
     [
-        ("cascade_weights=shared", "cascade_consistency=soft"),
+        pytest.param(("cascade_weights=shared", "cascade_consistency=soft"), marks=pytest.mark.more),
         ("refiner=generator", "data_consistency=hard"),
         pytest.param(("cascade_consistency=soft",), marks=pytest.mark.more),
     ],

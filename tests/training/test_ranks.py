@@ -17,7 +17,7 @@ from switchrecon.runs.checkpoint import load_checkpoint, load_model
 from switchrecon.runs.log import read_log
 from switchrecon.training.ranks import Ranks
 from switchrecon.training.train import train
-from tests.conftest import TINY
+from tests.conftest import TINY, examples
 
 MakeScan = Callable[..., Path]
 STEPS = 5  # as many as RAdam does not divide by the gradient's size, which enlarges the rounding of the smallest ones
@@ -97,7 +97,7 @@ def piles(make_scan: MakeScan) -> tuple[Path, Path]:
     return make_scan("full", 1, 4), make_scan("sub", 2, 4)
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", examples(list(METHODS), "switchable"))
 def test_two_processes_reach_the_weights_of_one_with_twice_the_batch(
     tmp_path: Path, piles: tuple[Path, Path], method: str
 ) -> None:
