@@ -110,6 +110,8 @@ def test_runs_of_the_package_have_names(
     assert Reconstructor.load("switchrecon:first").card.config.unet_width == 2
     with pytest.raises(RunError, match=r"no run 'switchrecon:frist'; did you mean 'switchrecon:first'"):
         run_folder("switchrecon:frist")
+    code, _, err = run_cli("calibrate", "switchrecon:first", "--reference", tmp_path / "full")
+    assert (code, "copy the folder" in err) == (2, True)
     code, out, _ = run_cli(
         *("train", "--from", "switchrecon:first", "--set", "steps=1", "--full", tmp_path / "full"),
         *("--sub", tmp_path / "sub", "--out", tmp_path / "next"),

@@ -51,11 +51,13 @@ def calibrate(
     from switchrecon.experiments.grid import PLAN
     from switchrecon.experiments.trusted import crossval_calibration
     from switchrecon.reports.calibration import write_calibration_page
+    from switchrecon.runs.pretrained import writable
     from switchrecon.trust.calibrate import calibrate as run_calibration
     from switchrecon.trust.calibration_study import study_of, write_study
     from switchrecon.trust.shifts import shifts
 
     use_threads(threads)
+    run = writable(run)
     folder = run / "calibration" if out is None else out
     if (folder / "model.safetensors").exists() or folder.is_file():
         raise SwitchreconError(f"{folder}: is a run or a file; choose another --out")
@@ -120,11 +122,12 @@ def lesions(
     from switchrecon.experiments.grid import PLAN
     from switchrecon.experiments.trusted import crossval_lesions
     from switchrecon.reports.lesions import lost_sentence, write_lesion_page
+    from switchrecon.runs.pretrained import writable
     from switchrecon.trust.lesion_study import FILE, hashes, study_of, write_study
     from switchrecon.trust.lesions import look_for_lesions
 
     use_threads(threads)
-    folder = runs[0] / "lesions" if out is None else out
+    folder = writable(runs[0]) / "lesions" if out is None else out
     if (folder / "model.safetensors").exists() or folder.is_file():
         raise SwitchreconError(f"{folder}: is a run or a file; choose another --out")
     if (folder / FILE).exists() and not overwrite:

@@ -11,6 +11,7 @@ from switchrecon.evaluation.records import RunFacts
 from switchrecon.reconstruction.reconstructor import Reconstructor
 from switchrecon.runs.card import Card
 from switchrecon.runs.log import read_log
+from switchrecon.runs.pretrained import run_folder
 from switchrecon.scans.scan import Scan
 
 CURVE_POINTS = 400
@@ -39,7 +40,9 @@ def load_runs(
     RunError
         If a run is missing, or the runs differ in matrix, masks or phase.
     """
-    runs = [Run(Path(folder), Reconstructor.load(folder, device=device, trust_code=trust_code)) for folder in folders]
+    runs = [
+        Run(run_folder(folder), Reconstructor.load(folder, device=device, trust_code=trust_code)) for folder in folders
+    ]
     methods = [run.card.config.method for run in runs]
     first = runs[0]
     names: dict[str, Run] = {}

@@ -36,3 +36,19 @@ def run_folder(run: str | Path) -> Path:
     if str(run) not in pretrained():
         raise RunError(f"the package has no run '{run}'; {nearest(str(run), pretrained())}")
     return FOLDER / str(run).removeprefix(PREFIX)
+
+
+def writable(run: Path) -> Path:
+    """Return the folder of a run into which something may be written.
+
+    Raises
+    ------
+    RunError
+        If the run comes with the package: nothing is written there.
+    """
+    if is_pretrained(run):
+        raise RunError(
+            f"{run}: comes with the package, and nothing is written there; copy the folder {run_folder(run)}, and name "
+            "the copy"
+        )
+    return run
