@@ -468,6 +468,7 @@ def test_cells_are_counted_on_systems_that_say_less_than_linux(
     assert "--workers" in caplog.text
 
 
+@pytest.mark.more
 def test_no_more_cells_share_a_gpu_than_its_memory_takes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda process: set(range(64)))
     monkeypatch.setattr("switchrecon.experiments.engines.available_memory", lambda: 1 << 42)

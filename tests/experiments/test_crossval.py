@@ -436,6 +436,7 @@ def test_slurm_runs_one_cell_a_task(tmp_path: Path) -> None:
         run_one(grid, "default/switchable/1/0")
 
 
+@pytest.mark.more
 def test_a_slurm_task_that_fails_tries_again_and_is_listed(tmp_path: Path) -> None:
     (tmp_path / "bad.py").write_text("raise ValueError('of the user')\n")
     plan = recipe(methods={"broken": {"method": f"{tmp_path}/bad.py:MINE"}}, run_folds=[0], retries=1)
