@@ -224,7 +224,8 @@ def differences(part: Scan, again: Scan) -> list[str]:
     if not np.array_equal(part.kspace, again.kspace):
         found.append("k-space")
     holds_mask = again.path.suffix in (".h5", ".hdf5", ".npz")  # others leave it to the zeros
-    if holds_mask and part.mask is not None and (again.mask is None or not np.array_equal(part.mask, again.mask)):
+    mask = None if part.mask is None or part.mask.all() else part.mask  # a repetition that has measured everything
+    if holds_mask and mask is not None and (again.mask is None or not np.array_equal(mask, again.mask)):
         found.append("mask")
     if again.path.suffix in (".h5", ".hdf5") and not np.allclose(
         again.geometry.field_of_view, part.geometry.field_of_view, rtol=1e-4
