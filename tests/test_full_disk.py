@@ -1,11 +1,9 @@
 """Every writer of every output on a disk that is full, or fills up: one sentence that names the file, nothing left."""
 
 import os
-import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 
 import nibabel
@@ -15,6 +13,7 @@ import torch
 
 from switchrecon.physics.fourier import fourier
 from tests.conftest import TRAINED, blob_images, examples
+from tests.scans.test_going_on import small_files
 
 RunCli = Callable[..., tuple[int, str, str]]
 SETTINGS = ("width=2", "residual_blocks=1", "extractor_depth=3", "steps=4", "checkpoint_every=2", "picture_every=2")
@@ -65,16 +64,6 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         )
         assert done.returncode in TRAINED, done.stderr
     return folder
-
-
-@contextmanager
-def small_files(most: int) -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (most, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def check_end(code: int, said: str, folder: Path, command: tuple[str, ...]) -> None:

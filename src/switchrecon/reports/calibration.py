@@ -5,10 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from switchrecon.core.sentences import first_problem
-from switchrecon.errors import RunError
 from switchrecon.reports.curves import Panel, bars_figure, curves_figure
-from switchrecon.reports.sections import Drawing, Section, write_sections
+from switchrecon.reports.sections import Drawing, Section, read_record, write_sections
 from switchrecon.reports.tables import Layout
 from switchrecon.trust.calibration_study import FILE, CalibrationStudy, Quartiles
 from switchrecon.trust.conformal import COVERED
@@ -36,11 +34,7 @@ def read_study(folder: Path) -> CalibrationStudy:
     RunError
         If it is missing or damaged.
     """
-    file = folder / FILE
-    try:
-        return CalibrationStudy.read(file)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file}: damaged or absent ({first_problem(error)}); run calibrate again") from error
+    return read_record(CalibrationStudy, folder / FILE, "calibrate")
 
 
 def overview(studies: Mapping[str, CalibrationStudy]) -> Layout:

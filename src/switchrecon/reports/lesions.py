@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from switchrecon.core.sentences import first_problem
-from switchrecon.errors import RunError
 from switchrecon.reports.curves import Panel, curves_figure
-from switchrecon.reports.sections import Drawing, Section, write_sections
+from switchrecon.reports.sections import Drawing, Section, read_record, write_sections
 from switchrecon.reports.tables import Layout
 from switchrecon.trust.lesion_study import FILE, Kept, LesionStudy
 
@@ -47,11 +45,7 @@ def read_study(folder: Path) -> LesionStudy:
     RunError
         If it is missing or damaged.
     """
-    file = folder / FILE
-    try:
-        return LesionStudy.read(file)
-    except (OSError, ValueError) as error:
-        raise RunError(f"{file}: damaged or absent ({first_problem(error)}); run lesions again") from error
+    return read_record(LesionStudy, folder / FILE, "lesions")
 
 
 def lost_sentence(name: str, total: Kept) -> str:

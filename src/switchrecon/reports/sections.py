@@ -3,7 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
+from switchrecon.core.records import Record
+from switchrecon.core.sentences import first_problem
+from switchrecon.errors import RunError
 from switchrecon.reports.lead import Lead
 from switchrecon.reports.page import data_uri, write_page
 from switchrecon.reports.tables import Layout
@@ -72,3 +76,20 @@ def write_sections(
         "lead": lead,
     }
     return write_page(file, "trust.html.j2", content)
+
+
+Kind = TypeVar("Kind", bound=Record)
+
+
+def read_record(kind: type[Kind], file: Path, command: str) -> Kind:
+    """Read the record that a page is about, which ``command`` has written.
+
+    Raises
+    ------
+    RunError
+        If it is missing or damaged.
+    """
+    try:
+        return kind.read(file)
+    except (OSError, ValueError) as error:
+        raise RunError(f"{file}: damaged or absent ({first_problem(error)}); run {command} again") from error
